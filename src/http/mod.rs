@@ -1,0 +1,1 @@
+//! (header to be written by the module's author)

@@ -1,1 +1,5 @@
 //! (header to be written by the module's author)
+
+pub mod key;
+
+pub use key::Key;

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
-use crate::sql::utility::Isolation;
+use crate::txn::Isolation;
 
 /// A transaction in progress.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::Oid;
 use crate::catalog::TableDef;
 use crate::sql::expr::Expr;
+pub use crate::txn::{LockStrength, LockWait};
 use crate::types::{ColumnType, SqlType};
 
 /// One bound statement.
@@ -72,27 +73,6 @@ pub struct RowLocking {
     pub strength: LockStrength,
     /// What to do about a row somebody else has locked.
     pub wait: LockWait,
-}
-
-/// Strength of a row lock, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum LockStrength {
-    KeyShare,
-    Share,
-    NoKeyUpdate,
-    Update,
-}
-
-/// What to do about a locked row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockWait {
-    /// Wait.
-    Block,
-    /// 55P03.
-    NoWait,
-    /// Leave it out.
-    SkipLocked,
 }
 
 /// A lookup by full primary key.

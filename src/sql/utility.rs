@@ -1,15 +1,7 @@
 //! Statements that the session carries out itself.
 
 use crate::sql::plan::Statement;
-
-/// Isolation levels; READ UNCOMMITTED is READ COMMITTED, as in PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Isolation {
-    ReadCommitted,
-    RepeatableRead,
-    Serializable,
-}
+pub use crate::txn::Isolation;
 
 /// Transaction modes; what is not given keeps the session's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,1 +1,5 @@
-//! (header to be written by the module's author)
+//! Time, snapshots, intents and locks: what decides visibility and conflicts on one core.
+
+pub mod modes;
+
+pub use modes::{Isolation, LockStrength, LockWait, TableLock};

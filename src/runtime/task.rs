@@ -90,6 +90,17 @@ pub(super) fn report_panic(class: QueueClass, payload: &(dyn Any + Send)) -> Str
     message
 }
 
+/// Runs `f`; a panic in it is reported like that of a task, and gives `None`.
+pub fn catch_panic<T>(class: QueueClass, f: impl FnOnce() -> T) -> Option<T> {
+    match std::panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            report_panic(class, payload.as_ref());
+            None
+        }
+    }
+}
+
 /// Polls `future` to its end, starting a time slice at every poll; a panic is reported and becomes the error.
 async fn guarded<T>(class: QueueClass, future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
@@ -226,9 +237,6 @@ impl<T> Future for JoinHandle<T> {
 /// Reads the clock (about 25 ns): in tight loops ask every few dozen rows. The slice is measured from the first question of
 /// a poll, so short tasks that never ask pay nothing.
 pub fn should_yield() -> bool {
-    context::with_backend(|backend| match backend {
-        Backend::Glommio(_) => {}
-    });
     context::slice_elapsed(now().as_nanos()) >= SLICE_NANOS_MAX
 }
 

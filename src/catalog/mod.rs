@@ -1,1 +1,8 @@
+//! What tables there are. Core 0 owns the catalog as versioned rows of a system storage, written by ordinary transactions (so
+//! that DDL is transactional and recovered like data), and publishes an immutable snapshot after each commit that touches it.
+//! Sessions bind against a snapshot, overlaid with what their own transaction has changed.
 
+pub mod model;
+pub mod system;
+
+pub use model::{Catalog, ColumnDef, KeyKind, PrimaryKey, SchemaDef, TableDef};

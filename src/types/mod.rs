@@ -148,3 +148,14 @@ pub enum Numeric {
         scale: u32,
     },
 }
+
+/// How a cast comes about (pg_cast.castcontext).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CastContext {
+    /// Implied by context.
+    Implicit,
+    /// Storing into a column.
+    Assignment,
+    /// Written by the user.
+    Explicit,
+}

@@ -1,0 +1,85 @@
+//! The catalog's objects as the binder sees them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::base::{Oid, StorageId};
+use crate::types::ColumnType;
+
+/// An immutable picture of all objects.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Grows with every published change; prepared plans remember the version they were bound against.
+    pub version: u64,
+    /// Schemas by OID.
+    pub schemas: BTreeMap<Oid, Arc<SchemaDef>>,
+    /// Tables by OID.
+    pub tables: BTreeMap<Oid, Arc<TableDef>>,
+    /// (schema, name) → table.
+    pub table_names: HashMap<(Oid, String), Oid>,
+}
+
+/// A schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaDef {
+    /// Identifier.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableDef {
+    /// Identifier, stable over the table's life.
+    pub oid: Oid,
+    /// The schema that holds it.
+    pub schema: Oid,
+    /// Name within the schema.
+    pub name: String,
+    /// Columns in order; `attnum` is the index + 1.
+    pub columns: Vec<ColumnDef>,
+    /// The primary key, by which the rows are then stored.
+    pub primary_key: Option<PrimaryKey>,
+    /// Where the rows are now; TRUNCATE and ADD PRIMARY KEY change it.
+    pub storage: StorageId,
+    /// Storage parameters as given (`fillfactor` and the like), kept for display.
+    pub options: Vec<(String, String)>,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnDef {
+    /// Name.
+    pub name: String,
+    /// Type and modifier.
+    pub ty: ColumnType,
+    /// NOT NULL, stated or through the primary key.
+    pub not_null: bool,
+    /// The DEFAULT expression as SQL text, re-bound when used.
+    pub default: Option<String>,
+}
+
+/// A primary key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimaryKey {
+    /// The index's OID, as pg_class and pg_index show it.
+    pub index_oid: Oid,
+    /// The constraint's OID.
+    pub constraint_oid: Oid,
+    /// The constraint's (and index's) name.
+    pub name: String,
+    /// Column indexes (0-based) in key order.
+    pub columns: Vec<usize>,
+}
+
+/// How a storage's keys look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// No primary key: a hidden 64-bit row id, `Key::Int`.
+    RowId,
+    /// One smallint, integer, bigint, date or timestamp column: `Key::Int`.
+    Int,
+    /// Anything else: memcomparable bytes, `Key::Bytes`.
+    Bytes,
+}

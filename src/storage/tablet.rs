@@ -8,7 +8,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::base::{CommitTs, StorageId, TabletId, TxnId};
-use crate::storage::heap::{Heap, HeapFull, Header, INTENT, VersionRef};
+use crate::storage::heap::{Header, Heap, HeapFull, INTENT, VersionRef};
 use crate::storage::key::{Key, KeyRef};
 use crate::storage::key_map::KeyMap;
 

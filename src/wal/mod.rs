@@ -19,13 +19,16 @@
 
 mod bytes;
 mod counters;
+mod cursor;
 pub mod cut;
 mod error;
 mod flusher;
 mod incarnation;
+pub mod reader;
 pub mod record;
 #[cfg(test)]
 mod record_tests;
+mod replay;
 mod segment;
 mod space;
 mod state;
@@ -35,9 +38,11 @@ mod writer;
 
 pub(crate) use bytes::{Fields, align_up, put_counted};
 pub use counters::WalCounters;
+pub use cursor::SegmentCursor;
 pub use error::{Corruption, WalError};
 pub use incarnation::{INCARNATION_CUTS_MAX, Incarnation, IncarnationHistory};
 pub use record::{Body, CHUNK_BYTES_MAX, ChunkedTxn};
+pub use replay::LogReplay;
 pub use segment::{LOG_FORMAT, SegmentHeader, log_directory, logs_directory, parse_segment_file_name, segment_file_name};
 pub use supply::remove_logs_of_absent_cores;
 pub use write_set::{KeyRef, WriteRef, WriteSet, Writes};

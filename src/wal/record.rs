@@ -286,21 +286,25 @@ impl<'a> RecordRef<'a> {
         if (HEADER_BYTES..=RECORD_BYTES_MAX).contains(&bytes) { Ok(bytes) } else { Err(RecordError::Length(length)) }
     }
 
-    /// Decodes and verifies the record at the front of `input`.
-    pub fn decode(input: &'a [u8]) -> Result<Self, RecordError> {
+    /// Checks the length and the checksum of the record at the front of `input`; its length in bytes.
+    pub fn verify(input: &[u8]) -> Result<usize, RecordError> {
         let bytes = Self::claimed_bytes(input)?;
         let record = input.get(..bytes).ok_or(RecordError::Truncated)?;
-        let mut fields = Fields::new(record);
-        let crc = fields.u32().ok_or(RecordError::Truncated)?;
-        if crc32fast::hash(fields.rest()) != crc {
-            return Err(RecordError::Checksum);
-        }
-        Self::decode_verified(fields, bytes)
+        let (crc, contents) = record.split_first_chunk::<4>().ok_or(RecordError::Truncated)?;
+        if crc32fast::hash(contents) == u32::from_le_bytes(*crc) { Ok(bytes) } else { Err(RecordError::Checksum) }
     }
 
-    fn decode_verified(mut fields: Fields<'a>, bytes: usize) -> Result<Self, RecordError> {
+    /// Verifies and decodes the record at the front of `input`.
+    pub fn decode(input: &'a [u8]) -> Result<Self, RecordError> {
+        let bytes = Self::verify(input)?;
+        Self::decode_verified(input.get(..bytes).ok_or(RecordError::Truncated)?)
+    }
+
+    /// Decodes a record of which [`Self::verify`] has found the length and approved the checksum.
+    pub(super) fn decode_verified(record: &'a [u8]) -> Result<Self, RecordError> {
         const SHORT: RecordError = RecordError::Malformed("the header is cut off");
-        fields.u32().ok_or(SHORT)?;
+        let mut fields = Fields::new(record);
+        fields.take(8).ok_or(SHORT)?;
         let (position, kind, reserved) = decode_position(&mut fields).ok_or(SHORT)?;
         let position = position.ok_or(RecordError::Malformed("the flush began before position 0"))?;
         if reserved != 0 {
@@ -312,7 +316,7 @@ impl<'a> RecordRef<'a> {
             KIND_SEGMENT_START => decode_segment_start(fields)?,
             other => return Err(RecordError::Kind(other)),
         };
-        Ok(Self { position, bytes, body })
+        Ok(Self { position, bytes: record.len(), body })
     }
 
     /// Where the record at the front of `input` says it belongs, without looking at its checksum or contents.

@@ -39,3 +39,6 @@ pub use task::{
     spawn, spawn_joinable, yield_now,
 };
 pub use time::{Elapsed, MonoTime, Sleep, now, sleep, sleep_until, timeout, wall_clock_micros};
+
+#[cfg(test)]
+mod tests;

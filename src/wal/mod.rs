@@ -30,6 +30,8 @@ pub mod record;
 mod record_tests;
 mod replay;
 mod segment;
+#[cfg(test)]
+mod sim_tests;
 mod space;
 mod state;
 mod supply;

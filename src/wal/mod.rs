@@ -38,7 +38,7 @@ mod supply;
 mod write_set;
 mod writer;
 
-pub(crate) use bytes::{Fields, align_up, put_counted};
+pub(crate) use bytes::{Fields, put_counted};
 pub use counters::WalCounters;
 pub use cursor::SegmentCursor;
 pub use error::{Corruption, WalError};

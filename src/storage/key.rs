@@ -80,3 +80,14 @@ impl Key {
         }
     }
 }
+
+/// How a storage's keys look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// No primary key: a hidden 64-bit row id, `Key::Int`.
+    RowId,
+    /// One smallint, integer, bigint, date or timestamp column: `Key::Int`.
+    Int,
+    /// Anything else: memcomparable bytes, `Key::Bytes`.
+    Bytes,
+}

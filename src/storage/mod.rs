@@ -7,6 +7,6 @@ pub mod key;
 pub mod key_map;
 pub mod tablet;
 
-pub use key::{Key, KeyRef};
+pub use key::{Key, KeyKind, KeyRef};
 pub use key_map::KeyMap;
 pub use tablet::{Head, IntentStatus, Tablet, View};

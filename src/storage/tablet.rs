@@ -220,6 +220,18 @@ impl Tablet {
         Head::Absent
     }
 
+    /// The slot of the intent at the head of a key's chain, decided or not.
+    pub fn head_slot(&self, key: &Key) -> Option<u32> {
+        self.heap.header(self.map.get(key)?).intent()
+    }
+
+    /// The newest intent of a slot on a key: its command and its row (`None` for a deletion).
+    pub fn intent(&self, key: &Key, slot: u32) -> Option<(u32, Option<&[u8]>)> {
+        let at = self.map.get(key)?;
+        let header = self.heap.header(at);
+        (header.intent() == Some(slot)).then(|| (header.command, (!header.tombstone).then(|| self.heap.row(at))))
+    }
+
     /// The newest row of a key: the caller has seen that its head is committed or its own.
     pub fn newest_row(&self, key: &Key) -> Option<&[u8]> {
         let at = self.map.get(key)?;

@@ -5,8 +5,11 @@
 
 pub mod clock;
 pub mod modes;
+pub mod row_locks;
+pub mod signal;
 pub mod snapshots;
 pub mod table;
+pub mod table_locks;
 
 pub use clock::Clock;
 pub use modes::{Isolation, LockStrength, LockWait, TableLock};

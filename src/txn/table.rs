@@ -51,8 +51,6 @@ pub struct TxnSlot {
     pub locks: Vec<LockRef>,
     /// Bytes its writes will take in the log.
     pub log_bytes: usize,
-    /// Bytes of memory its bookkeeping takes.
-    pub bytes: usize,
 }
 
 /// All of them.
@@ -69,14 +67,7 @@ impl TxnTable {
         if let Some(&slot) = self.by_id.get(&id) {
             return slot;
         }
-        let entry = Some(TxnSlot {
-            id,
-            state: TxnState::Active,
-            writes: Vec::new(),
-            locks: Vec::new(),
-            log_bytes: 0,
-            bytes: size_of::<TxnSlot>(),
-        });
+        let entry = Some(TxnSlot { id, state: TxnState::Active, writes: Vec::new(), locks: Vec::new(), log_bytes: 0 });
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -133,6 +124,13 @@ impl TxnTable {
     /// Ids of undecided transactions that began on `core`.
     pub fn of_home(&self, core: CoreId) -> Vec<TxnId> {
         self.undecided().map(|slot| slot.id).filter(|id| id.home() == core).collect()
+    }
+
+    /// Bytes of bookkeeping.
+    pub fn bytes(&self) -> usize {
+        let refs = |list: &Vec<WriteRef>| list.capacity() * size_of::<WriteRef>();
+        self.slots.capacity() * size_of::<Option<TxnSlot>>()
+            + self.slots.iter().flatten().map(|slot| refs(&slot.writes) + refs(&slot.locks)).sum::<usize>()
     }
 
     /// Live slots, decided or not.

@@ -1,0 +1,6 @@
+//! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
+
+mod config;
+mod layering;
+mod source;
+mod tidy;

@@ -69,8 +69,7 @@ impl Boot<'_> {
 
         let history = Arc::new(manifest.history.clone());
         let logs = self.scan(&history, checkpoint).await?;
-        let cut = crate::wal::cut::compute(checkpoint, checkpoint, &logs)
-            .map_err(|e| e.to_string())?;
+        let cut = crate::wal::cut::compute(checkpoint, checkpoint, &logs).map_err(|e| e.to_string())?;
         self.report.recovered = cut.recovered;
         self.report.dropped = cut.dropped.len();
         self.phase("scan logs");

@@ -2,5 +2,6 @@
 
 mod config;
 mod layering;
+mod mesh_stress;
 mod source;
 mod tidy;

@@ -15,7 +15,7 @@ use crate::shard::commit::CHUNK_BYTES;
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::{Engine, engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
-use crate::shard::messages::{Reply, Request};
+use crate::shard::messages::Request;
 use crate::shard::txn_handle::Txn;
 use crate::txn::TxnState;
 use crate::txn::row_locks::Wake;
@@ -50,10 +50,7 @@ impl Engine {
             [core] if core == self.0.core => self.commit_alone_here(ending.id, ending.durable).await?,
             [core] => {
                 let request = Request::CommitAlone { txn: ending.id, durable: ending.durable };
-                match self.0.mesh.call(core, request).await {
-                    Reply::Committed(result) => result?,
-                    _ => unreachable!("a commit is answered with a timestamp"),
-                }
+                self.ask(core, request).await.committed()?
             }
             _ => {
                 let engine = self.clone();
@@ -158,10 +155,7 @@ impl Engine {
         if core == self.0.core {
             return self.prepare_here(txn).await;
         }
-        match self.0.mesh.call(core, Request::Prepare { txn }).await {
-            Reply::Prepared(result) => result,
-            _ => unreachable!("a prepare is answered with a vote"),
-        }
+        self.ask(core, Request::Prepare { txn }).await.prepared()
     }
 
     /// Draws the clock and has every writer install. Nothing here can fail.
@@ -175,7 +169,7 @@ impl Engine {
                 self.install_here(ending.id, ts, &participants);
             } else {
                 let request = Request::Commit { txn: ending.id, ts, participants: participants.clone() };
-                calls.push((core, self.0.mesh.call(core, request)));
+                calls.push((core, self.ask(core, request)));
             }
         }
         join_calls(calls).await;
@@ -260,7 +254,7 @@ impl Engine {
             if core == self.0.core {
                 self.0.shard.borrow_mut().abort(txn, Wake::Aborted);
             } else {
-                calls.push((core, self.0.mesh.call(core, Request::Abort { txn })));
+                calls.push((core, self.ask(core, Request::Abort { txn })));
             }
         }
         join_calls(calls).await;

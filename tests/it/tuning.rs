@@ -30,7 +30,9 @@ fn the_sample_configuration_is_the_defaults() {
 fn metric_names(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("omendb_") && word.len() > "omendb_".len());
-    let bare = |word: &str| ["_bucket", "_sum", "_count"].iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word).to_string();
+    let bare = |word: &str| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word).to_string()
+    };
     ours.map(bare).collect()
 }
 

@@ -91,3 +91,6 @@ pub struct MeshStats {
     /// Most requests found in one inbound ring at once.
     pub queue_depth_max: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,9 @@ use crate::shard::routes::decode_routes;
 use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE};
 use crate::shard::storages::{ROW_ID_RANGE_BITS, empty_map};
 use crate::storage::{Key, KeyKind, Tablet};
-use crate::wal::reader::{LogScan, list_logs};
+use crate::wal::IncarnationHistory;
+use crate::wal::cut::CommitList;
+use crate::wal::reader::list_logs;
 
 /// The catalog and the tablets as a checkpoint has them.
 #[derive(Default)]
@@ -65,14 +67,15 @@ impl Boot<'_> {
         let head = self.read_head(&files).await?;
         self.phase("manifest");
 
-        let scans = self.scan(&manifest, checkpoint).await?;
-        let cut = crate::wal::cut::compute(checkpoint, checkpoint, &scans.iter().map(LogScan::commit_list).collect::<Vec<_>>())
+        let history = Arc::new(manifest.history.clone());
+        let logs = self.scan(&history, checkpoint).await?;
+        let cut = crate::wal::cut::compute(checkpoint, checkpoint, &logs)
             .map_err(|e| e.to_string())?;
         self.report.recovered = cut.recovered;
         self.report.dropped = cut.dropped.len();
         self.phase("scan logs");
 
-        self.recover_catalog(&head, cut.recovered).await?;
+        self.recover_catalog(&head, &history).await?;
         let kinds = (self.options.storage_kinds)(&self.report.catalog)?;
         self.publish_ranges(&kinds, &head)?;
         self.make_tablets(&kinds).await?;
@@ -81,10 +84,10 @@ impl Boot<'_> {
         let live: Arc<BTreeSet<StorageId>> = Arc::new(kinds.iter().map(|(storage, _)| *storage).collect());
         self.report.rows = self.load(files, &live).await?;
         self.phase("load checkpoint");
-        self.report.replayed += self.replay(checkpoint, cut.recovered, &live).await?;
+        self.report.replayed += self.replay(&history, &live).await?;
         self.phase("replay logs");
 
-        self.finish(manifest, &scans, &kinds).await
+        self.finish(manifest, &kinds).await
     }
 
     fn phase(&mut self, name: &'static str) {
@@ -118,9 +121,8 @@ impl Boot<'_> {
         Ok(head)
     }
 
-    async fn scan(&self, manifest: &Manifest, checkpoint: CommitTs) -> Result<Vec<LogScan>, String> {
+    async fn scan(&self, history: &Arc<IncarnationHistory>, checkpoint: CommitTs) -> Result<Vec<CommitList>, String> {
         let logs = list_logs(self.options.data_dir.path()).await.map_err(|error| error.to_string())?;
-        let history = Arc::new(manifest.history.clone());
         let replies = self
             .engine
             .ask_all(|core| {
@@ -138,7 +140,7 @@ impl Boot<'_> {
     }
 
     /// Brings back the catalog alone: from the checkpoint's head and the logs.
-    async fn recover_catalog(&mut self, head: &CheckpointHead, recovered: CommitTs) -> Result<(), String> {
+    async fn recover_catalog(&mut self, head: &CheckpointHead, history: &Arc<IncarnationHistory>) -> Result<(), String> {
         let engine = self.engine;
         let id = engine.0.shared.new_tablet_id();
         let tablet = Tablet::new(id, CATALOG_STORAGE, None, None, empty_map(KeyKind::Int));
@@ -150,7 +152,7 @@ impl Boot<'_> {
             head.catalog.iter().map(|(oid, bytes)| (CATALOG_STORAGE, Key::Int(*oid), checkpoint, Some(bytes.clone()))).collect();
         engine.0.shard.borrow_mut().replay(&rows).map_err(|error| format!("{error:?}"))?;
         let only = Arc::new(BTreeSet::from([CATALOG_STORAGE]));
-        self.report.replayed += self.replay(checkpoint, recovered, &only).await?;
+        self.report.replayed += self.replay(history, &only).await?;
         self.report.catalog = engine.newest_rows_of(CATALOG_STORAGE);
         Ok(())
     }
@@ -212,8 +214,14 @@ impl Boot<'_> {
         .await
     }
 
-    async fn replay(&self, after: CommitTs, through: CommitTs, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
-        self.total(self.engine.ask_all(|_| BootStep::Replay { after, through, live: live.clone() })).await
+    async fn replay(&self, history: &Arc<IncarnationHistory>, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
+        self.total(self.engine.ask_all(|_| BootStep::Replay {
+            history: history.clone(),
+            checkpoint: self.report.checkpoint,
+            recovered: self.report.recovered,
+            live: live.clone(),
+        }))
+        .await
     }
 
     async fn total(&self, replies: impl Future<Output = Result<Vec<BootReply>, String>>) -> Result<u64, String> {
@@ -222,7 +230,7 @@ impl Boot<'_> {
     }
 
     /// Makes the cut durable under a new incarnation, then opens the logs.
-    async fn finish(&mut self, manifest: Manifest, scans: &[LogScan], kinds: &[(StorageId, KeyKind)]) -> Result<(), String> {
+    async fn finish(&mut self, manifest: Manifest, kinds: &[(StorageId, KeyKind)]) -> Result<(), String> {
         let recovered = self.report.recovered;
         self.engine.0.shared.clock.restart(recovered);
         let next = manifest.next_incarnation(recovered);
@@ -232,10 +240,7 @@ impl Boot<'_> {
         self.phase("settle");
         let log_options = self.options.log_options.clone();
         self.engine
-            .ask_all(|core| {
-                let end = scans.iter().find(|scan| scan.core == core).map(|scan| scan.end.clone()).unwrap_or_default();
-                BootStep::OpenLog { options: Box::new(log_options(core, next.incarnation)), end: Box::new(end), recovered }
-            })
+            .ask_all(|core| BootStep::OpenLog { options: Box::new(log_options(core, next.incarnation)), recovered })
             .await?;
         self.phase("open logs");
         Ok(())

@@ -25,8 +25,9 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request};
 use crate::shard::state::Shard;
 use crate::storage::{Key, KeyKind};
-use crate::wal::reader::{LogDirectory, LogScan, ScanOptions, replay_log, scan_log};
-use crate::wal::{IncarnationHistory, LogEnd, Wal, WalOptions};
+use crate::wal::cut::CommitList;
+use crate::wal::reader::{LogDirectory, LogScan, Relevance, scan_log};
+use crate::wal::{IncarnationHistory, LogReplay, Wal, WalOptions};
 
 /// The storage whose rows, in a checkpoint, say which core owned which tablet: key = the storage's id, value = its routes.
 pub const ROUTES_STORAGE: StorageId = StorageId(2);
@@ -46,12 +47,12 @@ pub enum BootStep {
     Load { data_dir: Arc<DataDir>, files: Vec<DataFile>, live: Arc<BTreeSet<StorageId>> },
     /// Verify logs and report what they hold.
     Scan { logs: Vec<LogDirectory>, history: Arc<IncarnationHistory>, checkpoint: CommitTs },
-    /// Replay the scanned logs.
-    Replay { after: CommitTs, through: CommitTs, live: Arc<BTreeSet<StorageId>> },
+    /// Replay the scanned logs between the checkpoint and the cut.
+    Replay { history: Arc<IncarnationHistory>, checkpoint: CommitTs, recovered: CommitTs, live: Arc<BTreeSet<StorageId>> },
     /// Collect what replay left behind and count memory.
     Settle,
     /// Open the log and accept writes.
-    OpenLog { options: Box<WalOptions>, end: Box<LogEnd>, recovered: CommitTs },
+    OpenLog { options: Box<WalOptions>, recovered: CommitTs },
 }
 
 /// What a step came to.
@@ -59,7 +60,7 @@ pub enum BootReply {
     /// Done; how many rows or writes were handled.
     Done(u64),
     /// The logs' contents.
-    Scanned(Vec<LogScan>),
+    Scanned(Vec<CommitList>),
 }
 
 /// What a core keeps between two steps.
@@ -175,9 +176,12 @@ impl Engine {
             BootStep::Scan { logs, history, checkpoint } => {
                 self.scan_logs(logs, &history, checkpoint).await.map(BootReply::Scanned)
             }
-            BootStep::Replay { after, through, live } => self.replay_logs(after, through, &live).await.map(BootReply::Done),
+            BootStep::Replay { history, checkpoint, recovered, live } => {
+                let relevance = Relevance { history: &history, checkpoint };
+                self.replay_logs(relevance, recovered, &live).await.map(BootReply::Done)
+            }
             BootStep::Settle => self.settle().await.map(BootReply::Done),
-            BootStep::OpenLog { options, end, recovered } => match Wal::open(*options, &end, recovered).await {
+            BootStep::OpenLog { options, recovered } => match Wal::open(*options, recovered).await {
                 Ok(wal) => {
                     self.adopt_log(wal);
                     Ok(BootReply::Done(0))
@@ -213,43 +217,44 @@ impl Engine {
         logs: Vec<LogDirectory>,
         history: &IncarnationHistory,
         checkpoint: CommitTs,
-    ) -> Result<Vec<LogScan>, String> {
-        let mut scans = Vec::new();
+    ) -> Result<Vec<CommitList>, String> {
+        let mut commits = Vec::new();
         for log in logs {
-            let options = ScanOptions { incarnations: history, checkpoint };
-            let scan = scan_log(&log, &options, |_progress| {}).await.map_err(text)?;
-            scans.push(scan.clone());
+            let scan = scan_log(&log, &Relevance { history, checkpoint }, &|_bytes| {}).await.map_err(text)?;
+            commits.push(scan.commits.clone());
             self.0.boot.borrow_mut().scanned.push((log, scan));
         }
-        Ok(scans)
+        Ok(commits)
     }
 
-    async fn replay_logs(&self, after: CommitTs, through: CommitTs, live: &BTreeSet<StorageId>) -> Result<u64, String> {
+    async fn replay_logs(
+        &self,
+        relevance: Relevance<'_>,
+        recovered: CommitTs,
+        live: &BTreeSet<StorageId>,
+    ) -> Result<u64, String> {
         let scanned = std::mem::take(&mut self.0.boot.borrow_mut().scanned);
         let mut total = 0;
         for (log, scan) in &scanned {
-            total += self.replay_one(log, scan, after, through, live).await?;
+            total += self.replay_one(LogReplay::new(log, scan, relevance, recovered), live).await?;
         }
         self.0.boot.borrow_mut().scanned = scanned;
         Ok(total)
     }
 
-    async fn replay_one(
-        &self,
-        log: &LogDirectory,
-        scan: &LogScan,
-        after: CommitTs,
-        through: CommitTs,
-        live: &BTreeSet<StorageId>,
-    ) -> Result<u64, String> {
+    async fn replay_one(&self, mut replay: LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
         let mut writes = Distributor::new(self);
-        replay_log(log, scan, after, through, |ts, write| {
-            if live.contains(&write.storage) {
-                writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec)));
+        let mut full = Vec::new();
+        while let Some(ts) = replay.advance().await.map_err(text)? {
+            for write in replay.writes().map_err(text)? {
+                if live.contains(&write.storage) {
+                    full.extend(writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec))));
+                }
             }
-        })
-        .await
-        .map_err(text)?;
+            for owner in full.drain(..) {
+                writes.send(owner).await.map_err(engine_text)?;
+            }
+        }
         writes.finish().await.map_err(engine_text)
     }
 

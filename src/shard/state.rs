@@ -146,7 +146,6 @@ pub(super) struct Garbage {
 }
 
 /// A prepared transaction's promise.
-#[derive(Debug)]
 pub(super) struct Promise {
     pub bound: CommitTs,
     pub reservation: Reservation,

@@ -5,3 +5,4 @@ mod layering;
 mod mesh_stress;
 mod source;
 mod tidy;
+mod tuning;

@@ -145,6 +145,19 @@ impl RowLayout {
         Ok(())
     }
 
+    /// Changes a fixed-width column of a row in place; false, and nothing changed, if the column is of variable width.
+    pub fn patch(&self, row: &mut [u8], index: usize, value: &Datum) -> SqlResult<bool> {
+        let Slot::Fixed { offset, width } = self.slots[index] else { return Ok(false) };
+        put_fixed(value, self.columns[index].ty, &mut row[offset..offset + width])?;
+        let bit = 1 << (index % 8);
+        if value.is_null() {
+            row[index / 8] |= bit;
+        } else {
+            row[index / 8] &= !bit;
+        }
+        Ok(true)
+    }
+
     /// Looks at a row.
     #[inline]
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RowView<'a> {

@@ -9,6 +9,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::base::CoreId;
 
+use super::MeshError;
 use super::control::{ControlHandle, ControlRequest};
 use super::endpoint::Mesh;
 
@@ -28,11 +29,13 @@ impl Default for MeshConfig {
 }
 
 /// A request on its way.
-pub(super) enum RequestMessage<Q> {
+pub(super) enum RequestMessage<Q, R> {
     /// To be answered into the sender's slot.
     Call { slot: u32, request: Q },
     /// One-way.
     Send(Q),
+    /// The answer to a deferred call of the receiver. One-way.
+    LateReply { slot: u32, reply: Result<R, MeshError> },
 }
 
 /// An answer on its way. Every message stands for at least one credit in use, so the ring cannot overflow.
@@ -41,6 +44,8 @@ pub(super) enum ReplyMessage<R> {
     Reply { slot: u32, reply: R },
     /// The handler gave a call up; gives back its credit.
     Abandoned { slot: u32 },
+    /// The call will be answered by a [`RequestMessage::LateReply`]; gives back its credit.
+    Deferred,
     /// So many one-way messages have been handled; gives back their credits.
     Handled(u32),
 }
@@ -101,8 +106,8 @@ impl<Q, R> Signal<Q, R> {
 
 /// One core's ends of the rings between it and a peer.
 pub(super) struct Link<Q, R> {
-    pub(super) requests_out: Producer<RequestMessage<Q>>,
-    pub(super) requests_in: Consumer<RequestMessage<Q>>,
+    pub(super) requests_out: Producer<RequestMessage<Q, R>>,
+    pub(super) requests_in: Consumer<RequestMessage<Q, R>>,
     pub(super) replies_out: Producer<ReplyMessage<R>>,
     pub(super) replies_in: Consumer<ReplyMessage<R>>,
 }

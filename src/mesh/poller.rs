@@ -31,7 +31,16 @@ enum Pass {
 }
 
 enum Route {
-    Core { peer: usize, slot: u32 },
+    /// A reply with a slot reserved in the reply ring.
+    Core {
+        peer: usize,
+        slot: u32,
+    },
+    /// A deferred reply: a one-way message back.
+    Late {
+        peer: usize,
+        slot: u32,
+    },
     Control,
     OneWay,
 }
@@ -48,9 +57,24 @@ impl<Q, R> Replier<Q, R> {
     pub fn reply(mut self, reply: R) {
         match self.route.take().expect("a replier is used once") {
             Route::Core { peer, slot } => self.inner.push_reply(peer, ReplyMessage::Reply { slot, reply }),
+            Route::Late { peer, slot } => self.inner.send_late_reply(peer, slot, Ok(reply)),
             Route::Control => self.control.take().expect("control routes have their slot").fill(Ok(reply)),
             Route::OneWay => {}
         }
+    }
+
+    /// Gives the caller its credit back now, though the reply will take a while.
+    ///
+    /// For every request that waits for something that itself may need the mesh: a row lock whose holder commits through
+    /// this core, a call to another core. Without it, as many waiting requests as there are credits would keep out the very
+    /// message they wait for. Costs one more message; nothing if deferred already.
+    #[must_use]
+    pub fn defer(mut self) -> Self {
+        if let Some(Route::Core { peer, slot }) = self.route {
+            self.route = Some(Route::Late { peer, slot });
+            self.inner.push_reply(peer, ReplyMessage::Deferred);
+        }
+        self
     }
 
     /// Whether nobody awaits a reply.
@@ -64,6 +88,7 @@ impl<Q, R> Drop for Replier<Q, R> {
         match self.route.take() {
             None | Some(Route::OneWay) => {}
             Some(Route::Core { peer, slot }) => self.inner.push_reply(peer, ReplyMessage::Abandoned { slot }),
+            Some(Route::Late { peer, slot }) => self.inner.send_late_reply(peer, slot, Err(MeshError::Abandoned)),
             Some(Route::Control) => {
                 self.control.take().expect("control routes have their slot").fill(Err(MeshError::Abandoned));
             }
@@ -206,6 +231,11 @@ impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Polle
             RequestMessage::Send(request) => {
                 link.handled_sends.set(link.handled_sends.get() + 1);
                 (request, Route::OneWay)
+            }
+            RequestMessage::LateReply { slot, reply } => {
+                link.handled_sends.set(link.handled_sends.get() + 1);
+                self.inner.accept_late_reply(peer, slot, reply);
+                return;
             }
         };
         let from = CoreId(u16::try_from(peer).expect("cores fit CoreId"));

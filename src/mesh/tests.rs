@@ -16,6 +16,8 @@ const PANIC: u64 = 1;
 const DROP: u64 = 2;
 const LATER: u64 = 3;
 const HOLD: u64 = 4;
+const DEFER: u64 = 5;
+const RELEASE: u64 = 6;
 
 fn serve_test_handler(mesh: &TestMesh, one_way: Rc<Cell<u64>>) {
     let held = std::cell::RefCell::new(Vec::new());
@@ -27,9 +29,29 @@ fn serve_test_handler(mesh: &TestMesh, one_way: Rc<Cell<u64>>) {
             replier.reply(30);
         }),
         HOLD => held.borrow_mut().push(replier),
+        DEFER => held.borrow_mut().push(replier.defer()),
+        RELEASE => {
+            let waiting = held.borrow_mut().split_off(0);
+            replier.reply(waiting.len() as u64);
+            for (index, replier) in waiting.into_iter().enumerate() {
+                // Every third is dropped: that too is an answer.
+                if index % 3 < 2 {
+                    replier.reply(index as u64);
+                }
+            }
+        }
         value if replier.is_one_way() => one_way.set(one_way.get() + value),
         value => replier.reply(value * 10),
     });
+}
+
+/// Ends the second core even if the first one fails.
+struct SetOnDrop(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
 }
 
 /// Runs `body` on the first of two cores, the second serving meanwhile; every core gets the test handler.
@@ -48,9 +70,8 @@ fn on_two_cores<F: Future<Output = ()> + 'static>(
             let one_way = Rc::new(Cell::new(0));
             serve_test_handler(&mesh, Rc::clone(&one_way));
             if core.0 == 0 {
-                let outcome = timeout(Duration::from_secs(20), body(mesh, one_way)).await;
-                done.store(true, std::sync::atomic::Ordering::Release);
-                outcome.expect("the body ends in time");
+                let _done = SetOnDrop(done);
+                timeout(Duration::from_secs(20), body(mesh, one_way)).await.expect("the body ends in time");
             } else {
                 while !done.load(std::sync::atomic::Ordering::Acquire) {
                     runtime::sleep(Duration::from_millis(1)).await;
@@ -73,9 +94,9 @@ fn calls_are_answered_at_once_later_or_with_an_error() {
         assert_eq!(mesh.call(PEER, PANIC).await, Err(MeshError::Abandoned));
         assert_eq!(mesh.call(PEER, 13).await, Ok(130), "the poller survives a handler's panic");
         assert_eq!(mesh.call(mesh.core(), 14).await, Ok(140), "a core may call itself");
-        let replies = [mesh.begin_call(PEER, LATER).await, mesh.begin_call(PEER, 5).await];
+        let replies = [mesh.begin_call(PEER, LATER).await, mesh.begin_call(PEER, 15).await];
         let [later, soon] = replies;
-        assert_eq!((soon.await, later.await), (Ok(50), Ok(30)));
+        assert_eq!((soon.await, later.await), (Ok(150), Ok(30)));
         assert_eq!(mesh.outstanding(PEER), 0);
     });
 }
@@ -102,6 +123,29 @@ fn credits_bound_what_is_outstanding_and_come_back() {
 }
 
 #[test]
+fn deferred_calls_hold_no_credit_and_are_answered_late() {
+    on_two_cores(2, |mesh, _| async move {
+        let waiting: Vec<_> = (0..30)
+            .map(|_| {
+                let mesh = mesh.clone();
+                spawn_joinable(QueueClass::Interactive, async move { mesh.call(PEER, DEFER).await })
+            })
+            .collect();
+        while mesh.stats().calls < 30 {
+            runtime::yield_now().await;
+        }
+        drop(mesh.begin_call(PEER, DEFER).await);
+        // Thirty-one requests wait at the peer, and yet there is a credit for the one that they wait for.
+        assert_eq!(mesh.call(PEER, RELEASE).await, Ok(31));
+        for (index, handle) in waiting.into_iter().enumerate() {
+            let expected = if index % 3 < 2 { Ok(index as u64) } else { Err(MeshError::Abandoned) };
+            assert_eq!(handle.await, Ok(expected));
+        }
+        assert_eq!(mesh.call(PEER, 13).await, Ok(130));
+    });
+}
+
+#[test]
 fn one_way_messages_give_their_credits_back() {
     on_two_cores(4, |mesh, one_way| async move {
         let me = mesh.core();
@@ -110,8 +154,8 @@ fn one_way_messages_give_their_credits_back() {
             mesh.send(PEER, 10).await;
         }
         // Same rings, same order: when the call is answered, everything before it is handled.
-        assert_eq!(mesh.call(me, 5).await, Ok(50));
-        assert_eq!(mesh.call(PEER, 5).await, Ok(50));
+        assert_eq!(mesh.call(me, 15).await, Ok(150));
+        assert_eq!(mesh.call(PEER, 15).await, Ok(150));
         assert_eq!(one_way.get(), 1000);
         while mesh.outstanding(PEER) + mesh.outstanding(me) > 0 {
             runtime::yield_now().await;
@@ -146,7 +190,7 @@ fn sampled_calls_report_their_latency() {
         let count = Rc::clone(&seen);
         mesh.set_latency_hook(move |_| count.set(count.get() + 1));
         for _ in 0..10 {
-            mesh.call(PEER, 5).await.expect("answered");
+            mesh.call(PEER, 15).await.expect("answered");
         }
         assert_eq!(seen.get(), 10);
     });
@@ -175,7 +219,7 @@ fn other_threads_ask_through_the_control_handle() {
     .expect("the core starts");
     let limit = Duration::from_secs(20);
     let ask = |request| control.submit(CoreId(0), request).and_then(|reply| reply.wait(limit));
-    for request in 5..200 {
+    for request in 10..200 {
         assert_eq!(ask(request), Ok(request * 10));
     }
     assert_eq!(ask(PANIC), Err(ControlError::Abandoned));

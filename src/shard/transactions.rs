@@ -22,6 +22,9 @@ use crate::txn::row_locks::Wake;
 use crate::txn::signal::signal;
 use crate::wal::{Body, Reservation};
 
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
+
 /// What a transaction that ends leaves to do, taken out of its handle so that a task can do it.
 struct Ending {
     id: TxnId,
@@ -165,6 +168,11 @@ impl Engine {
         let participants = if writers.len() == 1 { SmallVec::new() } else { writers.clone() };
         let mut calls = Vec::with_capacity(writers.len());
         for &core in writers {
+            #[cfg(test)]
+            if sabotage::is(Sabotage::SkipParticipant) && writers.len() > 1 && core == writers[writers.len() - 1] {
+                self.abort_on(ending.id, &[core]).await;
+                continue;
+            }
             if core == self.0.core {
                 self.install_here(ending.id, ts, &participants);
             } else {
@@ -185,6 +193,10 @@ impl Engine {
 
     /// Waits until a timestamp is durable on every core.
     pub(super) async fn wait_durable(&self, ts: CommitTs) -> EngineResult<()> {
+        #[cfg(test)]
+        if sabotage::is(Sabotage::AcknowledgeBeforeFlush) {
+            return Ok(());
+        }
         if self.0.shared.clock.durable() >= ts {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 mod config;
 mod layering;
+mod mesh_stress;
 mod source;
 mod tidy;
 mod tuning;

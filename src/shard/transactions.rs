@@ -290,12 +290,13 @@ pub(super) fn abandon(txn: &mut Txn) {
         return;
     }
     let mut orphan = Txn::new(txn.id, txn.isolation, txn.read_only);
+    // Should the task below be dropped unfinished, the core has ended and nothing is left to abort.
+    orphan.finished = true;
     orphan.touched = std::mem::take(&mut txn.touched);
     orphan.table_locks = std::mem::take(&mut txn.table_locks);
     orphan.created_storages = std::mem::take(&mut txn.created_storages);
     orphan.pin = txn.pin.take();
     if !orphan.has_effects() && orphan.table_locks.is_empty() {
-        orphan.finished = true;
         return;
     }
     let engine = engine();

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::CoreId;
-use crate::checkpoint::DataDir;
 use crate::mesh::{Fabric, MeshConfig};
 use crate::runtime::sim::Sim;
 use crate::runtime::{self, QueueClass};
@@ -16,6 +15,9 @@ use crate::shard::sim::history::History;
 use crate::shard::sim::workload::Bank;
 use crate::shard::{Engine, EngineLimits, RecoveryOptions, Shared};
 use crate::wal::WalOptions;
+
+/// The data directory.
+const ROOT: &str = "/data";
 
 /// How a boot goes.
 #[derive(Clone, Copy, Debug)]
@@ -108,18 +110,13 @@ impl Machine {
         }
     }
 
-    async fn data_dir(&self) -> Result<Arc<DataDir>, String> {
-        DataDir::open("/data").await.map(Arc::new).map_err(|error| error.to_string())
-    }
-
     async fn boot(&self, engine: &Engine) -> Result<(), String> {
-        let data_dir = self.data_dir().await?;
-        let root = data_dir.path().to_path_buf();
+        runtime::fs::create_dir_all(ROOT).await.map_err(|error| error.to_string())?;
         let options = RecoveryOptions {
-            data_dir,
-            log_options: Arc::new(move |core, incarnation| WalOptions {
+            root: ROOT.into(),
+            log_options: Arc::new(|core, incarnation| WalOptions {
                 segment_bytes: 256 << 10,
-                ..WalOptions::new(&root, core, incarnation)
+                ..WalOptions::new(ROOT, core, incarnation)
             }),
             storage_kinds: Arc::new(|catalog| Ok(Bank::kinds(catalog))),
         };
@@ -141,11 +138,7 @@ impl Machine {
         while self.running.get() > 0 && !self.done.get() {
             runtime::sleep(Duration::from_millis(1 + runtime::random_u64() % 20)).await;
             if self.options.checkpoints && runtime::random_u64() % 4 == 0 {
-                let taken = match self.data_dir_again().await {
-                    Ok(data_dir) => engine.checkpoint(&data_dir).await,
-                    Err(problem) => Err(problem),
-                };
-                if let Err(problem) = taken {
+                if let Err(problem) = engine.checkpoint(ROOT.as_ref()).await {
                     return self.problem(format!("a checkpoint failed: {problem}"));
                 }
             }
@@ -156,10 +149,5 @@ impl Machine {
         }
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.done.set(true);
-    }
-
-    /// The data directory again, without its lock.
-    async fn data_dir_again(&self) -> Result<Arc<DataDir>, String> {
-        self.data_dir().await
     }
 }

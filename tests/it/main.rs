@@ -3,5 +3,6 @@
 mod config;
 mod layering;
 mod mesh_stress;
+mod runtime_soak;
 mod source;
 mod tidy;

@@ -136,6 +136,10 @@ fn client(address: SocketAddr, mode: Mode, number: u64, end: Instant) -> Vec<u64
     latencies
 }
 
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// CPU time of the core threads so far, in nanoseconds.
 fn core_cpu_nanos() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").expect("procfs").map(|entry| entry.expect("an entry").path());
@@ -149,7 +153,8 @@ fn core_cpu_nanos() -> u64 {
 fn measure(mode: Mode, spin: Duration, clients: u64, long: Duration) {
     let cpus = runtime::host::cpus();
     let config = RuntimeConfig { spin, ..RuntimeConfig::on_cpus(vec![cpus[0], cpus[cpus.len() - 1]]) };
-    let fabric = Fabric::new(2, MeshConfig::default());
+    let linger = setting("OMENDB_BENCH_LINGER_US").map_or(MeshConfig::default().linger, Duration::from_micros);
+    let fabric = Fabric::new(2, MeshConfig { linger, ..MeshConfig::default() });
     let stop = Arc::new(AtomicBool::new(false));
     let (started, ready) = mpsc::channel();
     let shared = Arc::clone(&stop);
@@ -188,7 +193,7 @@ fn measure(mode: Mode, spin: Duration, clients: u64, long: Duration) {
 }
 
 fn main() {
-    let millis = std::env::var("OMENDB_BENCH_MILLIS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000u64);
+    let millis = setting("OMENDB_BENCH_MILLIS").unwrap_or(1000);
     for clients in [1, 16] {
         for spin in [0, 50] {
             for mode in [Mode::Local, Mode::Call, Mode::Hop, Mode::HopRuns] {

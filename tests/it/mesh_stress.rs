@@ -170,7 +170,7 @@ fn stall_thread() {
 fn stress_real_cores(cores: usize, credits: u32, spin: Duration, steps: usize) {
     let cpus = runtime::host::cpus();
     let config = RuntimeConfig { spin, ..RuntimeConfig::on_cpus((0..cores).map(|core| cpus[core % cpus.len()]).collect()) };
-    let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 16 });
+    let fabric = Fabric::new(cores, MeshConfig { credits, ..MeshConfig::default() });
     let totals = new_totals(cores);
     let (done, finished) = std::sync::mpsc::channel();
     let main = core_main(fabric, Arc::clone(&totals), 8, steps, stall_thread);
@@ -202,7 +202,7 @@ fn three_hundred_simulated_seeds() {
         sim.config.steps_max = 2_000_000;
         let cores = 2 + (seed % 4) as usize;
         let credits = 1 + (sim.random_u64() % 5) as u32;
-        let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 4 });
+        let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 4, ..MeshConfig::default() });
         let totals = new_totals(cores);
         sim.run(cores, core_main(fabric, Arc::clone(&totals), 3, 30, || {})).expect_completed();
         check(&totals);

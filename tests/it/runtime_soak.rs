@@ -215,7 +215,7 @@ fn soak(spin: Duration, long: Duration) {
     let cpus = runtime::host::cpus();
     let config = RuntimeConfig { spin, ..RuntimeConfig::on_cpus(vec![cpus[0], cpus[cpus.len() - 1]]) };
     let directory = tempfile::tempdir().expect("a scratch directory");
-    let fabric = Fabric::new(2, MeshConfig { credits: 64, latency_sample: 16 });
+    let fabric = Fabric::new(2, MeshConfig { credits: 64, ..MeshConfig::default() });
     let progress = Arc::new(Progress::default());
     let (started, ready) = mpsc::channel();
     let (path, shared) = (directory.path().to_owned(), Arc::clone(&progress));

@@ -117,8 +117,8 @@ families! {
     CHECKPOINT_BYTES = Counter One per_core "omendb_checkpoint_bytes_total" "Bytes written by checkpoints.";
     CHECKPOINT_ROWS = Counter One per_core "omendb_checkpoint_rows_total" "Rows written by checkpoints.";
 
-    INDEX_HITS = Counter One per_core "omendb_learned_index_hits_total" "Lookups in learned indexes that found their key.";
-    INDEX_MISSES = Counter One per_core "omendb_learned_index_misses_total" "Lookups in learned indexes that found nothing.";
+    INDEX_HITS = Counter One per_core "omendb_learned_index_hits_total" "Lookups whose key lay where the model predicted, within a cache line.";
+    INDEX_MISSES = Counter One per_core "omendb_learned_index_misses_total" "Lookups that had to search beyond that cache line.";
     INDEX_ERROR = Histogram One per_core "omendb_learned_index_prediction_error_positions" "Distance between predicted and true position (recorded for a sample of lookups).";
     INDEX_CHANGES = Counter One per_core "omendb_learned_index_structural_changes_total" "Leaves split, expanded, retrained or merged.";
 

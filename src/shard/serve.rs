@@ -103,8 +103,8 @@ impl Engine {
                     Reply::Done(Ok(()))
                 }
                 Request::Boot(step) => engine.boot_step(step).await,
-                Request::Checkpoint { id, through, data_dir } => {
-                    Reply::Checkpointed(engine.checkpoint_here(id, through, &data_dir).await)
+                Request::Checkpoint { id, through, root } => {
+                    Reply::Checkpointed(engine.checkpoint_here(id, through, &root).await)
                 }
                 Request::CheckpointDone(through) => {
                     engine.recycle_log_here(through).await;

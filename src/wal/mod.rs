@@ -30,13 +30,15 @@ pub mod record;
 mod record_tests;
 mod replay;
 mod segment;
+#[cfg(test)]
+mod sim_tests;
 mod space;
 mod state;
 mod supply;
 mod write_set;
 mod writer;
 
-pub(crate) use bytes::{Fields, align_up, put_counted};
+pub(crate) use bytes::{Fields, put_counted};
 pub use counters::WalCounters;
 pub use cursor::SegmentCursor;
 pub use error::{Corruption, WalError};

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::counters::add;
 use super::error::WalError;
+use super::incarnation::Incarnation;
 use super::record::RecordRef;
 use super::segment::{
     SEGMENT_HEADER_BYTES, SegmentHeader, is_spare_file_name, is_unfinished_file_name, logs_directory, parse_segment_file_name,
@@ -136,7 +137,14 @@ pub(super) async fn open(options: &WalOptions, directory: &Path, recovered: Comm
     for parent in [options.root.as_path(), &logs, directory] {
         fs::sync_dir(parent).await.map_err(io("syncing"))?;
     }
-    let mut found = Found { full: VecDeque::new(), spares: Vec::new(), next_segment: 0, next_lsn: Lsn(0) };
+    let mut found = Found {
+        full: VecDeque::new(),
+        spares: Vec::new(),
+        next_segment: 0,
+        next_lsn: Lsn(0),
+        ended_in: None,
+        unwritten: Vec::new(),
+    };
     for name in fs::list_dir(directory).await.map_err(io("listing"))? {
         let path = directory.join(&name);
         if is_unfinished_file_name(&name) {
@@ -147,6 +155,7 @@ pub(super) async fn open(options: &WalOptions, directory: &Path, recovered: Comm
             found.add_segment(options, directory, segment, recovered).await?;
         }
     }
+    found.free_unwritten(options, directory).await?;
     fs::sync_dir(directory).await.map_err(io("syncing"))?;
     let header = SegmentHeader {
         segment: found.next_segment,
@@ -166,6 +175,10 @@ struct Found {
     spares: Vec<PathBuf>,
     next_segment: u64,
     next_lsn: Lsn,
+    /// The incarnation whose log has ended with a segment that was never written.
+    ended_in: Option<Incarnation>,
+    /// Segments that hold nothing, ascending.
+    unwritten: Vec<u64>,
 }
 
 impl Found {
@@ -202,16 +215,31 @@ impl Found {
             what: super::error::Corruption::Header(what),
         })?;
         assert!(header.incarnation < options.incarnation, "an incarnation opens its logs once");
-        self.next_segment = self.next_segment.max(segment + 1);
         self.next_lsn = self.next_lsn.max(header.end_lsn());
-        if has_record(&header, &front) {
+        // A segment that was opened and never written becomes a spare, and so do those that its incarnation opened after it: a
+        // flush that spans segments may have left torn bytes in a later one and none in this. Kept, they would read as a log
+        // with a hole at the next start.
+        if has_record(&header, &front) && self.ended_in != Some(header.incarnation) {
+            self.next_segment = self.next_segment.max(segment + 1);
             self.full.push_back(FullSegment { segment, path, bytes, end: Lsn(0), ts_max: recovered });
             return Ok(());
         }
-        let spare = directory.join(spare_file_name(segment));
-        fs::rename(&path, &spare).await.map_err(wrap)?;
-        fs::sync_dir(directory).await.map_err(wrap)?;
-        self.add_spare(options, spare).await
+        self.ended_in = Some(header.incarnation);
+        self.unwritten.push(segment);
+        Ok(())
+    }
+
+    /// Makes spares of the segments that hold nothing, highest first: a crash in between leaves no hole either.
+    async fn free_unwritten(&mut self, options: &WalOptions, directory: &Path) -> Result<(), WalError> {
+        for segment in std::mem::take(&mut self.unwritten).into_iter().rev() {
+            let path = directory.join(segment_file_name(segment));
+            let spare = directory.join(spare_file_name(segment));
+            let wrap = |error| WalError::io("clearing", &path, error);
+            fs::rename(&path, &spare).await.map_err(wrap)?;
+            fs::sync_dir(directory).await.map_err(wrap)?;
+            self.add_spare(options, spare).await?;
+        }
+        Ok(())
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{self, SourceFile};
 
-/// The layers from the bottom up. A module may import modules of lower layers only; `+` adds single exceptions beside it.
+/// The layers from the bottom up. A module may import modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["error"],
     &["metrics", "types"],
     &["config", "runtime"],
     &["index", "mesh"],
-    &["wal", "storage"],
-    &["txn"],
+    &["storage"],
+    &["txn", "wal"],
     &["catalog", "checkpoint"],
     &["shard"],
     &["sql"],

@@ -6,3 +6,4 @@ mod mesh_stress;
 mod runtime_soak;
 mod source;
 mod tidy;
+mod tuning;

@@ -5,4 +5,5 @@
 pub mod model;
 pub mod system;
 
-pub use model::{Catalog, ColumnDef, KeyKind, PrimaryKey, SchemaDef, TableDef};
+pub use crate::storage::KeyKind;
+pub use model::{Catalog, ColumnDef, PrimaryKey, SchemaDef, TableDef};

@@ -72,14 +72,3 @@ pub struct PrimaryKey {
     /// Column indexes (0-based) in key order.
     pub columns: Vec<usize>,
 }
-
-/// How a storage's keys look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// No primary key: a hidden 64-bit row id, `Key::Int`.
-    RowId,
-    /// One smallint, integer, bigint, date or timestamp column: `Key::Int`.
-    Int,
-    /// Anything else: memcomparable bytes, `Key::Bytes`.
-    Bytes,
-}

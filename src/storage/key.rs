@@ -38,3 +38,56 @@ impl Key {
         }
     }
 }
+
+/// A borrowed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRef<'a> {
+    /// As `Key::Int`.
+    Int(i64),
+    /// As `Key::Bytes`.
+    Bytes(&'a [u8]),
+}
+
+impl KeyRef<'_> {
+    /// An owned copy.
+    pub fn to_key(self) -> Key {
+        match self {
+            KeyRef::Int(value) => Key::Int(value),
+            KeyRef::Bytes(bytes) => Key::Bytes(bytes.into()),
+        }
+    }
+}
+
+impl Key {
+    /// A borrowed view.
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        match self {
+            Key::Int(value) => KeyRef::Int(*value),
+            Key::Bytes(bytes) => KeyRef::Bytes(bytes),
+        }
+    }
+
+    /// The smallest key above this one, if the domain has one.
+    pub fn successor(&self) -> Option<Key> {
+        match self {
+            Key::Int(value) => value.checked_add(1).map(Key::Int),
+            Key::Bytes(bytes) => {
+                let mut next = Vec::with_capacity(bytes.len() + 1);
+                next.extend_from_slice(bytes);
+                next.push(0);
+                Some(Key::Bytes(next.into()))
+            }
+        }
+    }
+}
+
+/// How a storage's keys look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// No primary key: a hidden 64-bit row id, `Key::Int`.
+    RowId,
+    /// One smallint, integer, bigint, date or timestamp column: `Key::Int`.
+    Int,
+    /// Anything else: memcomparable bytes, `Key::Bytes`.
+    Bytes,
+}

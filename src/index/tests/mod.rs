@@ -1,0 +1,3 @@
+//! The index against a plain model, `BTreeMap`.
+
+mod model;

@@ -12,7 +12,7 @@ use crate::sql::binder::{Binder, Typed, plain, types};
 use crate::sql::expr::{BoolTest, Expr};
 use crate::sql::function::coercion::type_name;
 use crate::sql::parser::position_of;
-use crate::types::{ColumnType, Datum, SqlType};
+use crate::types::{Datum, SqlType};
 
 /// The clause an expression is in, for what is allowed there and how errors call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

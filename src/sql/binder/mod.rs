@@ -23,7 +23,7 @@ mod query;
 mod scope;
 mod select;
 mod subquery;
-mod system;
+pub(crate) mod system;
 pub(crate) mod types;
 mod utility;
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+pub mod eval;
 pub mod in_set;
 pub mod walk;
 

@@ -9,11 +9,14 @@ pub mod coercion;
 mod date;
 mod format;
 mod math;
+mod md5;
 mod operators;
 pub mod resolve;
 pub mod strings;
 mod system;
 pub mod table;
+
+pub use system::{regclass_in, regtype_in};
 
 use std::sync::LazyLock;
 
@@ -121,10 +124,10 @@ pub struct Function {
     pub implementation: Implementation,
 }
 
-/// All functions, with an index by name.
+/// All functions, with an index by name: functions, then operators.
 pub struct Registry {
     functions: Vec<Function>,
-    by_name: HashMap<(bool, &'static str), Vec<FunctionRef>>,
+    by_name: [HashMap<&'static str, Vec<FunctionRef>>; 2],
 }
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::build);
@@ -138,10 +141,11 @@ impl Registry {
         date::register(&mut functions);
         format::register(&mut functions);
         system::register(&mut functions);
-        let mut by_name: HashMap<(bool, &'static str), Vec<FunctionRef>> = HashMap::new();
+        let mut by_name = [HashMap::new(), HashMap::new()];
         for (index, function) in functions.iter().enumerate() {
             let reference = FunctionRef(u16::try_from(index).expect("the table has far fewer than 65,536 functions"));
-            by_name.entry((function.operator, function.name)).or_default().push(reference);
+            let names: &mut HashMap<&'static str, Vec<FunctionRef>> = &mut by_name[usize::from(function.operator)];
+            names.entry(function.name).or_default().push(reference);
         }
         Self { functions, by_name }
     }
@@ -156,7 +160,7 @@ impl FunctionRef {
 
 /// The functions (or operators) of a name.
 pub fn candidates(operator: bool, name: &str) -> &'static [FunctionRef] {
-    REGISTRY.by_name.get(&(operator, name)).map_or(&[], Vec::as_slice)
+    REGISTRY.by_name[usize::from(operator)].get(name).map_or(&[], Vec::as_slice)
 }
 
 /// Builds entries of the table; the defaults are a strict, immutable function.

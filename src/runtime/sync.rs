@@ -200,6 +200,103 @@ impl Drop for Wait<'_> {
     }
 }
 
+/// Permits for the tasks of one core, given out strictly in the order of asking.
+///
+/// Acquiring does not tie a permit to a value: whoever took one gives it back with [`release`](Self::release), possibly from
+/// another task.
+pub struct Semaphore {
+    /// Permits nobody has. More than zero only if nobody waits ungranted.
+    available: Cell<u32>,
+    /// By ticket. `None`: the permit is theirs, they have not been polled since.
+    waiters: RefCell<BTreeMap<u64, Option<Waker>>>,
+    next_ticket: Cell<u64>,
+}
+
+impl Semaphore {
+    /// A semaphore with so many permits.
+    pub fn new(permits: u32) -> Self {
+        Self { available: Cell::new(permits), waiters: RefCell::default(), next_ticket: Cell::new(0) }
+    }
+
+    /// Takes a permit if there is one and nobody waits for it.
+    pub fn try_acquire(&self) -> bool {
+        let available = self.available.get();
+        if available > 0 {
+            self.available.set(available - 1);
+        }
+        available > 0
+    }
+
+    /// Takes a permit, waiting in line. A wait that is dropped after it got its permit passes it on.
+    pub fn acquire(&self) -> Acquire<'_> {
+        Acquire { semaphore: self, ticket: None }
+    }
+
+    /// Gives permits back: to those who wait, in order, or to whoever asks next.
+    pub fn release(&self, permits: u32) {
+        for _ in 0..permits {
+            let next = self.waiters.borrow_mut().values_mut().find_map(Option::take);
+            match next {
+                Some(waker) => waker.wake(),
+                None => self.available.set(self.available.get() + 1),
+            }
+        }
+    }
+
+    /// Permits nobody has.
+    pub fn available(&self) -> u32 {
+        self.available.get()
+    }
+}
+
+/// The future of [`Semaphore::acquire`].
+#[must_use = "acquiring does nothing unless awaited"]
+pub struct Acquire<'a> {
+    semaphore: &'a Semaphore,
+    ticket: Option<u64>,
+}
+
+impl Future for Acquire<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let semaphore = self.semaphore;
+        let Some(ticket) = self.ticket else {
+            if semaphore.try_acquire() {
+                return Poll::Ready(());
+            }
+            let ticket = semaphore.next_ticket.get();
+            semaphore.next_ticket.set(ticket + 1);
+            semaphore.waiters.borrow_mut().insert(ticket, Some(cx.waker().clone()));
+            self.ticket = Some(ticket);
+            return Poll::Pending;
+        };
+        let mut waiters = semaphore.waiters.borrow_mut();
+        match waiters.get_mut(&ticket).expect("a polled wait is in line until it is granted") {
+            Some(waker) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            None => {
+                waiters.remove(&ticket);
+                self.ticket = None;
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let granted = self.semaphore.waiters.borrow_mut().remove(&ticket).is_some_and(|waker| waker.is_none());
+            if granted {
+                self.semaphore.release(1);
+            }
+        }
+    }
+}
+
 /// A flag that tasks can wait for: set once, it stays set until it is cleared.
 #[derive(Default)]
 pub struct Event {

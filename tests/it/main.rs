@@ -1,0 +1,8 @@
+//! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
+
+mod config;
+mod layering;
+mod mesh_stress;
+mod source;
+mod tidy;
+mod tuning;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
 use crate::storage::KeyKind;
-use crate::types::key::is_integer_key;
+use crate::types::key::is_i64_key;
 use crate::types::row::RowLayout;
 use crate::types::ColumnType;
 
@@ -83,7 +83,7 @@ impl TableDef {
         match &self.primary_key {
             None => KeyKind::RowId,
             Some(key) => match key.columns[..] {
-                [column] if is_integer_key(self.columns[column].ty.ty) => KeyKind::Int,
+                [column] if is_i64_key(self.columns[column].ty.ty) => KeyKind::Int,
                 _ => KeyKind::Bytes,
             },
         }

@@ -1,0 +1,1 @@
+//! One-dimensional arrays: the `{…}` text format and the binary format (arrayfuncs.c).

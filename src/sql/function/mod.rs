@@ -1,5 +1,7 @@
 //! The table of functions, operators, aggregates and table functions.
 
+pub mod strings;
+
 /// A scalar function or operator implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FunctionRef(pub u16);

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+pub mod in_set;
+
 use crate::sql::plan::Node;
 use crate::types::{ColumnType, Datum, SqlType};
 

@@ -1,0 +1,1 @@
+//! Access paths, predicate placement and join strategies for bound plans.

@@ -1,1 +1,4 @@
-//! (header to be written by the module's author)
+//! One client's conversation with the database: its settings, transaction, prepared statements and portals.
+
+pub mod interrupt;
+pub mod response;

@@ -7,6 +7,7 @@
 //! Source: PostgreSQL 15 documentation, section 55.7 "Message Formats".
 
 use crate::error::{SqlError, SqlState};
+use crate::session::formats::{FormatCodes, invalid_text};
 use crate::wire::framer::Frame;
 
 /// A message of the client.
@@ -50,7 +51,7 @@ pub struct Parse<'a> {
     /// The query string.
     pub query: &'a str,
     /// Types of parameters, 0 for undecided.
-    pub types: Integers<'a, 4>,
+    pub types: TypeOids<'a>,
 }
 
 /// A Bind message.
@@ -61,11 +62,11 @@ pub struct Bind<'a> {
     /// The statement's name; empty for the unnamed one.
     pub statement: &'a str,
     /// Format codes of the parameters: none (all text), one for all, or one each.
-    pub param_formats: Integers<'a, 2>,
+    pub param_formats: FormatCodes<'a>,
     /// Values of the parameters.
     pub params: Params<'a>,
     /// Format codes of the result columns, in the same way.
-    pub result_formats: Integers<'a, 2>,
+    pub result_formats: FormatCodes<'a>,
 }
 
 /// An Execute message.
@@ -86,14 +87,14 @@ pub enum Target<'a> {
     Portal(&'a str),
 }
 
-/// An array of big-endian integers of `WIDTH` bytes.
+/// Object identifiers of parameter types, as the message holds them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Integers<'a, const WIDTH: usize>(&'a [u8]);
+pub struct TypeOids<'a>(&'a [u8]);
 
-impl<'a, const WIDTH: usize> Integers<'a, WIDTH> {
+impl<'a> TypeOids<'a> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len() / WIDTH
+        self.0.len() / 4
     }
 
     /// Whether there is none.
@@ -101,20 +102,6 @@ impl<'a, const WIDTH: usize> Integers<'a, WIDTH> {
         self.0.is_empty()
     }
 
-    /// Their bytes, for comparing one message with another.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.0
-    }
-}
-
-impl<'a> Integers<'a, 2> {
-    /// The format codes.
-    pub fn iter(self) -> impl Iterator<Item = i16> + 'a {
-        self.0.as_chunks::<2>().0.iter().map(|bytes| i16::from_be_bytes(*bytes))
-    }
-}
-
-impl<'a> Integers<'a, 4> {
     /// The object identifiers.
     pub fn iter(self) -> impl Iterator<Item = u32> + 'a {
         self.0.as_chunks::<4>().0.iter().map(|bytes| u32::from_be_bytes(*bytes))
@@ -200,16 +187,16 @@ pub fn decode(frame: Frame<'_>) -> Decoded<Frontend<'_>> {
 fn parse<'a>(body: &mut Cursor<'a>) -> Decoded<Parse<'a>> {
     // Both strings are found before either is judged, so that bad text cannot hide a bad message.
     let (name, query) = (body.string()?, body.string()?);
-    let types = Integers(body.array(4)?);
+    let types = TypeOids(body.array(4)?);
     Ok(Parse { name: utf8(name)?, query: utf8(query)?, types })
 }
 
 #[inline]
 fn bind<'a>(body: &mut Cursor<'a>) -> Decoded<Bind<'a>> {
     let (portal, statement) = (body.string()?, body.string()?);
-    let param_formats = Integers(body.array(2)?);
+    let param_formats = FormatCodes::new(body.array(2)?);
     let params = params(body)?;
-    let result_formats = Integers(body.array(2)?);
+    let result_formats = FormatCodes::new(body.array(2)?);
     if param_formats.len() > 1 && param_formats.len() != params.len() {
         return Err(DecodeError::Malformed("bind message has a wrong number of parameter formats"));
     }
@@ -243,19 +230,6 @@ pub fn client_text(bytes: &[u8]) -> Result<&str, SqlError> {
         Ok(text) => Ok(text),
         Err(error) => Err(invalid_text(&bytes[error.valid_up_to()..])),
     }
-}
-
-#[cold]
-fn invalid_text(rest: &[u8]) -> SqlError {
-    let wanted = match rest[0] {
-        0xC0..=0xDF => 2,
-        0xE0..=0xEF => 3,
-        0xF0..=0xF7 => 4,
-        _ => 1,
-    };
-    let shown: Vec<String> = rest.iter().take(wanted).map(|byte| format!("0x{byte:02x}")).collect();
-    let message = format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" "));
-    SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message)
 }
 
 #[inline]

@@ -255,6 +255,11 @@ impl Settings {
         changed.into_iter().map(|definition| (definition.name, self.show(definition.name).unwrap_or_default())).collect()
     }
 
+    /// Whether the transaction has changed any.
+    pub fn has_changes(&self) -> bool {
+        !self.journal.is_empty()
+    }
+
     /// Whether the client has something to be told.
     #[inline]
     pub fn has_reports(&self) -> bool {

@@ -139,6 +139,31 @@ impl<B: Backend> Session<B> {
         self.txn.rollback(backend).await;
     }
 
+    /// Whether a ReadyForQuery would end nothing and have nothing more to say.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.may_read_alone() && !self.env.settings().has_changes() && !self.env.settings().has_reports()
+    }
+
+    /// A simple query does away with the unnamed statement and portal.
+    pub fn forget_unnamed(&mut self) {
+        self.statements.remove("");
+        self.portals.remove("");
+    }
+
+    /// ReadyForQuery of a session that is quiet.
+    pub fn ready_now(&mut self, client: &mut impl Client) {
+        assert!(self.is_quiet(), "nothing is to be ended");
+        self.txn.leave_implicit();
+        self.send_ready(client);
+    }
+
+    /// A message outside the extended protocol has failed.
+    pub async fn query_failed(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
+        self.report(backend, client, error).await;
+        self.send_ready(client);
+    }
+
     /// Tells the client about settings that have changed, then that the next query may come.
     fn send_ready(&mut self, client: &mut impl Client) {
         if self.env.settings().has_reports() {

@@ -235,7 +235,7 @@ impl<B: Backend> Session<B> {
     /// Sync between two lookups: `true` if it has nothing to end, and so can wait with them.
     pub fn queue_ready(&mut self) -> bool {
         assert!(self.has_points(), "with nothing waiting, Sync is answered at once");
-        if !self.may_read_alone() || self.env.settings().has_changes() || self.env.settings().has_reports() {
+        if !self.is_quiet() {
             return false;
         }
         self.portals.clear();

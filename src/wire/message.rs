@@ -127,11 +127,37 @@ impl<'a> Params<'a> {
     }
 
     /// The values; `None` for NULL.
-    pub fn iter(self) -> impl Iterator<Item = Option<&'a [u8]>> {
-        let mut rest = Cursor(self.bytes);
-        (0..self.count).map(move |_| rest.param().expect("the message was checked when it was decoded"))
+    #[inline]
+    pub fn iter(self) -> ParamValues<'a> {
+        ParamValues { left: self.count, rest: self.bytes }
     }
 }
+
+/// Goes over the values of a Bind.
+#[derive(Clone, Debug)]
+pub struct ParamValues<'a> {
+    left: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for ParamValues<'a> {
+    type Item = Option<&'a [u8]>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let mut rest = Cursor(self.rest);
+        let value = rest.param().expect("the message was checked when it was decoded");
+        self.rest = rest.0;
+        Some(value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for ParamValues<'_> {}
 
 /// Why a message cannot be used.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,81 +1,62 @@
-//! (header to be written by the module's author)
-use crate::base::*;
-use std::path::Path;
-pub struct DataDir;
-impl DataDir {
-    pub fn path(&self) -> &Path {
-        todo!()
-    }
-}
-#[derive(Clone)]
-pub struct DataFile {
-    pub entries: u64,
-    pub bytes: u64,
-}
-#[derive(Clone, Copy)]
+//! Checkpoints: everything committed up to a timestamp K, so that a restart reads little log and old log can go.
+//!
+//! Each core writes what it owns into one sorted data file; then one manifest, replaced atomically, makes the checkpoint the current one.
+//! The manifest also remembers the incarnations of the log (see `wal`), so that one small file decides what counts after a crash.
+//!
+//! | file | role |
+//! |---|---|
+//! | `directory` | the data directory: layout, lock |
+//! | `format` | the bytes of a data file: header, blocks, footer |
+//! | `writer`, `reader` | data files, streamed |
+//! | `manifest` | the manifest, and removing what it no longer names |
+//!
+//! Order of durability, which recovery rests on: data files and their directory entries, then the manifest, and only then are
+//! old files removed and log segments recycled. Byte layouts: docs/storage-format.md.
+
+mod directory;
+mod error;
+mod format;
+mod manifest;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use directory::{DataDir, DataDirError};
+pub use error::CheckpointError;
+pub use format::{BlockRef, Entries, EntryRef, decode_block};
+pub use manifest::{DataFile, MANIFEST_FORMAT, Manifest, remove_old_checkpoints};
+pub use reader::CheckpointReader;
+pub use writer::CheckpointWriter;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::base::CoreId;
+
+/// A checkpoint: 1, 2, 3, …; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckpointId(pub u64);
-#[derive(Clone)]
-pub struct Manifest {
-    pub through: CommitTs,
-    pub files: Vec<DataFile>,
-    pub history: crate::wal::IncarnationHistory,
-    pub incarnation: crate::wal::Incarnation,
-}
-impl Default for Manifest {
-    fn default() -> Self {
-        todo!()
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
-impl Manifest {
-    pub async fn read(_: &DataDir) -> Result<Option<Manifest>, String> {
-        todo!()
-    }
-    pub async fn write(&self, _: &DataDir) -> Result<(), String> {
-        todo!()
-    }
-    pub fn next_incarnation(&self, _: CommitTs) -> Manifest {
-        todo!()
-    }
-    pub fn next_checkpoint(&self) -> CheckpointId {
-        todo!()
-    }
-    pub fn with_checkpoint(&self, _: CheckpointId, _: CommitTs, _: Vec<DataFile>) -> Manifest {
-        todo!()
-    }
+
+/// The directory of the data files below the data directory.
+pub fn checkpoint_directory(root: &Path) -> PathBuf {
+    root.join("checkpoint")
 }
-pub async fn remove_old_checkpoints(_: &DataDir, _: &Manifest) -> Result<(), String> {
-    todo!()
+
+/// The data file of one core.
+pub fn data_file_path(root: &Path, id: CheckpointId, core: CoreId) -> PathBuf {
+    checkpoint_directory(root).join(format!("{:016x}-{core}.data", id.0))
 }
-pub struct Entry<'a> {
-    pub storage: StorageId,
-    pub key: crate::wal::KeyRef<'a>,
-    pub ts: CommitTs,
-    pub value: &'a [u8],
-}
-pub struct Block;
-impl Block {
-    pub fn entries(&self) -> std::vec::IntoIter<Entry<'_>> {
-        todo!()
-    }
-}
-pub struct CheckpointReader;
-impl CheckpointReader {
-    pub async fn open(_: &DataDir, _: &DataFile) -> Result<Self, String> {
-        todo!()
-    }
-    pub async fn next_block(&mut self) -> Result<Option<Block>, String> {
-        todo!()
-    }
-}
-pub struct CheckpointWriter;
-impl CheckpointWriter {
-    pub async fn create(_: &DataDir, _: CheckpointId, _: CoreId) -> Result<Self, String> {
-        todo!()
-    }
-    pub async fn push(&mut self, _: StorageId, _: crate::wal::KeyRef<'_>, _: CommitTs, _: &[u8]) -> Result<(), String> {
-        todo!()
-    }
-    pub async fn finish(self) -> Result<DataFile, String> {
-        todo!()
-    }
+
+/// The checkpoint that a data file's name belongs to.
+fn parse_data_file_name(name: &str) -> Option<CheckpointId> {
+    let (id, core) = name.strip_suffix(".data")?.split_once('-')?;
+    core.parse::<u16>().ok()?;
+    (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok().map(CheckpointId))?
 }

@@ -1,6 +1,7 @@
 //! One core's end of the mesh: calls, one-way messages, credits.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,34 +13,39 @@ use rtrb::{Consumer, Producer};
 
 use crate::base::CoreId;
 use crate::runtime::now;
-use crate::runtime::sync::WaitQueue;
+use crate::runtime::sync::Semaphore;
 
 use super::fabric::{Link, MeshConfig, ReplyMessage, RequestMessage, Signal, Signals};
-use super::slots::Slots;
+use super::slots::{Arrival, Slots};
 use super::{MeshError, MeshStats};
 
 /// What this core keeps about one peer.
 pub(super) struct Peer<Q, R> {
-    requests_out: RefCell<Producer<RequestMessage<Q>>>,
-    pub(super) requests_in: RefCell<Consumer<RequestMessage<Q>>>,
+    requests_out: RefCell<Producer<RequestMessage<Q, R>>>,
+    pub(super) requests_in: RefCell<Consumer<RequestMessage<Q, R>>>,
     replies_out: RefCell<Producer<ReplyMessage<R>>>,
     pub(super) replies_in: RefCell<Consumer<ReplyMessage<R>>>,
     /// Messages that may still be sent to the peer.
-    credits: Cell<u32>,
-    credit_waiters: WaitQueue,
+    credits: Semaphore,
+    /// Messages sent whose credits have not come back.
+    outstanding: Cell<u32>,
     slots: RefCell<Slots<R>>,
+    /// Late replies to the peer that found no credit. At most one for each of its tasks that awaits a deferred call.
+    late_replies: RefCell<VecDeque<(u32, Result<R, MeshError>)>>,
     /// One-way messages of the peer handled since its credits were last given back.
     pub(super) handled_sends: Cell<u32>,
 }
+
+type LatencyHook = Box<dyn FnMut(Duration)>;
 
 pub(super) struct Inner<Q, R> {
     pub(super) core: CoreId,
     pub(super) peers: Vec<Peer<Q, R>>,
     pub(super) signals: Signals<Q, R>,
-    config: MeshConfig,
+    pub(super) config: MeshConfig,
     stats: Cell<MeshStats>,
     pub(super) hooks: RefCell<Vec<Box<dyn FnMut()>>>,
-    latency_hook: RefCell<Option<Box<dyn FnMut(Duration)>>>,
+    latency_hook: RefCell<Option<LatencyHook>>,
     pub(super) serving: Cell<bool>,
 }
 
@@ -55,6 +61,11 @@ impl<Q, R> Clone for Mesh<Q, R> {
 }
 
 impl<Q, R> Inner<Q, R> {
+    /// Whether any call or message of this core is unanswered.
+    pub(super) fn awaits_replies(&self) -> bool {
+        self.peers.iter().any(|peer| peer.outstanding.get() > 0)
+    }
+
     /// This core's own signal.
     pub(super) fn signal(&self) -> &Signal<Q, R> {
         &self.signals[self.core.index()]
@@ -85,56 +96,72 @@ impl<Q, R> Inner<Q, R> {
         let (returned, arrival) = match message {
             ReplyMessage::Reply { slot, reply } => (1, Some(link.slots.borrow_mut().fill(slot, Ok(reply)))),
             ReplyMessage::Abandoned { slot } => (1, Some(link.slots.borrow_mut().fill(slot, Err(MeshError::Abandoned)))),
+            ReplyMessage::Deferred => (1, None),
             ReplyMessage::Handled(sends) => (sends, None),
         };
-        let credits = link.credits.get() + returned;
-        assert!(credits <= self.config.credits, "CREDITS: more came back than were given out");
-        link.credits.set(credits);
-        for _ in 0..returned {
-            if !link.credit_waiters.wake_one() {
-                break;
-            }
-        }
+        let outstanding = link.outstanding.get();
+        assert!(returned <= outstanding, "CREDITS: more came back than were given out");
+        link.outstanding.set(outstanding - returned);
+        self.give_back(peer, returned);
         if let Some(arrival) = arrival {
-            self.count(|stats| stats.replies += 1);
-            if let Some(waker) = arrival.waker {
-                waker.wake();
-            }
-            if let Some(started) = arrival.started
-                && let Some(hook) = self.latency_hook.borrow_mut().as_mut()
-            {
-                hook(started.elapsed());
-            }
+            self.announce(arrival);
         }
+    }
+
+    /// Takes in the answer to a deferred call to `peer`.
+    pub(super) fn accept_late_reply(&self, peer: usize, slot: u32, reply: Result<R, MeshError>) {
+        let arrival = self.peers[peer].slots.borrow_mut().fill(slot, reply);
+        self.announce(arrival);
+    }
+
+    /// Tells who waits for a reply.
+    fn announce(&self, arrival: Arrival) {
+        self.count(|stats| stats.replies += 1);
+        if let Some(waker) = arrival.waker {
+            waker.wake();
+        }
+        if let Some(started) = arrival.started
+            && let Some(hook) = self.latency_hook.borrow_mut().as_mut()
+        {
+            hook(started.elapsed());
+        }
+    }
+
+    /// Answers a deferred call of `peer`: now if there is a credit, or as soon as one comes back. Never waits.
+    pub(super) fn send_late_reply(&self, peer: usize, slot: u32, reply: Result<R, MeshError>) {
+        let link = &self.peers[peer];
+        if link.credits.try_acquire() {
+            self.push_request(peer, RequestMessage::LateReply { slot, reply });
+        } else {
+            link.late_replies.borrow_mut().push_back((slot, reply));
+        }
+    }
+
+    /// Credits have come back: to late replies first, which nobody else can send, then to the tasks in line.
+    fn give_back(&self, peer: usize, mut credits: u32) {
+        let link = &self.peers[peer];
+        while credits > 0 {
+            let Some((slot, reply)) = link.late_replies.borrow_mut().pop_front() else { break };
+            credits -= 1;
+            self.push_request(peer, RequestMessage::LateReply { slot, reply });
+        }
+        link.credits.release(credits);
     }
 
     /// Takes a credit towards a peer, waiting in line for it.
     async fn acquire_credit(&self, peer: usize) {
-        let link = &self.peers[peer];
-        if link.credits.get() == 0 || !link.credit_waiters.is_empty() {
-            self.count(|stats| stats.credit_waits += 1);
-            loop {
-                link.credit_waiters.wait().await;
-                if link.credits.get() > 0 {
-                    break;
-                }
-            }
-        }
-        self.take_credit(peer);
-        if link.credits.get() > 0 {
-            // Whoever queued behind a waiter that had been granted but not yet polled.
-            link.credit_waiters.wake_one();
-        }
-    }
-
-    fn take_credit(&self, peer: usize) {
         let credits = &self.peers[peer].credits;
-        assert!(credits.get() > 0, "CREDITS: taken only when there is one");
-        credits.set(credits.get() - 1);
+        if !credits.try_acquire() {
+            self.count(|stats| stats.credit_waits += 1);
+            credits.acquire().await;
+        }
     }
 
-    fn push_request(&self, peer: usize, message: RequestMessage<Q>) {
-        let pushed = self.peers[peer].requests_out.borrow_mut().push(message);
+    fn push_request(&self, peer: usize, message: RequestMessage<Q, R>) {
+        let link = &self.peers[peer];
+        link.outstanding.set(link.outstanding.get() + 1);
+        assert!(link.outstanding.get() <= self.config.credits, "CREDITS: every message has taken one");
+        let pushed = link.requests_out.borrow_mut().push(message);
         assert!(pushed.is_ok(), "CREDITS: a credit is a slot in the request ring");
         self.wake_peer(peer);
     }
@@ -149,9 +176,10 @@ impl<Q: 'static, R: 'static> Mesh<Q, R> {
                 requests_in: RefCell::new(link.requests_in),
                 replies_out: RefCell::new(link.replies_out),
                 replies_in: RefCell::new(link.replies_in),
-                credits: Cell::new(config.credits),
-                credit_waiters: WaitQueue::new(),
+                credits: Semaphore::new(config.credits),
+                outstanding: Cell::new(0),
                 slots: RefCell::new(Slots::new()),
+                late_replies: RefCell::new(VecDeque::new()),
                 handled_sends: Cell::new(0),
             })
             .collect();
@@ -195,11 +223,9 @@ impl<Q: 'static, R: 'static> Mesh<Q, R> {
 
     /// Sends a request if there is a credit for it right now; gives it back otherwise.
     pub fn try_begin_call(&self, to: CoreId, request: Q) -> Result<PendingReply<Q, R>, Q> {
-        let link = &self.inner.peers[to.index()];
-        if link.credits.get() == 0 || !link.credit_waiters.is_empty() {
+        if !self.inner.peers[to.index()].credits.try_acquire() {
             return Err(request);
         }
-        self.inner.take_credit(to.index());
         Ok(self.push_call(to, request))
     }
 
@@ -222,11 +248,9 @@ impl<Q: 'static, R: 'static> Mesh<Q, R> {
 
     /// Sends a message that has no reply if there is a credit for it right now; gives it back otherwise.
     pub fn try_send(&self, to: CoreId, message: Q) -> Result<(), Q> {
-        let link = &self.inner.peers[to.index()];
-        if link.credits.get() == 0 || !link.credit_waiters.is_empty() {
+        if !self.inner.peers[to.index()].credits.try_acquire() {
             return Err(message);
         }
-        self.inner.take_credit(to.index());
         self.push_send(to, message);
         Ok(())
     }
@@ -258,9 +282,10 @@ impl<Q: 'static, R: 'static> Mesh<Q, R> {
         self.inner.stats.get()
     }
 
-    /// Messages outstanding from this core towards another: calls not yet answered and sends not yet handled.
+    /// Messages outstanding from this core towards another: calls not yet answered or deferred, and sends not yet
+    /// handled.
     pub fn outstanding(&self, to: CoreId) -> u32 {
-        self.inner.config.credits - self.inner.peers[to.index()].credits.get()
+        self.inner.peers[to.index()].outstanding.get()
     }
 }
 

@@ -15,12 +15,15 @@
 //!   Whoever lacks a credit waits for one in its own task, never in a handler. Both rings have C slots, and every entry of
 //!   either stands for a credit in use, so a push into a ring cannot fail and a reply never waits for anything. This is what
 //!   rules out the deadlock of two cores with full queues: their pollers never wait for each other.
+//! - DEFER WHAT WAITS. A request that cannot be answered without waiting for a lock, another core or a client gives its
+//!   credit back first ([`Replier::defer`]); its reply comes later as a one-way message. Otherwise requests waiting for a
+//!   lock could hold every credit and keep out the commit that releases it.
 //! - NO LOST WAKE-UP. The consumer registers its waker, raises `parked`, and only then looks at its rings once more; a
 //!   producer pushes first and then looks at `parked`, a sequentially consistent fence between the two on either side
 //!   (Dekker's algorithm): at least one of them sees the other.
 //! - NO WAKE-UP WITHOUT NEED. Only the producer that takes `parked` down wakes; a core whose poller runs or is about to run is
 //!   never woken. A wake-up of a parked core costs a system call here and a context switch there.
-//! - Handlers are synchronous. What takes time moves its [`Replier`] into a spawned task. A handler that panics, or drops its
+//! - Handlers are synchronous. What takes time moves its [`Replier`], deferred, into a spawned task. A handler that panics, or drops its
 //!   replier, answers [`MeshError::Abandoned`].
 //!
 //! The same code runs between glommio cores and between simulated ones; only the way a task is woken differs.
@@ -91,3 +94,6 @@ pub struct MeshStats {
     /// Most requests found in one inbound ring at once.
     pub queue_depth_max: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use crate::base::CoreId;
-use crate::runtime::{QueueClass, catch_panic, should_yield, spawn, yield_now};
+use crate::runtime::{MonoTime, QueueClass, catch_panic, give_way, now, should_yield, spawn, yield_now};
 
 use super::control::{ControlRequest, ControlSlot};
 use super::endpoint::{Inner, Mesh};
@@ -31,7 +31,16 @@ enum Pass {
 }
 
 enum Route {
-    Core { peer: usize, slot: u32 },
+    /// A reply with a slot reserved in the reply ring.
+    Core {
+        peer: usize,
+        slot: u32,
+    },
+    /// A deferred reply: a one-way message back.
+    Late {
+        peer: usize,
+        slot: u32,
+    },
     Control,
     OneWay,
 }
@@ -48,9 +57,24 @@ impl<Q, R> Replier<Q, R> {
     pub fn reply(mut self, reply: R) {
         match self.route.take().expect("a replier is used once") {
             Route::Core { peer, slot } => self.inner.push_reply(peer, ReplyMessage::Reply { slot, reply }),
+            Route::Late { peer, slot } => self.inner.send_late_reply(peer, slot, Ok(reply)),
             Route::Control => self.control.take().expect("control routes have their slot").fill(Ok(reply)),
             Route::OneWay => {}
         }
+    }
+
+    /// Gives the caller its credit back now, though the reply will take a while.
+    ///
+    /// For every request that waits for something that itself may need the mesh: a row lock whose holder commits through
+    /// this core, a call to another core. Without it, as many waiting requests as there are credits would keep out the very
+    /// message they wait for. Costs one more message; nothing if deferred already.
+    #[must_use]
+    pub fn defer(mut self) -> Self {
+        if let Some(Route::Core { peer, slot }) = self.route {
+            self.route = Some(Route::Late { peer, slot });
+            self.inner.push_reply(peer, ReplyMessage::Deferred);
+        }
+        self
     }
 
     /// Whether nobody awaits a reply.
@@ -64,6 +88,7 @@ impl<Q, R> Drop for Replier<Q, R> {
         match self.route.take() {
             None | Some(Route::OneWay) => {}
             Some(Route::Core { peer, slot }) => self.inner.push_reply(peer, ReplyMessage::Abandoned { slot }),
+            Some(Route::Late { peer, slot }) => self.inner.send_late_reply(peer, slot, Err(MeshError::Abandoned)),
             Some(Route::Control) => {
                 self.control.take().expect("control routes have their slot").fill(Err(MeshError::Abandoned));
             }
@@ -94,20 +119,37 @@ struct Poller<Q, R, H> {
 impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Poller<Q, R, H> {
     async fn run(mut self) {
         let mut busy_passes = 0;
+        let mut idle_since = None;
         loop {
             match self.pass() {
                 Pass::Idle => {
                     busy_passes = 0;
-                    self.park().await;
+                    if self.may_linger(&mut idle_since) {
+                        give_way().await;
+                    } else {
+                        idle_since = None;
+                        self.park().await;
+                    }
+                    continue;
                 }
                 Pass::Worked => busy_passes += 1,
                 Pass::TimeUp => busy_passes = PASSES_PER_YIELD,
             }
+            idle_since = None;
             if busy_passes >= PASSES_PER_YIELD {
                 busy_passes = 0;
                 yield_now().await;
             }
         }
+    }
+
+    /// Whether to look again before parking: see [`MeshConfig::linger`](super::MeshConfig::linger).
+    fn may_linger(&self, idle_since: &mut Option<MonoTime>) -> bool {
+        if self.inner.config.linger.is_zero() || !self.inner.awaits_replies() {
+            return false;
+        }
+        let now = now();
+        now.since(*idle_since.get_or_insert(now)) < self.inner.config.linger
     }
 
     /// Sleeps until somebody brings work.
@@ -206,6 +248,11 @@ impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Polle
             RequestMessage::Send(request) => {
                 link.handled_sends.set(link.handled_sends.get() + 1);
                 (request, Route::OneWay)
+            }
+            RequestMessage::LateReply { slot, reply } => {
+                link.handled_sends.set(link.handled_sends.get() + 1);
+                self.inner.accept_late_reply(peer, slot, reply);
+                return;
             }
         };
         let from = CoreId(u16::try_from(peer).expect("cores fit CoreId"));

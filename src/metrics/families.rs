@@ -117,8 +117,8 @@ families! {
     CHECKPOINT_BYTES = Counter One per_core "omendb_checkpoint_bytes_total" "Bytes written by checkpoints.";
     CHECKPOINT_ROWS = Counter One per_core "omendb_checkpoint_rows_total" "Rows written by checkpoints.";
 
-    INDEX_HITS = Counter One per_core "omendb_learned_index_hits_total" "Lookups in learned indexes that found their key.";
-    INDEX_MISSES = Counter One per_core "omendb_learned_index_misses_total" "Lookups in learned indexes that found nothing.";
+    INDEX_HITS = Counter One per_core "omendb_learned_index_hits_total" "Lookups whose key lay where the model predicted, within a cache line.";
+    INDEX_MISSES = Counter One per_core "omendb_learned_index_misses_total" "Lookups that had to search beyond that cache line.";
     INDEX_ERROR = Histogram One per_core "omendb_learned_index_prediction_error_positions" "Distance between predicted and true position (recorded for a sample of lookups).";
     INDEX_CHANGES = Counter One per_core "omendb_learned_index_structural_changes_total" "Leaves split, expanded, retrained or merged.";
 
@@ -126,7 +126,7 @@ families! {
     ROWS = Gauge One per_core "omendb_rows" "Live keys in a core's tablets, index entries included.";
     DATABASE_SIZE = Gauge One summed "omendb_database_size_bytes" "Bytes of rows and index entries stored.";
     MEMORY_USAGE = Gauge One per_core "omendb_memory_usage_bytes" "Memory accounted for, by kind.";
-    TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets that came from another core.";
+    TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets handed to another core.";
     TABLET_SPLITS = Counter One per_core "omendb_tablet_splits_total" "Tablets split.";
 
     MESH_MESSAGES = Counter One per_core "omendb_mesh_messages_total" "Messages sent to another core.";

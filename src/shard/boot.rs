@@ -5,23 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::checkpoint::{CheckpointReader, DataFile, Manifest};
+use crate::checkpoint::{CheckpointId, CheckpointReader, Manifest};
 use crate::runtime;
 use crate::shard::engine::Engine;
 use crate::shard::range_map::{Route, StorageMap};
-use crate::shard::recovery::{BootReply, BootStep, ROUTES_STORAGE, RecoveryOptions, RecoveryReport, StorageKinds};
-use crate::shard::routes::decode_routes;
+use crate::shard::recovery::{BootReply, BootStep, RecoveryOptions, RecoveryReport, StorageKinds};
+use crate::shard::routes::{Placed, decode_all_routes};
 use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE};
 use crate::shard::storages::{ROW_ID_RANGE_BITS, empty_map};
 use crate::storage::{Key, KeyKind, Tablet};
-use crate::wal::reader::{LogScan, list_logs};
+use crate::wal::IncarnationHistory;
+use crate::wal::cut::CommitList;
+use crate::wal::reader::list_logs;
+
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
 
 /// The catalog and the tablets as a checkpoint has them.
 #[derive(Default)]
 struct CheckpointHead {
     catalog: Vec<(i64, Vec<u8>)>,
     /// By storage: lower ends and owners, in key order.
-    routes: BTreeMap<StorageId, Vec<(Option<Key>, CoreId)>>,
+    routes: BTreeMap<StorageId, Vec<Placed>>,
 }
 
 /// What is known while recovery runs.
@@ -55,36 +60,38 @@ impl Engine {
 
 impl Boot<'_> {
     async fn run(&mut self) -> Result<(), String> {
-        let data_dir = &self.options.data_dir;
-        let manifest = Manifest::read(data_dir).await.map_err(|error| error.to_string())?;
-        self.report.fresh = manifest.is_none();
-        let manifest = manifest.unwrap_or_default();
+        let manifest = Manifest::read(&self.options.root).await.map_err(|error| error.to_string())?;
+        self.report.fresh = manifest.checkpoint == CheckpointId(0) && manifest.history.cuts().is_empty();
         let checkpoint = manifest.through;
         self.report.checkpoint = checkpoint;
-        let files: Vec<DataFile> = manifest.files.clone();
-        let head = self.read_head(&files).await?;
+        let head = self.read_head(&manifest).await?;
         self.phase("manifest");
 
-        let scans = self.scan(&manifest, checkpoint).await?;
-        let cut = crate::wal::cut::compute(checkpoint, checkpoint, &scans.iter().map(LogScan::commit_list).collect::<Vec<_>>())
+        let history = Arc::new(manifest.history.clone());
+        let logs = self.scan(&history, checkpoint).await?;
+        let cut = crate::wal::cut::compute(checkpoint, manifest.history.last_cut().max(checkpoint), &logs)
             .map_err(|e| e.to_string())?;
         self.report.recovered = cut.recovered;
+        #[cfg(test)]
+        if sabotage::is(Sabotage::CutOffByOne) && !cut.dropped.is_empty() {
+            self.report.recovered.0 += 1;
+        }
         self.report.dropped = cut.dropped.len();
         self.phase("scan logs");
 
-        self.recover_catalog(&head, cut.recovered).await?;
+        self.recover_catalog(&head, &history).await?;
         let kinds = (self.options.storage_kinds)(&self.report.catalog)?;
         self.publish_ranges(&kinds, &head)?;
         self.make_tablets(&kinds).await?;
         self.phase("catalog");
 
         let live: Arc<BTreeSet<StorageId>> = Arc::new(kinds.iter().map(|(storage, _)| *storage).collect());
-        self.report.rows = self.load(files, &live).await?;
+        self.report.rows = self.load(&manifest, &live).await?;
         self.phase("load checkpoint");
-        self.report.replayed += self.replay(checkpoint, cut.recovered, &live).await?;
+        self.report.replayed += self.replay(&history, &live).await?;
         self.phase("replay logs");
 
-        self.finish(manifest, &scans, &kinds).await
+        self.finish(manifest, &kinds).await
     }
 
     fn phase(&mut self, name: &'static str) {
@@ -97,19 +104,16 @@ impl Boot<'_> {
         self.engine.0.shared.cores
     }
 
-    /// Reads the first storages of the checkpoint files: the catalog and the routes.
-    async fn read_head(&self, files: &[DataFile]) -> Result<CheckpointHead, String> {
-        let mut head = CheckpointHead::default();
-        for file in files {
-            let mut reader = CheckpointReader::open(&self.options.data_dir, file).await.map_err(|error| error.to_string())?;
+    /// Reads the catalog, the first storage of the checkpoint files, and the routes.
+    async fn read_head(&self, manifest: &Manifest) -> Result<CheckpointHead, String> {
+        let mut head = CheckpointHead { catalog: Vec::new(), routes: decode_all_routes(&manifest.engine)? };
+        for file in &manifest.files {
+            let reader = CheckpointReader::open(&self.options.root, manifest, file).await;
+            let mut reader = reader.map_err(|error| error.to_string())?;
             'file: while let Some(block) = reader.next_block().await.map_err(|error| error.to_string())? {
                 for entry in block.entries() {
                     match (entry.storage, entry.key.to_key()) {
                         (CATALOG_STORAGE, Key::Int(oid)) => head.catalog.push((oid, entry.value.to_vec())),
-                        (ROUTES_STORAGE, Key::Int(storage)) => {
-                            let storage = StorageId(storage as u32);
-                            head.routes.insert(storage, decode_routes(entry.value)?);
-                        }
                         _ => break 'file,
                     }
                 }
@@ -118,9 +122,8 @@ impl Boot<'_> {
         Ok(head)
     }
 
-    async fn scan(&self, manifest: &Manifest, checkpoint: CommitTs) -> Result<Vec<LogScan>, String> {
-        let logs = list_logs(self.options.data_dir.path()).await.map_err(|error| error.to_string())?;
-        let history = Arc::new(manifest.history.clone());
+    async fn scan(&self, history: &Arc<IncarnationHistory>, checkpoint: CommitTs) -> Result<Vec<CommitList>, String> {
+        let logs = list_logs(&self.options.root).await.map_err(|error| error.to_string())?;
         let replies = self
             .engine
             .ask_all(|core| {
@@ -138,7 +141,7 @@ impl Boot<'_> {
     }
 
     /// Brings back the catalog alone: from the checkpoint's head and the logs.
-    async fn recover_catalog(&mut self, head: &CheckpointHead, recovered: CommitTs) -> Result<(), String> {
+    async fn recover_catalog(&mut self, head: &CheckpointHead, history: &Arc<IncarnationHistory>) -> Result<(), String> {
         let engine = self.engine;
         let id = engine.0.shared.new_tablet_id();
         let tablet = Tablet::new(id, CATALOG_STORAGE, None, None, empty_map(KeyKind::Int));
@@ -150,7 +153,7 @@ impl Boot<'_> {
             head.catalog.iter().map(|(oid, bytes)| (CATALOG_STORAGE, Key::Int(*oid), checkpoint, Some(bytes.clone()))).collect();
         engine.0.shard.borrow_mut().replay(&rows).map_err(|error| format!("{error:?}"))?;
         let only = Arc::new(BTreeSet::from([CATALOG_STORAGE]));
-        self.report.replayed += self.replay(checkpoint, recovered, &only).await?;
+        self.report.replayed += self.replay(history, &only).await?;
         self.report.catalog = engine.newest_rows_of(CATALOG_STORAGE);
         Ok(())
     }
@@ -163,7 +166,7 @@ impl Boot<'_> {
         for (storage, kind) in kinds {
             highest = highest.max(storage.0 + 1);
             let known = head.routes.get(storage).filter(|routes| !routes.is_empty());
-            let lowers: Vec<(Option<Key>, CoreId)> = match known {
+            let lowers: Vec<Placed> = match known {
                 Some(routes) if routes.iter().all(|(_, core)| core.index() < self.cores()) && self.all_cores_used(routes) => {
                     routes.clone()
                 }
@@ -181,7 +184,7 @@ impl Boot<'_> {
     }
 
     /// Whether a storage with enough tablets is spread over all cores: if not, cores were added.
-    fn all_cores_used(&self, routes: &[(Option<Key>, CoreId)]) -> bool {
+    fn all_cores_used(&self, routes: &[Placed]) -> bool {
         let used: BTreeSet<CoreId> = routes.iter().map(|(_, core)| *core).collect();
         used.len() >= self.cores().min(routes.len())
     }
@@ -200,20 +203,28 @@ impl Boot<'_> {
         Ok(())
     }
 
-    async fn load(&self, files: Vec<DataFile>, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
+    async fn load(&self, manifest: &Manifest, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
+        let manifest = Arc::new(manifest.clone());
         self.total(self.engine.ask_all(|core| {
-            let share = files.iter().enumerate().filter(|(i, _)| i % self.cores() == core.index());
+            let share = (0..manifest.files.len()).filter(|i| i % self.cores() == core.index());
             BootStep::Load {
-                data_dir: self.options.data_dir.clone(),
-                files: share.map(|(_, file)| file.clone()).collect(),
+                root: self.options.root.clone(),
+                manifest: manifest.clone(),
+                files: share.collect(),
                 live: live.clone(),
             }
         }))
         .await
     }
 
-    async fn replay(&self, after: CommitTs, through: CommitTs, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
-        self.total(self.engine.ask_all(|_| BootStep::Replay { after, through, live: live.clone() })).await
+    async fn replay(&self, history: &Arc<IncarnationHistory>, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
+        self.total(self.engine.ask_all(|_| BootStep::Replay {
+            history: history.clone(),
+            checkpoint: self.report.checkpoint,
+            recovered: self.report.recovered,
+            live: live.clone(),
+        }))
+        .await
     }
 
     async fn total(&self, replies: impl Future<Output = Result<Vec<BootReply>, String>>) -> Result<u64, String> {
@@ -222,20 +233,17 @@ impl Boot<'_> {
     }
 
     /// Makes the cut durable under a new incarnation, then opens the logs.
-    async fn finish(&mut self, manifest: Manifest, scans: &[LogScan], kinds: &[(StorageId, KeyKind)]) -> Result<(), String> {
+    async fn finish(&mut self, manifest: Manifest, kinds: &[(StorageId, KeyKind)]) -> Result<(), String> {
         let recovered = self.report.recovered;
         self.engine.0.shared.clock.restart(recovered);
-        let next = manifest.next_incarnation(recovered);
-        next.write(&self.options.data_dir).await.map_err(|error| error.to_string())?;
+        let next = manifest.recovered(recovered);
+        next.write(&self.options.root).await.map_err(|error| error.to_string())?;
         self.total(self.engine.ask_all(|_| BootStep::Settle)).await?;
         self.open_row_id_ranges(kinds).await?;
         self.phase("settle");
         let log_options = self.options.log_options.clone();
         self.engine
-            .ask_all(|core| {
-                let end = scans.iter().find(|scan| scan.core == core).map(|scan| scan.end.clone()).unwrap_or_default();
-                BootStep::OpenLog { options: Box::new(log_options(core, next.incarnation)), end: Box::new(end), recovered }
-            })
+            .ask_all(|core| BootStep::OpenLog { options: Box::new(log_options(core, next.history.current())), recovered })
             .await?;
         self.phase("open logs");
         Ok(())

@@ -2,22 +2,21 @@
 //! new starting point, then log that only holds timestamps up to K is recycled.
 //!
 //! Tablets may split while a checkpoint runs, but none moves: a core's file holds its tablets as of the start, and the routes
-//! recorded beside the catalog say which they were.
+//! recorded in the manifest say where to find their ranges again.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::checkpoint::{CheckpointId, CheckpointWriter, DataDir, DataFile, Manifest, remove_old_checkpoints};
+use crate::checkpoint::{CheckpointId, CheckpointWriter, DataFile, EntryRef, Manifest, remove_old_checkpoints};
 use crate::runtime;
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::messages::{Reply, Request};
-use crate::shard::recovery::ROUTES_STORAGE;
-use crate::shard::routes::encode_routes;
+use crate::shard::routes::encode_all_routes;
 use crate::shard::state::CATALOG_STORAGE;
 use crate::storage::Key;
-use crate::wal::KeyRef;
+use crate::wal::remove_logs_of_absent_cores;
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,26 +49,26 @@ impl Drop for MovesFrozen<'_> {
 
 impl Engine {
     /// Takes a checkpoint of all cores. Called on core 0, one at a time.
-    pub async fn checkpoint(&self, data_dir: &Arc<DataDir>) -> Result<CheckpointReport, String> {
+    pub async fn checkpoint(&self, root: &Path) -> Result<CheckpointReport, String> {
         assert_eq!(self.0.core, CoreId(0), "core 0 directs checkpoints");
         let started = runtime::now();
         let _frozen = MovesFrozen::new(self);
         self.finish_moves().await;
         let through = self.0.shared.clock.durable();
         let _pin = self.pin_snapshot(through);
-        let manifest = Manifest::read(data_dir).await.map_err(|error| error.to_string())?;
-        let manifest = manifest.ok_or("the manifest is gone")?;
+        let manifest = Manifest::read(root).await.map_err(|error| error.to_string())?;
         let id = manifest.next_checkpoint();
         let cores = (0..self.0.shared.cores).map(|core| CoreId(core as u16));
-        let calls = cores.map(|core| (core, self.checkpoint_on(core, id, through, data_dir))).collect();
+        let calls = cores.map(|core| (core, self.checkpoint_on(core, id, through, root))).collect();
         let mut files: Vec<DataFile> = Vec::new();
         for (_, written) in join_calls(calls).await {
             files.extend(written?);
         }
         let (rows, bytes) = files.iter().fold((0, 0), |(rows, bytes), file| (rows + file.entries, bytes + file.bytes));
-        let next = manifest.with_checkpoint(id, through, files);
-        next.write(data_dir).await.map_err(|error| error.to_string())?;
-        remove_old_checkpoints(data_dir, &next).await.map_err(|error| error.to_string())?;
+        let routes = encode_all_routes(&self.0.shared.ranges.load());
+        let next = Manifest { engine: routes, ..manifest.checkpointed(id, through, files) };
+        next.write(root).await.map_err(|error| error.to_string())?;
+        remove_old_checkpoints(root, &next).await.map_err(|error| error.to_string())?;
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {
                 self.recycle_log_here(through).await;
@@ -77,6 +76,8 @@ impl Engine {
                 self.ask(core, Request::CheckpointDone(through)).await;
             }
         }
+        // The checkpoint contains all that was recovered, so logs of cores that this server does not have are of no more use.
+        remove_logs_of_absent_cores(root, self.0.shared.cores).await.map_err(|error| error.to_string())?;
         let millis = started.elapsed().as_millis() as u64;
         let report = CheckpointReport { through, rows, bytes, millis };
         tracing::info!(through = through.0, rows, bytes, millis, "checkpoint is complete");
@@ -95,12 +96,12 @@ impl Engine {
         core: CoreId,
         id: CheckpointId,
         through: CommitTs,
-        data_dir: &Arc<DataDir>,
+        root: &Path,
     ) -> Result<Option<DataFile>, String> {
         if core == self.0.core {
-            return self.checkpoint_here(id, through, data_dir).await;
+            return self.checkpoint_here(id, through, root).await;
         }
-        match self.ask(core, Request::Checkpoint { id, through, data_dir: data_dir.clone() }).await {
+        match self.ask(core, Request::Checkpoint { id, through, root: root.to_owned() }).await {
             Reply::Checkpointed(result) => result,
             _ => Err(format!("core {core} gave up during a checkpoint")),
         }
@@ -111,20 +112,13 @@ impl Engine {
         &self,
         id: CheckpointId,
         through: CommitTs,
-        data_dir: &DataDir,
+        root: &Path,
     ) -> Result<Option<DataFile>, String> {
         let _pin = self.pin_snapshot(through);
-        let mut writer = CheckpointWriter::create(data_dir, id, self.0.core).await.map_err(|error| error.to_string())?;
+        let mut writer = CheckpointWriter::create(root, id, self.0.core, through).await.map_err(|error| error.to_string())?;
         let storages = self.0.shard.borrow().storages();
         if self.0.core == CoreId(0) {
             self.write_storage(&mut writer, CATALOG_STORAGE, through).await?;
-            let ranges = self.0.shared.ranges.load();
-            let mut routes: Vec<_> = ranges.storages().map(|(id, map)| (id, encode_routes(map))).collect();
-            routes.sort_by_key(|(storage, _)| *storage);
-            for (storage, bytes) in routes {
-                let key = KeyRef::Int(i64::from(storage.0));
-                writer.push(ROUTES_STORAGE, key, through, &bytes).await.map_err(|error| error.to_string())?;
-            }
         }
         for storage in storages.into_iter().filter(|storage| *storage != CATALOG_STORAGE) {
             self.write_storage(&mut writer, storage, through).await?;
@@ -141,7 +135,10 @@ impl Engine {
                 slice.push((key.clone(), ts, row.to_vec()));
             });
             for (key, ts, row) in &slice {
-                writer.push(storage, key.into(), *ts, row).await.map_err(|error| error.to_string())?;
+                writer
+                    .push(EntryRef { storage, key: key.into(), ts: *ts, value: row })
+                    .await
+                    .map_err(|error| error.to_string())?;
             }
             let Some(next) = next else { return Ok(()) };
             from = next;

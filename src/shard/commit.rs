@@ -23,7 +23,7 @@ const RESOLVE_INLINE: usize = 128;
 impl From<WalError> for EngineError {
     fn from(error: WalError) -> Self {
         match error {
-            WalError::DiskFull(..) => EngineError::DiskFull,
+            WalError::DiskFull { .. } => EngineError::DiskFull,
             _ => EngineError::LogFailed,
         }
     }

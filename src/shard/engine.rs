@@ -71,6 +71,12 @@ impl Drop for SnapshotPin {
     }
 }
 
+/// Takes away every engine of this thread: the simulated machine they belonged to is gone.
+#[cfg(test)]
+pub(super) fn uninstall_all() {
+    ENGINES.with_borrow_mut(std::mem::take);
+}
+
 impl Engine {
     /// Makes the engine of the current core.
     pub fn install(shared: Arc<Shared>, mesh: Mesh<Request, Reply>) -> Engine {

@@ -63,7 +63,9 @@ impl Engine {
     pub(super) async fn close_log_here(&self) {
         let wal = self.0.shard.borrow().wal.clone();
         if let Some(wal) = wal {
-            wal.shutdown().await;
+            if let Err(error) = wal.shutdown().await {
+                tracing::error!(core = %self.0.core, %error, "the log could not be closed");
+            }
         }
     }
 }

@@ -236,7 +236,7 @@ pub enum Request {
         /// Everything up to it.
         through: CommitTs,
         /// Where.
-        data_dir: Arc<crate::checkpoint::DataDir>,
+        root: std::path::PathBuf,
     },
     /// End a storage's last tablet where hidden keys that were given out end, so that fresh ranges can follow.
     CutRowIds(StorageId),

@@ -24,6 +24,8 @@ mod read;
 pub mod recovery;
 mod routes;
 mod serve;
+#[cfg(test)]
+mod sim;
 pub mod state;
 pub mod stats;
 mod storages;

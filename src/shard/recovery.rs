@@ -5,8 +5,8 @@
 //! Core 0 directs; every core does its share of each step, as a request it answers when done:
 //!
 //! 1. The manifest names the last checkpoint (through timestamp K) and the cuts of earlier starts.
-//! 2. *Catalog and routes*: the first storages of core 0's checkpoint file are the catalog and the tablets as they were; the
-//!    tablets are dealt to the cores there are now.
+//! 2. *Catalog and routes*: the first storage of core 0's checkpoint file is the catalog, and the manifest has the tablets as
+//!    they were; they are dealt to the cores there are now.
 //! 3. *Load*: each core reads its checkpoint files and gives every row to its owner.
 //! 4. *Scan*: each core reads its logs and reports which timestamps they hold; core 0 computes the cut R.
 //! 5. *Replay*: each core reads its logs again and gives every write in (K, R] to its owner, where the newest timestamp wins,
@@ -15,21 +15,21 @@
 //! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::checkpoint::{CheckpointReader, DataDir, DataFile};
+use crate::checkpoint::{CheckpointReader, Manifest};
 use crate::runtime;
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request};
 use crate::shard::state::Shard;
 use crate::storage::{Key, KeyKind};
-use crate::wal::reader::{LogDirectory, LogScan, ScanOptions, replay_log, scan_log};
-use crate::wal::{IncarnationHistory, LogEnd, Wal, WalOptions};
+use crate::wal::cut::CommitList;
+use crate::wal::reader::{LogDirectory, LogScan, Relevance, scan_log};
+use crate::wal::{IncarnationHistory, LogReplay, Wal, WalOptions};
 
-/// The storage whose rows, in a checkpoint, say which core owned which tablet: key = the storage's id, value = its routes.
-pub const ROUTES_STORAGE: StorageId = StorageId(2);
 /// Rows given to an owner in one message.
 const REPLAY_BATCH: usize = 256;
 
@@ -43,15 +43,15 @@ pub type StorageKinds = dyn Fn(&[(i64, Vec<u8>)]) -> Result<Vec<(StorageId, KeyK
 /// A step of recovery that core 0 asks of a core.
 pub enum BootStep {
     /// Read checkpoint files.
-    Load { data_dir: Arc<DataDir>, files: Vec<DataFile>, live: Arc<BTreeSet<StorageId>> },
+    Load { root: PathBuf, manifest: Arc<Manifest>, files: Vec<usize>, live: Arc<BTreeSet<StorageId>> },
     /// Verify logs and report what they hold.
     Scan { logs: Vec<LogDirectory>, history: Arc<IncarnationHistory>, checkpoint: CommitTs },
-    /// Replay the scanned logs.
-    Replay { after: CommitTs, through: CommitTs, live: Arc<BTreeSet<StorageId>> },
+    /// Replay the scanned logs between the checkpoint and the cut.
+    Replay { history: Arc<IncarnationHistory>, checkpoint: CommitTs, recovered: CommitTs, live: Arc<BTreeSet<StorageId>> },
     /// Collect what replay left behind and count memory.
     Settle,
     /// Open the log and accept writes.
-    OpenLog { options: Box<WalOptions>, end: Box<LogEnd>, recovered: CommitTs },
+    OpenLog { options: Box<WalOptions>, recovered: CommitTs },
 }
 
 /// What a step came to.
@@ -59,7 +59,7 @@ pub enum BootReply {
     /// Done; how many rows or writes were handled.
     Done(u64),
     /// The logs' contents.
-    Scanned(Vec<LogScan>),
+    Scanned(Vec<CommitList>),
 }
 
 /// What a core keeps between two steps.
@@ -70,8 +70,8 @@ pub struct BootState {
 
 /// What recovery needs to know.
 pub struct RecoveryOptions {
-    /// The data directory, locked.
-    pub data_dir: Arc<DataDir>,
+    /// The data directory, locked by the caller.
+    pub root: PathBuf,
     /// How each core's log is to be opened.
     pub log_options: Arc<dyn Fn(CoreId, crate::wal::Incarnation) -> WalOptions + Send + Sync>,
     /// How to read the catalog.
@@ -171,13 +171,18 @@ impl Engine {
     /// Carries out one step on this core.
     pub(super) async fn boot_step(&self, step: BootStep) -> Reply {
         let result = match step {
-            BootStep::Load { data_dir, files, live } => self.load_files(&data_dir, &files, &live).await.map(BootReply::Done),
+            BootStep::Load { root, manifest, files, live } => {
+                self.load_files(&root, &manifest, &files, &live).await.map(BootReply::Done)
+            }
             BootStep::Scan { logs, history, checkpoint } => {
                 self.scan_logs(logs, &history, checkpoint).await.map(BootReply::Scanned)
             }
-            BootStep::Replay { after, through, live } => self.replay_logs(after, through, &live).await.map(BootReply::Done),
+            BootStep::Replay { history, checkpoint, recovered, live } => {
+                let relevance = Relevance { history: &history, checkpoint };
+                self.replay_logs(relevance, recovered, &live).await.map(BootReply::Done)
+            }
             BootStep::Settle => self.settle().await.map(BootReply::Done),
-            BootStep::OpenLog { options, end, recovered } => match Wal::open(*options, &end, recovered).await {
+            BootStep::OpenLog { options, recovered } => match Wal::open(*options, recovered).await {
                 Ok(wal) => {
                     self.adopt_log(wal);
                     Ok(BootReply::Done(0))
@@ -188,10 +193,16 @@ impl Engine {
         Reply::Booted(result)
     }
 
-    async fn load_files(&self, data_dir: &DataDir, files: &[DataFile], live: &BTreeSet<StorageId>) -> Result<u64, String> {
+    async fn load_files(
+        &self,
+        root: &Path,
+        manifest: &Manifest,
+        files: &[usize],
+        live: &BTreeSet<StorageId>,
+    ) -> Result<u64, String> {
         let mut rows = Distributor::new(self);
-        for file in files {
-            let mut reader = CheckpointReader::open(data_dir, file).await.map_err(text)?;
+        for file in files.iter().map(|i| &manifest.files[*i]) {
+            let mut reader = CheckpointReader::open(root, manifest, file).await.map_err(text)?;
             while let Some(block) = reader.next_block().await.map_err(text)? {
                 let mut full = Vec::new();
                 for entry in block.entries() {
@@ -213,43 +224,44 @@ impl Engine {
         logs: Vec<LogDirectory>,
         history: &IncarnationHistory,
         checkpoint: CommitTs,
-    ) -> Result<Vec<LogScan>, String> {
-        let mut scans = Vec::new();
+    ) -> Result<Vec<CommitList>, String> {
+        let mut commits = Vec::new();
         for log in logs {
-            let options = ScanOptions { incarnations: history, checkpoint };
-            let scan = scan_log(&log, &options, |_progress| {}).await.map_err(text)?;
-            scans.push(scan.clone());
+            let scan = scan_log(&log, &Relevance { history, checkpoint }, &|_bytes| {}).await.map_err(text)?;
+            commits.push(scan.commits.clone());
             self.0.boot.borrow_mut().scanned.push((log, scan));
         }
-        Ok(scans)
+        Ok(commits)
     }
 
-    async fn replay_logs(&self, after: CommitTs, through: CommitTs, live: &BTreeSet<StorageId>) -> Result<u64, String> {
+    async fn replay_logs(
+        &self,
+        relevance: Relevance<'_>,
+        recovered: CommitTs,
+        live: &BTreeSet<StorageId>,
+    ) -> Result<u64, String> {
         let scanned = std::mem::take(&mut self.0.boot.borrow_mut().scanned);
         let mut total = 0;
         for (log, scan) in &scanned {
-            total += self.replay_one(log, scan, after, through, live).await?;
+            total += self.replay_one(LogReplay::new(log, scan, relevance, recovered), live).await?;
         }
         self.0.boot.borrow_mut().scanned = scanned;
         Ok(total)
     }
 
-    async fn replay_one(
-        &self,
-        log: &LogDirectory,
-        scan: &LogScan,
-        after: CommitTs,
-        through: CommitTs,
-        live: &BTreeSet<StorageId>,
-    ) -> Result<u64, String> {
+    async fn replay_one(&self, mut replay: LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
         let mut writes = Distributor::new(self);
-        replay_log(log, scan, after, through, |ts, write| {
-            if live.contains(&write.storage) {
-                writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec)));
+        let mut full = Vec::new();
+        while let Some(ts) = replay.advance().await.map_err(text)? {
+            for write in replay.writes().map_err(text)? {
+                if live.contains(&write.storage) {
+                    full.extend(writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec))));
+                }
             }
-        })
-        .await
-        .map_err(text)?;
+            for owner in full.drain(..) {
+                writes.send(owner).await.map_err(engine_text)?;
+            }
+        }
         writes.finish().await.map_err(engine_text)
     }
 

@@ -1,14 +1,49 @@
-//! How a checkpoint records which core owned which tablet: for each storage one row of [`super::recovery::ROUTES_STORAGE`].
+//! How a checkpoint's manifest records which core owned which tablet, so that a restart finds rows where they were.
 //!
-//! Layout, little-endian: count u32, then for each tablet in key order: core u16, kind of lower end u8 (0 none, 1 integer,
+//! Layout, little-endian: for each storage its id u32 and the length u32 of what follows: count u32, then for each tablet in key order: core u16, kind of lower end u8 (0 none, 1 integer,
 //! 2 bytes), and for 1 an i64, for 2 a u32 length and the bytes.
 
-use crate::base::CoreId;
-use crate::shard::range_map::StorageMap;
+use std::collections::BTreeMap;
+
+use crate::base::{CoreId, StorageId};
+use crate::shard::range_map::{RangeMap, StorageMap};
 use crate::storage::Key;
 
+/// A tablet's lower end and owner.
+pub(super) type Placed = (Option<Key>, CoreId);
+
+/// Bytes the routes may take in a manifest. A server can do without them: it then balances anew.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Encodes the routes of all storages; nothing if they would be too long.
+pub(super) fn encode_all_routes(ranges: &RangeMap) -> Vec<u8> {
+    let mut storages: Vec<_> = ranges.storages().collect();
+    storages.sort_by_key(|(storage, _)| *storage);
+    let mut out = Vec::new();
+    for (storage, map) in storages {
+        let routes = encode_routes(map);
+        out.extend_from_slice(&storage.0.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(routes.len()).expect("routes are far below 4 GiB").to_le_bytes());
+        out.extend_from_slice(&routes);
+    }
+    if out.len() > BYTES_MAX { Vec::new() } else { out }
+}
+
+/// Decodes the routes of all storages.
+pub(super) fn decode_all_routes(mut bytes: &[u8]) -> Result<BTreeMap<StorageId, Vec<Placed>>, String> {
+    let mut all = BTreeMap::new();
+    while !bytes.is_empty() {
+        let storage = StorageId(u32::from_le_bytes(take(&mut bytes)?));
+        let len = u32::from_le_bytes(take(&mut bytes)?) as usize;
+        let (routes, rest) = bytes.split_at_checked(len).ok_or("a checkpoint's tablets are cut short")?;
+        bytes = rest;
+        all.insert(storage, decode_routes(routes)?);
+    }
+    Ok(all)
+}
+
 /// Encodes a storage's routes.
-pub(super) fn encode_routes(map: &StorageMap) -> Vec<u8> {
+fn encode_routes(map: &StorageMap) -> Vec<u8> {
     let mut out = Vec::new();
     let count = u32::try_from(map.routes().len()).expect("tablets are bounded by memory");
     out.extend_from_slice(&count.to_le_bytes());
@@ -31,9 +66,9 @@ pub(super) fn encode_routes(map: &StorageMap) -> Vec<u8> {
 }
 
 /// Decodes a storage's routes: lower ends, strictly ascending after a first open one, and owners.
-pub(super) fn decode_routes(mut bytes: &[u8]) -> Result<Vec<(Option<Key>, CoreId)>, String> {
+fn decode_routes(mut bytes: &[u8]) -> Result<Vec<Placed>, String> {
     let count = u32::from_le_bytes(take(&mut bytes)?);
-    let mut routes: Vec<(Option<Key>, CoreId)> = Vec::new();
+    let mut routes: Vec<Placed> = Vec::new();
     for i in 0..count {
         let core = CoreId(u16::from_le_bytes(take(&mut bytes)?));
         let [kind] = take(&mut bytes)?;
@@ -90,6 +125,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = decode_routes(&bytes);
+            let _ = decode_all_routes(&bytes);
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::txn::row_locks::Wake;
 use crate::txn::signal::signal;
 use crate::wal::{Body, Reservation};
 
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
+
 /// What a transaction that ends leaves to do, taken out of its handle so that a task can do it.
 struct Ending {
     id: TxnId,
@@ -165,6 +168,11 @@ impl Engine {
         let participants = if writers.len() == 1 { SmallVec::new() } else { writers.clone() };
         let mut calls = Vec::with_capacity(writers.len());
         for &core in writers {
+            #[cfg(test)]
+            if sabotage::is(Sabotage::SkipParticipant) && writers.len() > 1 && core == writers[writers.len() - 1] {
+                self.abort_on(ending.id, &[core]).await;
+                continue;
+            }
             if core == self.0.core {
                 self.install_here(ending.id, ts, &participants);
             } else {
@@ -185,6 +193,10 @@ impl Engine {
 
     /// Waits until a timestamp is durable on every core.
     pub(super) async fn wait_durable(&self, ts: CommitTs) -> EngineResult<()> {
+        #[cfg(test)]
+        if sabotage::is(Sabotage::AcknowledgeBeforeFlush) {
+            return Ok(());
+        }
         if self.0.shared.clock.durable() >= ts {
             return Ok(());
         }
@@ -278,12 +290,13 @@ pub(super) fn abandon(txn: &mut Txn) {
         return;
     }
     let mut orphan = Txn::new(txn.id, txn.isolation, txn.read_only);
+    // Should the task below be dropped unfinished, the core has ended and nothing is left to abort.
+    orphan.finished = true;
     orphan.touched = std::mem::take(&mut txn.touched);
     orphan.table_locks = std::mem::take(&mut txn.table_locks);
     orphan.created_storages = std::mem::take(&mut txn.created_storages);
     orphan.pin = txn.pin.take();
     if !orphan.has_effects() && orphan.table_locks.is_empty() {
-        orphan.finished = true;
         return;
     }
     let engine = engine();

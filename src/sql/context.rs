@@ -43,7 +43,8 @@ pub trait SessionInfo {
     fn backend_pid(&self) -> i32;
     /// 64 random bits from the session's generator.
     fn random(&self) -> u64;
-    // (formats and time zone for text conversions join here with the types module)
+/// Formats and time zone for text conversions.
+    fn format(&self) -> &crate::types::SessionFormat;
     /// Bytes that a table's rows take, where known.
     fn relation_size(&self, _table: Oid) -> Option<i64> {
         None

@@ -17,6 +17,7 @@ pub mod parser;
 pub mod plan;
 pub mod planner;
 pub mod utility;
+pub mod values;
 
 pub use binder::bind;
 pub use context::{BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, SubqueryResults, SubqueryValue};

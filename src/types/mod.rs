@@ -171,7 +171,7 @@ pub struct Interval {
 }
 
 /// An arbitrary-precision decimal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Numeric {
     /// Not a number; equal to itself and above every other value, as PostgreSQL has it.
     NaN,

@@ -8,9 +8,9 @@ use crate::metrics::snapshot::Collector;
 /// Learned-index figures of one core, over all its tablets.
 #[derive(Debug, Default)]
 pub struct IndexMetrics {
-    /// Lookups that found their key.
+    /// Lookups whose key lay within a cache line of the prediction.
     pub hits: Counter,
-    /// Lookups that did not.
+    /// Lookups that had to search further.
     pub misses: Counter,
     /// Positions between prediction and key.
     pub prediction_error: Log2Distribution,
@@ -56,7 +56,7 @@ pub struct StorageMetrics {
     pub rows: Gauge,
     /// Bytes of rows and index entries.
     pub stored_bytes: Gauge,
-    /// Tablets that came from another core.
+    /// Tablets handed to another core.
     pub tablet_moves: Counter,
     /// Tablets split.
     pub tablet_splits: Counter,

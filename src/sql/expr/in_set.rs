@@ -40,10 +40,5 @@ impl InSet {
 }
 
 fn compare(a: &Datum, b: &Datum) -> Ordering {
-    let _ = (a, b);
-    unimplemented_compare()
-}
-
-fn unimplemented_compare() -> Ordering {
-    Ordering::Equal
+    crate::sql::values::compare(a, b)
 }

@@ -150,3 +150,13 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
 fn table_statement(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     Ok(Body::Sql(Box::new(sqlparser::ast::Statement::Query(cursor.with_sqlparser(|parser| parser.parse_query())?))))
 }
+
+/// Parses one expression, such as a column's default; the text is this server's own output.
+pub(crate) fn parse_expression(text: &str) -> SqlResult<sqlparser::ast::Expr> {
+    let lexed = lexer::lex(text)?;
+    let (bound, nesting) = depth::depth_bound(&lexed.tokens);
+    if bound > SHALLOW || nesting > SHALLOW {
+        return Err(too_deep());
+    }
+    Cursor::new(&lexed, 0, lexed.tokens.len()).with_sqlparser(|parser| parser.parse_expr())
+}

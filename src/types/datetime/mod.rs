@@ -1,44 +1,24 @@
 //! Dates, timestamps and intervals (date.c, timestamp.c, datetime.c).
+//!
+//! A date counts days, a timestamp microseconds, both from 2000-01-01 in the proleptic Gregorian calendar; the largest and
+//! smallest integers are the infinities. An interval's months, days and microseconds do not convert into each other.
 
-use super::{Datum, Interval, SessionFormat};
-use crate::error::{SqlError, SqlResult};
+pub mod calendar;
+mod fields;
+mod interval;
+mod interval_text;
+mod ops;
+mod output;
+mod parse;
+pub mod zone;
 
-fn pending<T>() -> SqlResult<T> {
-    Err(SqlError::internal("date functions are not written yet"))
-}
-
-/// `extract(field from value)`: a numeric; `value` is a date, timestamp, timestamptz or interval. 22023 for an unknown field,
-/// 0A000 for one the type has not.
-pub fn extract(field: &str, value: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
-    let _ = (field, value, format);
-    pending()
-}
-
-/// `date_part(field, value)`: [`extract`] as double precision.
-pub fn date_part(field: &str, value: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
-    let _ = (field, value, format);
-    pending()
-}
-
-/// `date_trunc(field, value)` for timestamp, timestamptz and interval.
-pub fn date_trunc(field: &str, value: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
-    let _ = (field, value, format);
-    pending()
-}
-
-/// `age(a, b)` of two timestamps or two timestamptzs: years, months, days and the rest.
-pub fn age(a: &Datum, b: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
-    let _ = (a, b, format);
-    pending()
-}
-
-/// `value AT TIME ZONE zone`, `timezone(zone, value)`.
-pub fn at_time_zone(zone: &str, value: &Datum) -> SqlResult<Datum> {
-    let _ = (zone, value);
-    pending()
-}
-
-/// `make_interval` and kin build on this: an interval from its three fields.
-pub fn interval(months: i32, days: i32, micros: i64) -> Interval {
-    Interval { months, days, micros }
-}
+pub use fields::{date_part, date_trunc, extract};
+pub use interval::{add_intervals, div_interval, justify_days, justify_hours, justify_interval, mul_interval, negate_interval};
+pub use interval_text::{parse_interval, write_interval};
+pub use ops::{
+    age, at_time_zone, date_to_timestamp, date_to_timestamptz, round_to_precision, subtract_timestamps, timestamp_plus_interval,
+    timestamp_to_date, timestamp_to_timestamptz, timestamptz_plus_interval, timestamptz_to_date, timestamptz_to_timestamp,
+};
+pub(crate) use ops::{date_difference, date_plus_days};
+pub use output::{write_date, write_timestamp, write_timestamptz};
+pub use parse::{parse_date, parse_timestamp, parse_timestamptz};

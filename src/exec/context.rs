@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::catalog::{Catalog, CatalogStore};
-use crate::error::SqlResult;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::shard::{Engine, ReadView, Txn};
 use crate::sql::{EvalContext, OuterRow, SessionInfo, SubqueryResults};
 use crate::types::{Datum, RowView, SessionFormat};
@@ -30,6 +30,10 @@ pub struct ExecContext<'a> {
     pub store: Arc<CatalogStore>,
     /// Parameters, already of the statement's parameter types.
     pub params: Arc<[Datum]>,
+    /// Whether the transaction is the statement's own, to be committed with it if that saves a message.
+    pub single_statement: bool,
+    /// What to tell the client besides the result.
+    pub notices: Vec<Notice>,
     /// Bytes that blocking operators (sort, hash, aggregate) of one statement may hold: 53200 beyond.
     pub memory_max: usize,
 }
@@ -38,6 +42,22 @@ impl ExecContext<'_> {
     /// An evaluation context for expressions over a row.
     pub fn eval<'c>(&'c self, outer: Option<&'c OuterRow<'c>>, subqueries: &'c dyn SubqueryResults) -> EvalContext<'c> {
         EvalContext { params: &self.params, outer, session: self.session, catalog: &self.catalog, subqueries }
+    }
+}
+
+/// A NOTICE or WARNING.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`.
+    pub severity: &'static str,
+    /// The fields.
+    pub fields: SqlError,
+}
+
+impl Notice {
+    /// A NOTICE.
+    pub fn notice(message: impl Into<String>) -> Self {
+        Self { severity: "NOTICE", fields: SqlError::new(SqlState(*b"00000"), message) }
     }
 }
 
@@ -89,7 +109,11 @@ impl CommandTag {
     pub fn rows(self) -> u64 {
         match self {
             CommandTag::Plain(_) => 0,
-            CommandTag::Select(n) | CommandTag::Insert(n) | CommandTag::Update(n) | CommandTag::Delete(n) | CommandTag::Copy(n) => n,
+            CommandTag::Select(n)
+            | CommandTag::Insert(n)
+            | CommandTag::Update(n)
+            | CommandTag::Delete(n)
+            | CommandTag::Copy(n) => n,
         }
     }
 }

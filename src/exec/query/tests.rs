@@ -1,0 +1,1 @@
+//! Queries over a small table in a simulated engine.

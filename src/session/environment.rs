@@ -155,6 +155,10 @@ impl SessionInfo for Environment {
         self.pid
     }
 
+    fn format(&self) -> &crate::types::SessionFormat {
+        &self.effective().format
+    }
+
     fn random(&self) -> u64 {
         // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

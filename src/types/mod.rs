@@ -25,6 +25,8 @@ pub mod array;
 pub mod binary;
 pub mod cast;
 pub mod compare;
+#[cfg(test)]
+mod conformance;
 pub mod datetime;
 mod datum;
 pub mod format;
@@ -33,6 +35,8 @@ pub mod like;
 pub mod numeric;
 pub mod regexp;
 pub mod row;
+#[cfg(test)]
+mod properties;
 mod sql_type;
 pub mod string;
 pub mod text;

@@ -91,7 +91,31 @@ impl PosixRegex {
             }
             out
         };
-        self.regex.replacen(text, usize::from(!all), expand).into_owned()
+        let mut out = String::new();
+        let mut begin = 0;
+        for captures in self.matches(text).take(if all { usize::MAX } else { 1 }) {
+            let found = captures.get_match();
+            out.push_str(&text[begin..found.start()]);
+            out.push_str(&expand(&captures));
+            begin = found.end();
+        }
+        out + &text[begin..]
+    }
+
+    /// All matches as PostgreSQL walks them: after an empty match one character is passed over, and an empty match may follow
+    /// right after another match (setup_regexp_matches).
+    fn matches<'t>(&self, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+        let mut from = Some(0);
+        std::iter::from_fn(move || {
+            let captures = self.regex.captures_at(text, from?)?;
+            let found = captures.get_match();
+            from = if found.is_empty() {
+                text[found.end()..].chars().next().map(|c| found.end() + c.len_utf8())
+            } else {
+                Some(found.end())
+            };
+            Some(captures)
+        })
     }
 
     /// The groups of the first match, or the whole match if the pattern has none (`regexp_match`); `None` without a match.
@@ -101,7 +125,7 @@ impl PosixRegex {
 
     /// [`PosixRegex::groups`] of every match (`regexp_matches` with flag `g`).
     pub fn all_groups(&self, text: &str) -> Vec<Vec<Option<String>>> {
-        self.regex.captures_iter(text).map(|captures| groups_of(&captures)).collect()
+        self.matches(text).map(|captures| groups_of(&captures)).collect()
     }
 
     /// The pieces between matches (`regexp_split_to_array`). Empty matches at the ends or right after another match split
@@ -109,12 +133,14 @@ impl PosixRegex {
     pub fn split(&self, text: &str) -> Vec<String> {
         let mut pieces = Vec::new();
         let mut begin = 0;
-        for found in self.regex.find_iter(text) {
-            if found.is_empty() && (found.start() == begin || found.start() == text.len()) {
-                continue;
+        let mut previous_end = 0;
+        for captures in self.matches(text) {
+            let found = captures.get_match();
+            if found.start() < text.len() && found.end() > previous_end {
+                pieces.push(text[begin..found.start()].to_owned());
+                begin = found.end();
             }
-            pieces.push(text[begin..found.start()].to_owned());
-            begin = found.end();
+            previous_end = found.end();
         }
         pieces.push(text[begin..].to_owned());
         pieces
@@ -134,7 +160,20 @@ fn groups_of(captures: &Captures<'_>) -> Vec<Option<String>> {
 
 /// The last line of the regex crate's message, which has the reason.
 fn reason(message: &str) -> String {
-    message.lines().last().unwrap_or(message).trim_start_matches("error: ").to_owned()
+    let reason = message.lines().last().unwrap_or(message).trim_start_matches("error: ");
+    // PostgreSQL's words for the common ones (regerrs.h).
+    let known = [
+        ("unclosed character class", "brackets [] not balanced"),
+        ("unclosed group", "parentheses () not balanced"),
+        ("unopened group", "parentheses () not balanced"),
+        ("unclosed counted repetition", "braces {} not balanced"),
+        ("repetition operator missing expression", "quantifier operand invalid"),
+        ("invalid repetition count range", "invalid repetition count(s)"),
+        ("invalid character class range", "invalid character range"),
+        ("unrecognized ASCII class", "invalid character class"),
+    ];
+    let words = known.iter().find(|(theirs, _)| reason.starts_with(theirs)).map_or(reason, |(_, words)| words);
+    words.to_owned()
 }
 
 /// PostgreSQL's escapes in the regex crate's words (documentation, 9.7.3.3).

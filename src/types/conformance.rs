@@ -136,20 +136,16 @@ impl Session {
                 }
                 (cast(value, from_ty, to, CastContext::Explicit, session)?, to.ty)
             }
-            ("extract", [field, ty, text]) => {
-                (datetime::extract(field, &self.value(ty, text)?, session)?, SqlType::Numeric)
-            }
-            ("date_part", [field, ty, text]) => {
-                (datetime::date_part(field, &self.value(ty, text)?, session)?, SqlType::Float8)
-            }
+            ("extract", [field, ty, text]) => (datetime::extract(field, &self.value(ty, text)?, session)?, SqlType::Numeric),
+            ("date_part", [field, ty, text]) => (datetime::date_part(field, &self.value(ty, text)?, session)?, SqlType::Float8),
             ("date_trunc", [field, ty, text]) => {
                 (datetime::date_trunc(field, &self.value(ty, text)?, session)?, column_type(ty).ty)
             }
             ("age", [ty, a, b]) => (datetime::age(&self.value(ty, a)?, &self.value(ty, b)?, session)?, SqlType::Interval),
-            ("at_zone", [zone, ty, text]) => {
-                (datetime::at_time_zone(zone, &self.value(ty, text)?)?, column_type(ty).ty)
+            ("at_zone", [zone, ty, text]) => (datetime::at_time_zone(zone, &self.value(ty, text)?)?, column_type(ty).ty),
+            ("compare", [left, a, right, b]) => {
+                self.comparison(column_type(left).ty, self.value(left, a)?, self.value(right, b)?)
             }
-            ("compare", [left, a, right, b]) => self.comparison(column_type(left).ty, self.value(left, a)?, self.value(right, b)?),
             ("text", [function, args @ ..]) => text_function(function, args)?,
             other => panic!("unknown case {other:?}"),
         })

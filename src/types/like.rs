@@ -113,7 +113,8 @@ impl LikePattern {
 
     /// The only string that matches, if the pattern has no wildcards and does not ignore case.
     pub fn exact(&self) -> Option<&str> {
-        (!self.ignore_case && !self.pieces.iter().any(|piece| matches!(piece, Piece::Any | Piece::AnyOne))).then_some(&self.prefix)
+        (!self.ignore_case && !self.pieces.iter().any(|piece| matches!(piece, Piece::Any | Piece::AnyOne)))
+            .then_some(&self.prefix)
     }
 }
 

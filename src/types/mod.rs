@@ -33,10 +33,10 @@ pub mod format;
 pub mod key;
 pub mod like;
 pub mod numeric;
-pub mod regexp;
-pub mod row;
 #[cfg(test)]
 mod properties;
+pub mod regexp;
+pub mod row;
 mod sql_type;
 pub mod string;
 pub mod text;

@@ -6,7 +6,9 @@ use super::compare::{compare_as, hash_datum};
 use super::key::{KeyNulls, decode_key, encode_key};
 use super::like::LikePattern;
 use super::regexp::PosixRegex;
-use super::{ColumnType, Datum, Interval, Numeric, RowLayout, SessionFormat, SqlType, from_binary, parse_text, write_binary, write_text};
+use super::{
+    ColumnType, Datum, Interval, Numeric, RowLayout, SessionFormat, SqlType, from_binary, parse_text, write_binary, write_text,
+};
 
 const TYPES: &[SqlType] = &[
     SqlType::Bool,
@@ -31,14 +33,7 @@ const TYPES: &[SqlType] = &[
 
 /// Values where the rules change, more often than chance would find them.
 fn integer() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        any::<i64>(),
-        -300_i64..300,
-        Just(i64::MIN),
-        Just(i64::MAX),
-        Just(i64::from(i32::MIN)),
-        Just(i64::from(i32::MAX)),
-    ]
+    prop_oneof![any::<i64>(), -300_i64..300, Just(i64::MIN), Just(i64::MAX), Just(i64::from(i32::MIN)), Just(i64::from(i32::MAX)),]
 }
 
 fn float() -> impl Strategy<Value = f64> {
@@ -61,7 +56,11 @@ fn string() -> impl Strategy<Value = String> {
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![prop::collection::vec(0_u8..3, 0..6), prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(254_u8.., 0..4)]
+    prop_oneof![
+        prop::collection::vec(0_u8..3, 0..6),
+        prop::collection::vec(any::<u8>(), 0..20),
+        prop::collection::vec(254_u8.., 0..4)
+    ]
 }
 
 fn value(ty: SqlType) -> BoxedStrategy<Datum> {
@@ -86,9 +85,9 @@ fn value(ty: SqlType) -> BoxedStrategy<Datum> {
                 Datum::Interval(Interval { months: months.into(), days: days.into(), micros: micros / 1000 })
             })
             .boxed(),
-        SqlType::Array(element) => prop::collection::vec(nullable(element.scalar()), 0..4)
-            .prop_map(|items| Datum::Array(items.into()))
-            .boxed(),
+        SqlType::Array(element) => {
+            prop::collection::vec(nullable(element.scalar()), 0..4).prop_map(|items| Datum::Array(items.into())).boxed()
+        }
         other => panic!("no values of {other}"),
     }
 }
@@ -116,7 +115,7 @@ fn same(a: &Datum, b: &Datum) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { ..ProptestConfig::default() })]
 
     #[test]
     fn rows_give_back_what_was_put_in((types, rows) in rows(1)) {

@@ -231,7 +231,11 @@ fn translate(pattern: &str) -> SqlResult<String> {
                     out.push_str(r"\]");
                 }
             }
-            ':' if in_class && chars.peek() == Some(&']') && out.ends_with(|c: char| c.is_ascii_alphabetic()) && open_named(&out) => {
+            ':' if in_class
+                && chars.peek() == Some(&']')
+                && out.ends_with(|c: char| c.is_ascii_alphabetic())
+                && open_named(&out) =>
+            {
                 chars.next();
                 out.push_str(":]");
             }

@@ -44,10 +44,7 @@ float_operators!(
 /// `sqrt`. 2201F for a negative value.
 pub fn sqrt(value: f64) -> SqlResult<f64> {
     if value < 0.0 {
-        return Err(SqlError::new(
-            SqlState::INVALID_ARGUMENT_FOR_POWER,
-            "cannot take square root of a negative number",
-        ));
+        return Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER, "cannot take square root of a negative number"));
     }
     Ok(value.sqrt())
 }

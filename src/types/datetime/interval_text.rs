@@ -1,7 +1,7 @@
 //! Text of intervals: the `postgres` output style; input in units, as SQL standard and as ISO 8601 durations
 //! (datetime.c, DecodeInterval, DecodeISO8601Interval, EncodeInterval).
 
-use super::calendar::{interval_out_of_range, DAY_MICROS, HOUR_MICROS, MINUTE_MICROS, SECOND_MICROS};
+use super::calendar::{DAY_MICROS, HOUR_MICROS, MINUTE_MICROS, SECOND_MICROS, interval_out_of_range};
 use super::output::fraction;
 use super::parse::fraction_micros;
 use crate::error::{SqlError, SqlResult, SqlState};

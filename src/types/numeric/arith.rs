@@ -175,19 +175,18 @@ impl Numeric {
 
     /// The smallest integer not below.
     pub fn ceil(&self) -> SqlResult<Self> {
-        self.rescale(0, |value, divisor| num_integer::Integer::div_ceil(value, divisor))
+        self.rescale(0, num_integer::Integer::div_ceil)
     }
 
     /// The largest integer not above.
     pub fn floor(&self) -> SqlResult<Self> {
-        self.rescale(0, |value, divisor| num_integer::Integer::div_floor(value, divisor))
+        self.rescale(0, num_integer::Integer::div_floor)
     }
 
     /// Applies `numeric(precision, scale)`: rounds, then refuses with 22003 what has too many digits before the point.
     pub fn apply_typmod(&self, precision: u32, scale: i32) -> SqlResult<Self> {
-        let field_overflow = |detail: String| {
-            SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail)
-        };
+        let field_overflow =
+            |detail: String| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail);
         match self {
             NaN => return Ok(NaN),
             Infinity | NegInfinity => {

@@ -1,10 +1,13 @@
 //! The catalog's objects as the binder sees them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
+use crate::storage::KeyKind;
 use crate::types::ColumnType;
+use crate::types::key::is_i64_key;
+use crate::types::row::RowLayout;
 
 /// An immutable picture of all objects.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,46 @@ pub struct TableDef {
     pub storage: StorageId,
     /// Storage parameters as given (`fillfactor` and the like), kept for display.
     pub options: Vec<(String, String)>,
+    /// The layout of its rows, computed when first asked for.
+    pub layout: LayoutCell,
+}
+
+/// A row layout computed once a table definition. It follows from the columns, so it has no part in equality and starts
+/// empty in copies, whose columns may be changed.
+#[derive(Debug, Default)]
+pub struct LayoutCell(OnceLock<Arc<RowLayout>>);
+
+impl Clone for LayoutCell {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for LayoutCell {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl TableDef {
+    /// The layout of its rows.
+    pub fn layout(&self) -> &Arc<RowLayout> {
+        self.layout.0.get_or_init(|| {
+            let types: Vec<ColumnType> = self.columns.iter().map(|column| column.ty).collect();
+            Arc::new(RowLayout::new(&types))
+        })
+    }
+
+    /// What the keys of its storage are.
+    pub fn key_kind(&self) -> KeyKind {
+        match &self.primary_key {
+            None => KeyKind::RowId,
+            Some(key) => match key.columns[..] {
+                [column] if is_i64_key(self.columns[column].ty.ty) => KeyKind::Int,
+                _ => KeyKind::Bytes,
+            },
+        }
+    }
 }
 
 /// A column.

@@ -8,12 +8,15 @@ use std::rc::Rc;
 use crate::base::CoreId;
 
 use super::glommio::GlommioCore;
+use super::sim::SimCore;
 
 /// What executes the current core.
 #[derive(Clone)]
 pub(super) enum Backend {
     /// A pinned glommio executor.
     Glommio(Rc<GlommioCore>),
+    /// A core of a simulated machine.
+    Sim(Rc<SimCore>),
 }
 
 struct Context {
@@ -83,6 +86,7 @@ pub fn core_count() -> usize {
 pub fn random_u64() -> u64 {
     with_backend(|backend| match backend {
         Backend::Glommio(core) => core.random_u64(),
+        Backend::Sim(core) => core.random_u64(),
     })
 }
 

@@ -7,10 +7,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::context::{self, Backend};
 use super::glommio::file::GlommioFile;
 pub use super::iobuf::{BLOCK, IoBuf};
+use super::sim::{self, SimFile};
 use super::task::run_blocking;
 
 /// How much [`File::preallocate_zeroed`] and large reads move with one request, in bytes.
@@ -38,6 +40,7 @@ impl OpenMode {
 
 enum Inner {
     Glommio(GlommioFile),
+    Sim(SimFile),
 }
 
 /// An open file, used on the core that opened it. Closed when dropped.
@@ -53,6 +56,7 @@ impl File {
         let backend = context::with_backend(Backend::clone);
         let inner = match backend {
             Backend::Glommio(_) => Inner::Glommio(GlommioFile::open(&path, mode).await?),
+            Backend::Sim(core) => Inner::Sim(SimFile::open(Rc::clone(core.world()), &path, mode).await?),
         };
         Ok(File { inner, path })
     }
@@ -66,6 +70,7 @@ impl File {
     pub fn is_direct(&self) -> bool {
         match &self.inner {
             Inner::Glommio(file) => file.is_direct(),
+            Inner::Sim(_) => true,
         }
     }
 
@@ -83,6 +88,7 @@ impl File {
                     let read = file.read_blocks(block_start, request).await?;
                     append_read(&mut bytes, read.as_ref(), skip, wanted)
                 }
+                Inner::Sim(file) => append_read(&mut bytes, &file.read(block_start, request).await?, skip, wanted),
             };
             if got == 0 {
                 break;
@@ -98,6 +104,7 @@ impl File {
         assert!(position.is_multiple_of(BLOCK as u64), "writes start at a block, not at {position}");
         match &self.inner {
             Inner::Glommio(file) => file.write(buffer, position).await,
+            Inner::Sim(file) => file.write(buffer, position).await,
         }
     }
 
@@ -107,6 +114,7 @@ impl File {
     pub async fn sync_data(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Glommio(file) => file.sync_data().await,
+            Inner::Sim(file) => file.sync_data().await,
         }
     }
 
@@ -122,6 +130,7 @@ impl File {
                     Ok(()) | Err(_) => {}
                 }
             }
+            Inner::Sim(_) => {}
         }
         let chunk = u64::try_from(CHUNK_BYTES).expect("a constant").min(len);
         let mut zeros = IoBuf::zeroed(usize::try_from(chunk).expect("at most CHUNK_BYTES"));
@@ -141,6 +150,7 @@ impl File {
     pub async fn len(&self) -> io::Result<u64> {
         match &self.inner {
             Inner::Glommio(file) => file.len().await,
+            Inner::Sim(file) => file.len().await,
         }
     }
 
@@ -153,6 +163,7 @@ impl File {
     pub async fn truncate(&self, len: u64) -> io::Result<()> {
         match &self.inner {
             Inner::Glommio(file) => file.truncate(len).await,
+            Inner::Sim(file) => file.truncate(len).await,
         }
     }
 }
@@ -176,6 +187,7 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::rename(from, to)).await,
+        Backend::Sim(core) => sim::names(core.world(), |disk| disk.rename(&from, &to)).await,
     }
 }
 
@@ -184,6 +196,7 @@ pub async fn remove(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::remove_file(path)).await,
+        Backend::Sim(core) => sim::names(core.world(), |disk| disk.remove(&path)).await,
     }
 }
 
@@ -195,6 +208,7 @@ pub async fn sync_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::File::open(path)?.sync_all()).await,
+        Backend::Sim(core) => sim::names(core.world(), |disk| disk.sync_dir(&path)).await,
     }
 }
 
@@ -203,6 +217,7 @@ pub async fn list_dir(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || list_dir_blocking(&path)).await,
+        Backend::Sim(core) => sim::names(core.world(), |disk| disk.list_dir(&path)).await,
     }
 }
 
@@ -223,6 +238,10 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::create_dir_all(path)).await,
+        Backend::Sim(core) => {
+            sim::names(core.world(), |disk| disk.create_dir_all(&path)).await;
+            Ok(())
+        }
     }
 }
 
@@ -231,6 +250,7 @@ pub async fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || path.try_exists()).await,
+        Backend::Sim(core) => Ok(sim::names(core.world(), |disk| disk.exists(&path)).await),
     }
 }
 

@@ -4,7 +4,7 @@
 //! goes to the *current core*, a thread-local context with two implementations:
 //!
 //! - `glommio`: one pinned io_uring executor a core. The only place in the crate that names glommio.
-//! - `sim`: several simulated cores on one thread, a seeded scheduler, virtual time, and a disk that loses, tears and
+//! - [`sim`]: several simulated cores on one thread, a seeded scheduler, virtual time, and a disk that loses, tears and
 //!   reorders what was not synced. The same seed replays the same run, to the last poll.
 //!
 //! Invariants:
@@ -27,6 +27,7 @@ mod glommio;
 pub mod host;
 mod iobuf;
 pub mod net;
+pub mod sim;
 pub mod sync;
 mod task;
 mod time;
@@ -35,7 +36,10 @@ pub use context::{core_count, current_core, random_u64, try_current_core};
 pub use glommio::start::{Cores, RuntimeConfig, start};
 pub use iobuf::{BLOCK, IoBuf};
 pub use task::{
-    JoinError, JoinHandle, PanicReport, QueueClass, panics_caught, run_blocking, set_panic_hook, should_yield, spawn,
-    spawn_joinable, yield_now,
+    JoinError, JoinHandle, PanicReport, QueueClass, catch_panic, give_way, panics_caught, run_blocking, set_panic_hook,
+    should_yield, spawn, spawn_joinable, yield_now,
 };
 pub use time::{Elapsed, MonoTime, Sleep, now, sleep, sleep_until, timeout, wall_clock_micros};
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use super::time::now;
 
 /// How long one poll may run before [`should_yield`] says so, in nanoseconds.
 const SLICE_NANOS_MAX: u64 = 500_000;
+/// How many times [`should_yield`] says no on average in the simulator.
+const SIM_SLICE_ROUNDS: u64 = 16;
 
 /// Which task queue of its core a task runs in.
 ///
@@ -84,10 +86,30 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
 pub(super) fn report_panic(class: QueueClass, payload: &(dyn Any + Send)) -> String {
     let message = panic_message(payload);
     PANICS.fetch_add(1, Ordering::Relaxed);
-    if let Some(hook) = PANIC_HOOK.read().expect("the panic hook is never replaced by a panicking thread").as_ref() {
-        hook(&PanicReport { core: context::current_core(), class, message: message.clone() });
+    let report = PanicReport { core: context::current_core(), class, message: message.clone() };
+    let simulated = context::with_backend(|backend| match backend {
+        Backend::Glommio(_) => false,
+        Backend::Sim(core) => {
+            core.world().note_panic(report.clone());
+            true
+        }
+    });
+    if !simulated && let Some(hook) = PANIC_HOOK.read().expect("the panic hook is never replaced by a panicking thread").as_ref()
+    {
+        hook(&report);
     }
     message
+}
+
+/// Runs `f`; a panic in it is reported like that of a task, and gives `None`.
+pub fn catch_panic<T>(class: QueueClass, f: impl FnOnce() -> T) -> Option<T> {
+    match std::panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            report_panic(class, payload.as_ref());
+            None
+        }
+    }
 }
 
 /// Polls `future` to its end, starting a time slice at every poll; a panic is reported and becomes the error.
@@ -104,6 +126,7 @@ async fn guarded<T>(class: QueueClass, future: impl Future<Output = T>) -> Resul
 fn spawn_raw(class: QueueClass, future: impl Future<Output = ()> + 'static) {
     context::with_backend(|backend| match backend {
         Backend::Glommio(core) => core.spawn(class, future),
+        Backend::Sim(core) => core.spawn(Box::pin(future)),
     });
 }
 
@@ -226,10 +249,12 @@ impl<T> Future for JoinHandle<T> {
 /// Reads the clock (about 25 ns): in tight loops ask every few dozen rows. The slice is measured from the first question of
 /// a poll, so short tasks that never ask pay nothing.
 pub fn should_yield() -> bool {
-    context::with_backend(|backend| match backend {
-        Backend::Glommio(_) => {}
+    let simulated = context::with_backend(|backend| match backend {
+        Backend::Glommio(_) => None,
+        // A simulated poll takes no time: ask chance instead.
+        Backend::Sim(core) => Some(core.world().one_in(SIM_SLICE_ROUNDS)),
     });
-    context::slice_elapsed(now().as_nanos()) >= SLICE_NANOS_MAX
+    simulated.unwrap_or_else(|| context::slice_elapsed(now().as_nanos()) >= SLICE_NANOS_MAX)
 }
 
 /// Lets other tasks run, and the reactor look at sockets, files and timers, before this one continues.
@@ -239,7 +264,24 @@ pub async fn yield_now() {
     let backend = context::with_backend(Backend::clone);
     match backend {
         Backend::Glommio(core) => core.pass_reactor().await,
+        Backend::Sim(_) => give_way().await,
     }
+}
+
+/// Lets the other ready tasks of this class run before this one continues, without a turn of the reactor: nobody waiting for
+/// a socket, a file or a timer gets on. Nearly free, and only for loops bounded to a few microseconds; others
+/// [`yield_now`].
+pub async fn give_way() {
+    let mut given = false;
+    poll_fn(|cx| {
+        if given {
+            return Poll::Ready(());
+        }
+        given = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Runs a blocking function on a helper thread of the core and awaits its result.
@@ -250,5 +292,9 @@ pub async fn run_blocking<T: Send + 'static>(function: impl FnOnce() -> T + Send
     let backend = context::with_backend(Backend::clone);
     match backend {
         Backend::Glommio(core) => core.run_blocking(function).await,
+        Backend::Sim(_) => {
+            give_way().await;
+            function()
+        }
     }
 }

@@ -64,6 +64,7 @@ pub fn now() -> MonoTime {
     if context::try_current_core().is_some() {
         context::with_backend(|backend| match backend {
             Backend::Glommio(_) => machine_now(),
+            Backend::Sim(core) => MonoTime(core.world().time_nanos()),
         })
     } else {
         machine_now()
@@ -82,6 +83,7 @@ pub fn wall_clock_micros() -> i64 {
     if context::try_current_core().is_some() {
         context::with_backend(|backend| match backend {
             Backend::Glommio(_) => machine_wall_clock_micros(),
+            Backend::Sim(core) => core.world().wall_clock_micros(),
         })
     } else {
         machine_wall_clock_micros()
@@ -134,6 +136,7 @@ impl Future for Sleep {
             None => {
                 let timers = context::with_backend(|backend| match backend {
                     Backend::Glommio(core) => Rc::clone(core.timers()),
+                    Backend::Sim(core) => Rc::clone(core.timers()),
                 });
                 let id = timers.insert(self.deadline, cx.waker().clone());
                 self.registered = Some((timers, id));

@@ -13,7 +13,7 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::state::{CATALOG_STORAGE, Garbage, Promise, Shard};
 use crate::txn::row_locks::Wake;
 use crate::txn::{TxnState, WriteRef};
-use crate::wal::{Body, ChunkedTxn, Reservation, WalError, WriteSet};
+use crate::wal::{Body, ChunkedTxn, Reservation, WalError, WriteRef as LogWrite, WriteSet};
 
 /// Log bytes above which a transaction's writes are logged in chunks.
 pub(super) const CHUNK_BYTES: usize = 512 * 1024;
@@ -23,7 +23,7 @@ const RESOLVE_INLINE: usize = 128;
 impl From<WalError> for EngineError {
     fn from(error: WalError) -> Self {
         match error {
-            WalError::DiskFull(..) => EngineError::DiskFull,
+            WalError::DiskFull { .. } => EngineError::DiskFull,
             _ => EngineError::LogFailed,
         }
     }
@@ -67,7 +67,7 @@ impl Shard {
             if let Some((command, row)) = tablet.intent(&write.key, slot)
                 && command == write.command
             {
-                set.push(write.storage, &write.key, row);
+                set.push(LogWrite { storage: write.storage, key: (&write.key).into(), value: row });
             }
         }
         writes.len()

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::base::CommitTs;
 use crate::mesh::Replier;
 use crate::shard::error::{EngineError, EngineResult};
-use crate::shard::messages::Reply;
+use crate::shard::messages::{Reply, Request};
 use crate::txn::signal::Sender;
 
 /// Somebody who waits.
@@ -18,7 +18,7 @@ pub enum DurableWaiter {
     /// A task of this core.
     Local(Sender<EngineResult<()>>),
     /// A request of another core, with the answer it gets.
-    Remote(Replier<Reply>, Reply),
+    Remote(Replier<Request, Reply>, Reply),
 }
 
 /// All of a core, by timestamp.

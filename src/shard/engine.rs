@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
-use crate::mesh::MeshHandle;
+use crate::mesh::Mesh;
 use crate::runtime;
 use crate::shard::api::{ReadView, RowBatch};
 use crate::shard::error::{EngineError, EngineResult};
@@ -28,9 +28,13 @@ pub struct EngineInner {
     pub(super) core: CoreId,
     pub(super) shared: Arc<Shared>,
     pub(super) shard: RefCell<Shard>,
-    pub(super) mesh: MeshHandle<Request, Reply>,
+    pub(super) mesh: Mesh<Request, Reply>,
     next_txn: std::cell::Cell<u64>,
     pub(super) on_log_failure: RefCell<Option<Rc<dyn Fn(&str)>>>,
+    pub(super) on_flush: RefCell<Option<Rc<dyn Fn(&crate::wal::FlushReport)>>>,
+    /// Whether the balancer is moving a tablet (core 0).
+    pub(super) moving: std::cell::Cell<bool>,
+    pub(super) boot: RefCell<crate::shard::recovery::BootState>,
 }
 
 /// A handle to the current core's engine. Cheap to clone; it never leaves its core.
@@ -67,9 +71,21 @@ impl Drop for SnapshotPin {
     }
 }
 
+/// Takes away every engine of this thread: the simulated machine they belonged to is gone.
+#[cfg(test)]
+pub(super) fn uninstall_all() {
+    let engines = ENGINES.with_borrow_mut(std::mem::take);
+    for engine in engines.iter().flatten() {
+        // The log's callbacks hold the engine, which holds the log.
+        *engine.0.on_log_failure.borrow_mut() = None;
+        *engine.0.on_flush.borrow_mut() = None;
+        engine.0.shard.borrow_mut().wal = None;
+    }
+}
+
 impl Engine {
     /// Makes the engine of the current core.
-    pub fn install(shared: Arc<Shared>, mesh: MeshHandle<Request, Reply>) -> Engine {
+    pub fn install(shared: Arc<Shared>, mesh: Mesh<Request, Reply>) -> Engine {
         let core = runtime::current_core();
         let shard = RefCell::new(Shard::new(core, shared.clone()));
         let engine = Engine(Rc::new(EngineInner {
@@ -79,6 +95,9 @@ impl Engine {
             mesh,
             next_txn: std::cell::Cell::new(1),
             on_log_failure: RefCell::new(None),
+            on_flush: RefCell::new(None),
+            moving: std::cell::Cell::new(false),
+            boot: RefCell::default(),
         }));
         ENGINES.with_borrow_mut(|engines| {
             if engines.len() <= core.index() {
@@ -206,7 +225,7 @@ impl Engine {
         for (core, positions) in by_core.iter().enumerate().filter(|(core, positions)| *core != own && !positions.is_empty()) {
             let wanted = positions.iter().map(|i| reads[*i as usize].clone()).collect();
             let request = Request::PointReads { view: *view, reads: wanted };
-            calls.push((core, self.0.mesh.call(CoreId(core as u16), request)));
+            calls.push((core, self.ask(CoreId(core as u16), request)));
         }
         let mut answers: SmallVec<[Option<RowBatch>; 8]> = SmallVec::new();
         answers.resize(self.0.shared.cores, None);
@@ -219,13 +238,20 @@ impl Engine {
             answers[own] = Some(batch);
         }
         for (core, reply) in join_calls(calls).await {
-            let Reply::Rows(result) = reply else { unreachable!("reads are answered with rows") };
-            match result? {
+            match reply.rows()? {
                 (_, ScanNext::Moved) => return Ok(None),
                 (batch, _) => answers[core] = Some(batch),
             }
         }
         Ok(Some(merge(reads.len(), &by_core, &answers)))
+    }
+
+    /// Sends a request and awaits its answer. A request whose handler panicked on the other core is answered as failed.
+    pub(super) async fn ask(&self, core: CoreId, request: Request) -> Reply {
+        match self.0.mesh.call(core, request).await {
+            Ok(reply) => reply,
+            Err(crate::mesh::MeshError::Abandoned) => Reply::Failed,
+        }
     }
 
     /// Lets a tablet move end before trying again.
@@ -255,7 +281,7 @@ impl Engine {
             if core == self.0.core {
                 self.0.shard.borrow_mut().rollback_to(txn.id, command);
             } else {
-                self.0.mesh.call(core, Request::RollbackTo { txn: txn.id, command }).await;
+                self.ask(core, Request::RollbackTo { txn: txn.id, command }).await;
             }
         }
         self.next_command(txn);

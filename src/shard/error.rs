@@ -35,6 +35,8 @@ pub enum EngineError {
     Program(SqlError),
     /// The transaction was aborted while the statement ran (cancel, terminate, shutdown).
     Aborted,
+    /// What should not happen did (XX000).
+    Internal(&'static str),
     /// A limit of the engine (54000), with what was exceeded.
     Limit(&'static str),
 }
@@ -77,6 +79,7 @@ impl From<EngineError> for SqlError {
             EngineError::Aborted => {
                 SqlError::new(SqlState::QUERY_CANCELED, "canceling statement because its transaction was aborted")
             }
+            EngineError::Internal(what) => SqlError::internal(what),
             EngineError::Limit(what) => SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, what),
         }
     }

@@ -6,7 +6,7 @@ use crate::base::{CoreId, Oid, TxnId};
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::EngineResult;
-use crate::shard::messages::{Reply, Request};
+use crate::shard::messages::Request;
 use crate::shard::txn_handle::Txn;
 use crate::storage::Head;
 use crate::txn::row_locks::WaitEdge;
@@ -30,16 +30,19 @@ impl Engine {
                 continue;
             }
             let request = Request::LockTable { txn: txn.id, table, mode, lock_timeout_ms: txn.lock_timeout_ms };
-            match self.0.mesh.call(core, request).await {
-                Reply::Done(result) => result?,
-                _ => unreachable!("a lock is answered with its result"),
-            }
+            self.ask(core, request).await.done()?;
         }
         Ok(())
     }
 
     /// Takes a table lock on this core.
-    pub(super) async fn lock_table_here(&self, txn: TxnId, table: Oid, mode: TableLock, lock_timeout_ms: u32) -> EngineResult<()> {
+    pub(super) async fn lock_table_here(
+        &self,
+        txn: TxnId,
+        table: Oid,
+        mode: TableLock,
+        lock_timeout_ms: u32,
+    ) -> EngineResult<()> {
         let mut place = QueuePlace { engine: self, txn, table, queued: false };
         loop {
             let receiver = {
@@ -69,7 +72,7 @@ impl Engine {
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
             let (engine, txn, tables) = (self.clone(), txn.id, tables.clone());
             runtime::spawn(QueueClass::Interactive, async move {
-                engine.0.mesh.call(core, Request::UnlockTables { txn, tables }).await;
+                engine.ask(core, Request::UnlockTables { txn, tables }).await;
             });
         }
     }
@@ -101,11 +104,10 @@ impl Engine {
         let mut edges = self.wait_edges_here();
         let mut calls = Vec::new();
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
-            calls.push((core, self.0.mesh.call(core, Request::WaitEdges)));
+            calls.push((core, self.ask(core, Request::WaitEdges)));
         }
         for (_, reply) in join_calls(calls).await {
-            let Reply::Edges(more) = reply else { unreachable!("edges were asked for") };
-            edges.extend(more);
+            edges.extend(reply.edges());
         }
         edges
     }
@@ -185,7 +187,8 @@ mod tests {
 
     #[test]
     fn cycles_are_found_only_through_the_asker() {
-        let found = |pairs: &[(u64, u64)], start| cycle_through(&edges(pairs), TxnId(start)).map(|c| c.iter().map(|t| t.0).collect());
+        let found =
+            |pairs: &[(u64, u64)], start| cycle_through(&edges(pairs), TxnId(start)).map(|c| c.iter().map(|t| t.0).collect());
         assert_eq!(found(&[(1, 2), (2, 1)], 1), Some(vec![1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 4)], 3), Some(vec![3, 1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 2)], 1), None::<Vec<u64>>, "a cycle ahead is not the asker's");

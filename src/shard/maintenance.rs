@@ -149,10 +149,11 @@ impl Shard {
     }
 
     /// A tablet whose move would bring this core and one with `surplus` fewer keys of the storage closer together.
-    pub(super) fn tablet_to_give(&self, storage: StorageId, surplus: usize) -> Option<TabletId> {
+    pub(super) fn tablet_to_give(&self, storage: StorageId, surplus: usize, row_ids: bool) -> Option<TabletId> {
         self.tablets
             .get(&storage)?
             .iter()
+            .filter(|tablet| !(row_ids && Self::is_append_range(tablet)))
             .filter(|tablet| tablet.keys() > 0 && tablet.keys() < surplus && tablet.intents() == 0)
             .max_by_key(|tablet| (tablet.keys().min(surplus / 2), std::cmp::Reverse(tablet.id)))
             .map(|tablet| tablet.id)

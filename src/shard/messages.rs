@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::base::{CommitTs, CoreId, Oid, StorageId, TabletId, TxnId};
+use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
-use crate::shard::error::EngineResult;
+use crate::shard::error::{EngineError, EngineResult};
 use crate::storage::{Key, Tablet};
 use crate::txn::row_locks::WaitEdge;
 use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
@@ -210,17 +210,19 @@ pub enum Request {
         /// Its keys with garbage: superseded at, key.
         garbage: Vec<(CommitTs, Key)>,
     },
-    /// Give a tablet away, if it can be.
-    MoveTablet {
+    /// Give a tablet away, if one can be spared.
+    GiveTablet {
         /// Storage.
         storage: StorageId,
-        /// Tablet.
-        tablet: TabletId,
+        /// How many more keys of it this core has than the other.
+        surplus: usize,
         /// New owner.
         to: CoreId,
     },
     /// Forget a storage and free its memory.
     DropStorage(StorageId),
+    /// A step of recovery, directed by core 0.
+    Boot(crate::shard::recovery::BootStep),
     /// Recovered writes.
     Replay(Vec<(StorageId, Key, CommitTs, Option<Vec<u8>>)>),
     /// Who waits for whom here.
@@ -230,10 +232,14 @@ pub enum Request {
     /// Write this core's part of a checkpoint.
     Checkpoint {
         /// Number of the checkpoint.
-        id: u64,
+        id: crate::checkpoint::CheckpointId,
         /// Everything up to it.
         through: CommitTs,
+        /// Where.
+        root: std::path::PathBuf,
     },
+    /// End a storage's last tablet where hidden keys that were given out end, so that fresh ranges can follow.
+    CutRowIds(StorageId),
     /// A checkpoint is complete: recycle log up to it.
     CheckpointDone(CommitTs),
     /// Collect garbage now.
@@ -258,10 +264,56 @@ pub enum Reply {
     Committed(EngineResult<CommitTs>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
-    /// To `MoveTablet`: whether it was moved.
-    Moved(bool),
+    /// To `CutRowIds`: where it was cut.
+    CutAt(EngineResult<i64>),
+    /// To `GiveTablet`: how many keys went.
+    Given(usize),
     /// To `Checkpoint`.
     Checkpointed(Result<Option<crate::checkpoint::DataFile>, String>),
+    /// To `Boot`.
+    Booted(Result<crate::shard::recovery::BootReply, String>),
     /// To `Stats`.
     Stats(Box<crate::shard::stats::ShardStats>),
+    /// To anything: the handler gave up.
+    Failed,
+}
+
+impl Reply {
+    /// The rows.
+    pub fn rows(self) -> EngineResult<(RowBatch, ScanNext)> {
+        if let Reply::Rows(result) = self { result } else { Err(EngineError::Internal("a read was not answered with rows")) }
+    }
+
+    /// The result of a write.
+    pub fn write(self) -> EngineResult<WriteReply> {
+        if let Reply::Write(result) = self { result } else { Err(EngineError::Internal("a write was not answered as one")) }
+    }
+
+    /// A plain result.
+    pub fn done(self) -> EngineResult<()> {
+        if let Reply::Done(result) = self { result } else { Err(EngineError::Internal("a request was not acknowledged")) }
+    }
+
+    /// A vote.
+    pub fn prepared(self) -> EngineResult<bool> {
+        if let Reply::Prepared(result) = self {
+            result
+        } else {
+            Err(EngineError::Internal("a prepare was not answered with a vote"))
+        }
+    }
+
+    /// A commit's timestamp.
+    pub fn committed(self) -> EngineResult<CommitTs> {
+        if let Reply::Committed(result) = self {
+            result
+        } else {
+            Err(EngineError::Internal("a commit was not answered with a time"))
+        }
+    }
+
+    /// Who waits for whom; nobody, if the core could not say.
+    pub fn edges(self) -> Vec<WaitEdge> {
+        if let Reply::Edges(edges) = self { edges } else { Vec::new() }
+    }
 }

@@ -190,7 +190,10 @@ mod tests {
         assert!(shared.split(storage, &Key::Int(50), TabletId(3), CoreId(0)));
         assert!(shared.version() > before);
         let owner = |key| shared.load().storage(storage).unwrap().owner(&Key::Int(key));
-        assert_eq!([owner(i64::MIN), owner(49), owner(50), owner(99), owner(100), owner(i64::MAX)].map(|c| c.0), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(
+            [owner(i64::MIN), owner(49), owner(50), owner(99), owner(100), owner(i64::MAX)].map(|c| c.0),
+            [0, 0, 0, 0, 1, 1]
+        );
         assert!(shared.move_tablet(storage, TabletId(3), CoreId(1)));
         assert_eq!(owner(75), CoreId(1));
         assert!(!shared.move_tablet(storage, TabletId(77), CoreId(1)));

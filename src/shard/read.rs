@@ -77,7 +77,8 @@ impl Shard {
                 Bound::Unbounded => tablets.last().filter(|tablet| tablet.upper.is_none()),
                 Bound::Included(key) => self.tablet(spec.storage, key),
                 Bound::Excluded(key) => {
-                    let at = tablets.partition_point(|tablet| tablet.lower.as_ref().is_none_or(|lower| lower < key)).checked_sub(1)?;
+                    let at =
+                        tablets.partition_point(|tablet| tablet.lower.as_ref().is_none_or(|lower| lower < key)).checked_sub(1)?;
                     Some(&tablets[at]).filter(|tablet| tablet.upper.as_ref().is_none_or(|upper| key <= upper))
                 }
             }

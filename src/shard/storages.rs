@@ -60,9 +60,35 @@ impl Engine {
             self.0.shard.borrow_mut().adopt(*tablet, Vec::new());
             return Ok(());
         }
-        match self.0.mesh.call(core, Request::Adopt { tablet, garbage: Vec::new() }).await {
-            Reply::Done(result) => result,
-            _ => unreachable!("an adoption is answered"),
+        self.ask(core, Request::Adopt { tablet, garbage: Vec::new() }).await.done()
+    }
+
+    /// Ends the last tablet of a storage with hidden keys above every key given out; returns where.
+    pub(super) async fn cut_row_ids_on(&self, core: CoreId, storage: StorageId) -> EngineResult<i64> {
+        if core == self.0.core {
+            return self.0.shard.borrow_mut().cut_row_ids(storage);
+        }
+        match self.ask(core, Request::CutRowIds(storage)).await {
+            Reply::CutAt(result) => result,
+            _ => Err(EngineError::Internal("a cut was not answered with its place")),
+        }
+    }
+
+    /// The newest committed rows of a storage that this core owns whole, by integer key.
+    pub(super) fn newest_rows_of(&self, storage: StorageId) -> Vec<(i64, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let mut from = std::ops::Bound::Unbounded;
+        loop {
+            let snapshot = crate::base::CommitTs(u64::MAX >> 1);
+            let next = self.0.shard.borrow().snapshot_slice(storage, from.as_ref(), snapshot, |key, _, row| {
+                if let Key::Int(key) = key {
+                    rows.push((*key, row.to_vec()));
+                }
+            });
+            match next {
+                Some(next) => from = next,
+                None => return rows,
+            }
         }
     }
 
@@ -85,7 +111,7 @@ impl Engine {
                 if core == engine.0.core {
                     engine.drop_storage_here(storage).await;
                 } else {
-                    engine.0.mesh.call(core, Request::DropStorage(storage)).await;
+                    engine.ask(core, Request::DropStorage(storage)).await;
                 }
             });
         }
@@ -109,6 +135,20 @@ impl Shard {
         };
         self.next_row_ids.insert(storage, next + count as i64);
         Ok((next..next + count as i64).map(Key::Int).collect())
+    }
+
+    /// Ends the last tablet of the storage at the next multiple of the range size above its keys.
+    pub(super) fn cut_row_ids(&mut self, storage: StorageId) -> EngineResult<i64> {
+        let tablet = self.tablets.get_mut(&storage).and_then(|tablets| tablets.last_mut());
+        let tablet = tablet.filter(|tablet| tablet.upper.is_none()).ok_or(EngineError::StorageGone(storage))?;
+        let last = match (tablet.map().last_key(), &tablet.lower) {
+            (Some(Key::Int(last)), _) => last,
+            (_, Some(Key::Int(lower))) => *lower,
+            _ => 0,
+        };
+        let cut = ((last >> ROW_ID_RANGE_BITS) + 1) << ROW_ID_RANGE_BITS;
+        tablet.upper = Some(Key::Int(cut));
+        Ok(cut)
     }
 
     /// Where this core's appending starts: above everything in the highest range it owns.

@@ -15,12 +15,15 @@ use crate::shard::commit::CHUNK_BYTES;
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::{Engine, engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
-use crate::shard::messages::{Reply, Request};
+use crate::shard::messages::Request;
 use crate::shard::txn_handle::Txn;
 use crate::txn::TxnState;
 use crate::txn::row_locks::Wake;
 use crate::txn::signal::signal;
 use crate::wal::{Body, Reservation};
+
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
 
 /// What a transaction that ends leaves to do, taken out of its handle so that a task can do it.
 struct Ending {
@@ -50,10 +53,7 @@ impl Engine {
             [core] if core == self.0.core => self.commit_alone_here(ending.id, ending.durable).await?,
             [core] => {
                 let request = Request::CommitAlone { txn: ending.id, durable: ending.durable };
-                match self.0.mesh.call(core, request).await {
-                    Reply::Committed(result) => result?,
-                    _ => unreachable!("a commit is answered with a timestamp"),
-                }
+                self.ask(core, request).await.committed()?
             }
             _ => {
                 let engine = self.clone();
@@ -158,10 +158,7 @@ impl Engine {
         if core == self.0.core {
             return self.prepare_here(txn).await;
         }
-        match self.0.mesh.call(core, Request::Prepare { txn }).await {
-            Reply::Prepared(result) => result,
-            _ => unreachable!("a prepare is answered with a vote"),
-        }
+        self.ask(core, Request::Prepare { txn }).await.prepared()
     }
 
     /// Draws the clock and has every writer install. Nothing here can fail.
@@ -171,11 +168,16 @@ impl Engine {
         let participants = if writers.len() == 1 { SmallVec::new() } else { writers.clone() };
         let mut calls = Vec::with_capacity(writers.len());
         for &core in writers {
+            #[cfg(test)]
+            if sabotage::is(Sabotage::SkipParticipant) && writers.len() > 1 && core == writers[writers.len() - 1] {
+                self.abort_on(ending.id, &[core]).await;
+                continue;
+            }
             if core == self.0.core {
                 self.install_here(ending.id, ts, &participants);
             } else {
                 let request = Request::Commit { txn: ending.id, ts, participants: participants.clone() };
-                calls.push((core, self.0.mesh.call(core, request)));
+                calls.push((core, self.ask(core, request)));
             }
         }
         join_calls(calls).await;
@@ -191,6 +193,10 @@ impl Engine {
 
     /// Waits until a timestamp is durable on every core.
     pub(super) async fn wait_durable(&self, ts: CommitTs) -> EngineResult<()> {
+        #[cfg(test)]
+        if sabotage::is(Sabotage::AcknowledgeBeforeFlush) {
+            return Ok(());
+        }
         if self.0.shared.clock.durable() >= ts {
             return Ok(());
         }
@@ -260,7 +266,7 @@ impl Engine {
             if core == self.0.core {
                 self.0.shard.borrow_mut().abort(txn, Wake::Aborted);
             } else {
-                calls.push((core, self.0.mesh.call(core, Request::Abort { txn })));
+                calls.push((core, self.ask(core, Request::Abort { txn })));
             }
         }
         join_calls(calls).await;
@@ -284,12 +290,13 @@ pub(super) fn abandon(txn: &mut Txn) {
         return;
     }
     let mut orphan = Txn::new(txn.id, txn.isolation, txn.read_only);
+    // Should the task below be dropped unfinished, the core has ended and nothing is left to abort.
+    orphan.finished = true;
     orphan.touched = std::mem::take(&mut txn.touched);
     orphan.table_locks = std::mem::take(&mut txn.table_locks);
     orphan.created_storages = std::mem::take(&mut txn.created_storages);
     orphan.pin = txn.pin.take();
     if !orphan.has_effects() && orphan.table_locks.is_empty() {
-        orphan.finished = true;
         return;
     }
     let engine = engine();

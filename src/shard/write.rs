@@ -172,7 +172,11 @@ impl Shard {
     /// Looks at a key for a writer that wants it with `strength`.
     fn free_for(&mut self, at: &Target<'_>, key: &Key, strength: LockStrength) -> EngineResult<Free> {
         let Some(position) = self.tablet_position(at.storage, key) else {
-            return if self.ranges().storage(at.storage).is_some() { Ok(Free::Moved) } else { Err(EngineError::StorageGone(at.storage)) };
+            return if self.ranges().storage(at.storage).is_some() {
+                Ok(Free::Moved)
+            } else {
+                Err(EngineError::StorageGone(at.storage))
+            };
         };
         if !self.row_locks.is_empty() && self.row_locks.must_wait(at.storage, key, at.writer.txn, strength, at.ticket) {
             return Ok(Free::Wait);
@@ -269,7 +273,9 @@ impl Shard {
                         crate::error::SqlState::CARDINALITY_VIOLATION,
                         "ON CONFLICT DO UPDATE command cannot affect row a second time",
                     )
-                    .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values."),
+                    .hint(
+                        "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+                    ),
                 ));
             }
             _ => {}

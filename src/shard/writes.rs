@@ -9,7 +9,7 @@ use crate::runtime;
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate};
 use crate::shard::engine::{Engine, REDIRECTS_MAX, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
-use crate::shard::messages::{Inserted, Modified, OnExisting, Reply, Request, WriteJob, WriteOutcome, WriteReply, Writer};
+use crate::shard::messages::{Inserted, Modified, OnExisting, Request, WriteJob, WriteOutcome, WriteReply, Writer};
 use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
@@ -36,7 +36,13 @@ type Groups = SmallVec<[(CoreId, Vec<u32>); 4]>;
 
 impl Engine {
     /// Inserts rows, all or none: a key that exists is [`EngineError::DuplicateKey`].
-    pub async fn insert(&self, txn: &mut Txn, view: &ReadView, storage: StorageId, rows: Vec<(Key, Vec<u8>)>) -> EngineResult<()> {
+    pub async fn insert(
+        &self,
+        txn: &mut Txn,
+        view: &ReadView,
+        storage: StorageId,
+        rows: Vec<(Key, Vec<u8>)>,
+    ) -> EngineResult<()> {
         self.insert_rows(txn, view, storage, rows, OnExisting::Fail).await.map(drop)
     }
 
@@ -193,13 +199,7 @@ impl Engine {
     }
 
     pub(super) fn writer(&self, txn: &Txn, view: &ReadView) -> Writer {
-        Writer {
-            txn: txn.id,
-            isolation: txn.isolation,
-            command: txn.command,
-            view: *view,
-            lock_timeout_ms: txn.lock_timeout_ms,
-        }
+        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, lock_timeout_ms: txn.lock_timeout_ms }
     }
 
     /// Sends each owner its part of a write and sends again what has moved meanwhile.
@@ -272,10 +272,7 @@ impl Engine {
     ) -> EngineResult<WriteReply> {
         if core != self.0.core {
             let request = Request::Write { writer, storage, job, commit };
-            let Reply::Write(reply) = self.0.mesh.call(core, request).await else {
-                unreachable!("a write is answered with a write reply")
-            };
-            return reply;
+            return self.ask(core, request).await.write();
         }
         let (outcome, moved_at) = self.drive(WriteTask::new(writer, storage, job)).await?;
         let mut reply = WriteReply { outcome, moved_at, committed: None };
@@ -286,17 +283,29 @@ impl Engine {
     }
 
     /// Steps a task to its end, awaiting rows that others hold.
-    pub(super) async fn drive(&self, task: WriteTask) -> EngineResult<(WriteOutcome, Option<usize>)> {
+    pub(super) async fn drive(&self, mut task: WriteTask) -> EngineResult<(WriteOutcome, Option<usize>)> {
+        let step = task.step(&mut self.0.shard.borrow_mut())?;
+        match step {
+            Step::Done => Ok(task.finish()),
+            Step::Wait(receiver) => self.drive_from(task, receiver).await,
+        }
+    }
+
+    /// Goes on with a task that waits for a row.
+    pub(super) async fn drive_from(
+        &self,
+        task: WriteTask,
+        mut receiver: Receiver<Wake>,
+    ) -> EngineResult<(WriteOutcome, Option<usize>)> {
         let (txn, lock_timeout_ms) = (task.txn(), task.lock_timeout_ms());
         let mut driving = Driving { engine: self, task: Some(task) };
         loop {
-            let step = {
-                let task = driving.task.as_mut().expect("the task is taken only at its end");
-                task.step(&mut self.0.shard.borrow_mut())?
-            };
+            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+            let task = driving.task.as_mut().expect("the task is taken only at its end");
+            let step = task.step(&mut self.0.shard.borrow_mut())?;
             match step {
                 Step::Done => return Ok(driving.task.take().expect("the task is taken only at its end").finish()),
-                Step::Wait(receiver) => self.wait_for_row(txn, receiver, lock_timeout_ms).await?,
+                Step::Wait(next) => receiver = next,
             }
         }
     }

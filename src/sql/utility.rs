@@ -14,6 +14,27 @@ pub struct TransactionModes {
     pub deferrable: Option<bool>,
 }
 
+/// EXPLAIN's options. BUFFERS, WAL, SETTINGS and formats other than TEXT answer 0A000 when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplainOptions {
+    /// ANALYZE: run it and report rows and times.
+    pub analyze: bool,
+    /// VERBOSE.
+    pub verbose: bool,
+    /// COSTS: print estimates (the default).
+    pub costs: bool,
+    /// TIMING: with ANALYZE, print times of each node (the default).
+    pub timing: bool,
+    /// SUMMARY: print planning and execution time; by default with ANALYZE.
+    pub summary: Option<bool>,
+}
+
+impl Default for ExplainOptions {
+    fn default() -> Self {
+        Self { analyze: false, verbose: false, costs: true, timing: true, summary: None }
+    }
+}
+
 /// A utility statement.
 #[derive(Clone, Debug)]
 pub enum Utility {
@@ -58,10 +79,8 @@ pub enum Utility {
     Explain {
         /// What is explained.
         statement: Box<Statement>,
-        /// ANALYZE: run it and report rows and times.
-        analyze: bool,
-        /// VERBOSE.
-        verbose: bool,
+        /// Options.
+        options: ExplainOptions,
     },
     /// VACUUM, with ANALYZE if asked; tables, or all.
     Vacuum {

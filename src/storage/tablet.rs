@@ -457,16 +457,4 @@ impl Tablet {
     pub fn split_for_shift(&self, id: TabletId) -> Tablet {
         Tablet::new(id, self.storage, self.upper.clone(), self.upper.clone(), self.map.new_like())
     }
-
-    /// The intents on a key's chain, for tests.
-    #[cfg(test)]
-    fn chain_len(&self, key: &Key) -> usize {
-        let mut at = self.map.get(key).unwrap_or(VersionRef::NONE);
-        let mut len = 0;
-        while !at.is_none() {
-            len += 1;
-            at = self.heap.header(at).prev;
-        }
-        len
-    }
 }

@@ -67,13 +67,7 @@ impl TxnTable {
         if let Some(&slot) = self.by_id.get(&id) {
             return slot;
         }
-        let entry = Some(TxnSlot {
-            id,
-            state: TxnState::Active,
-            writes: Vec::new(),
-            locks: Vec::new(),
-            log_bytes: 0,
-        });
+        let entry = Some(TxnSlot { id, state: TxnState::Active, writes: Vec::new(), locks: Vec::new(), log_bytes: 0 });
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;

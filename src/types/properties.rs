@@ -141,6 +141,20 @@ proptest! {
     }
 
     #[test]
+    fn patching_a_column_is_encoding_the_changed_row((types, rows) in rows(2), at in any::<prop::sample::Index>()) {
+        let layout = RowLayout::new(&types.iter().map(|ty| ColumnType::new(*ty)).collect::<Vec<_>>());
+        let index = at.index(types.len());
+        let mut changed = rows[0].clone();
+        changed[index] = rows[1][index].clone();
+        let (mut patched, mut expected) = (Vec::new(), Vec::new());
+        layout.encode(&rows[0], &mut patched).unwrap();
+        layout.encode(&changed, &mut expected).unwrap();
+        if layout.patch(&mut patched, index, &changed[index]) {
+            prop_assert_eq!(patched, expected);
+        }
+    }
+
+    #[test]
     fn damaged_rows_are_refused_or_readable((types, rows) in rows(1), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0_usize..6) {
         let layout = RowLayout::new(&types.iter().map(|ty| ColumnType::new(*ty)).collect::<Vec<_>>());
         let mut bytes = Vec::new();

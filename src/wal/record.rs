@@ -41,6 +41,9 @@ pub struct Position {
     pub lsn: Lsn,
     /// The first byte of the flush that carried the record. Everything before it was durable when this record was written.
     pub group_lsn: Lsn,
+    /// How far into its last block the flush before this one reached (0: exactly full, or none in this segment). A flush whose
+    /// end was overwritten with zeros would otherwise look like one that ended earlier.
+    pub previous_tail: u16,
 }
 
 /// A commit's reference to chunks logged before it.
@@ -77,7 +80,7 @@ pub enum Body<'a> {
     },
     /// The first record of every segment that has any; written by the log itself.
     SegmentStart {
-        /// Where the records of the segment before it ended (a block boundary); 0 for an incarnation's first segment.
+        /// Where the last record of the segment before it ended; 0 for an incarnation's first segment.
         previous_end: Lsn,
     },
 }
@@ -132,7 +135,8 @@ impl Body<'_> {
         out.extend_from_slice(&position.incarnation.0.to_le_bytes());
         out.extend_from_slice(&position.lsn.0.to_le_bytes());
         out.extend_from_slice(&group_offset.to_le_bytes());
-        out.extend_from_slice(&[self.kind(), 0, 0, 0]);
+        out.extend_from_slice(&[self.kind(), 0]);
+        out.extend_from_slice(&position.previous_tail.to_le_bytes());
         self.encode_body(out);
         assert_eq!(out.len() - start, bytes, "encoded_bytes is what reservations rest on");
         let crc = crc32fast::hash(&out[start + 4..]);
@@ -183,6 +187,9 @@ pub enum RecordError {
     /// The checksum does not match.
     #[error("the checksum does not match")]
     Checksum,
+    /// A record of an earlier use of the same bytes.
+    #[error("the bytes are left over from an earlier use of the file")]
+    Stale,
     /// The checksum matches and the kind is none of this version's.
     #[error("the record is of unknown kind {0}: written by a later version?")]
     Kind(u8),
@@ -192,9 +199,9 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Whether the bytes may be something that was never completely written. The other errors carry a valid checksum.
+    /// Whether the bytes may be something that was never completely written. The other errors come with a valid checksum.
     pub fn is_unwritten(self) -> bool {
-        matches!(self, RecordError::Truncated | RecordError::Length(_) | RecordError::Checksum)
+        matches!(self, RecordError::Truncated | RecordError::Length(_) | RecordError::Checksum | RecordError::Stale)
     }
 }
 
@@ -279,30 +286,29 @@ impl<'a> RecordRef<'a> {
         if (HEADER_BYTES..=RECORD_BYTES_MAX).contains(&bytes) { Ok(bytes) } else { Err(RecordError::Length(length)) }
     }
 
-    /// Decodes and verifies the record at the front of `input`.
-    pub fn decode(input: &'a [u8]) -> Result<Self, RecordError> {
+    /// Checks the length and the checksum of the record at the front of `input`; its length in bytes.
+    pub fn verify(input: &[u8]) -> Result<usize, RecordError> {
         let bytes = Self::claimed_bytes(input)?;
         let record = input.get(..bytes).ok_or(RecordError::Truncated)?;
-        let mut fields = Fields::new(record);
-        let crc = fields.u32().ok_or(RecordError::Truncated)?;
-        if crc32fast::hash(fields.rest()) != crc {
-            return Err(RecordError::Checksum);
-        }
-        Self::decode_verified(fields, bytes)
+        let (crc, contents) = record.split_first_chunk::<4>().ok_or(RecordError::Truncated)?;
+        if crc32fast::hash(contents) == u32::from_le_bytes(*crc) { Ok(bytes) } else { Err(RecordError::Checksum) }
     }
 
-    fn decode_verified(mut fields: Fields<'a>, bytes: usize) -> Result<Self, RecordError> {
+    /// Verifies and decodes the record at the front of `input`.
+    pub fn decode(input: &'a [u8]) -> Result<Self, RecordError> {
+        let bytes = Self::verify(input)?;
+        Self::decode_verified(input.get(..bytes).ok_or(RecordError::Truncated)?)
+    }
+
+    /// Decodes a record of which [`Self::verify`] has found the length and approved the checksum.
+    pub(super) fn decode_verified(record: &'a [u8]) -> Result<Self, RecordError> {
         const SHORT: RecordError = RecordError::Malformed("the header is cut off");
-        fields.u32().ok_or(SHORT)?;
-        let segment = fields.u64().ok_or(SHORT)?;
-        let incarnation = Incarnation(fields.u64().ok_or(SHORT)?);
-        let lsn = Lsn(fields.u64().ok_or(SHORT)?);
-        let group_offset = u64::from(fields.u32().ok_or(SHORT)?);
-        let group_lsn =
-            Lsn(lsn.0.checked_sub(group_offset).ok_or(RecordError::Malformed("the flush began before position 0"))?);
-        let kind = fields.u8().ok_or(SHORT)?;
-        if fields.take(3).ok_or(SHORT)? != [0; 3] {
-            return Err(RecordError::Malformed("reserved bytes are set"));
+        let mut fields = Fields::new(record);
+        fields.take(8).ok_or(SHORT)?;
+        let (position, kind, reserved) = decode_position(&mut fields).ok_or(SHORT)?;
+        let position = position.ok_or(RecordError::Malformed("the flush began before position 0"))?;
+        if reserved != 0 {
+            return Err(RecordError::Malformed("a reserved byte is set"));
         }
         let body = match kind {
             KIND_COMMIT => BodyRef::Commit(decode_commit(fields)?),
@@ -310,8 +316,29 @@ impl<'a> RecordRef<'a> {
             KIND_SEGMENT_START => decode_segment_start(fields)?,
             other => return Err(RecordError::Kind(other)),
         };
-        Ok(Self { position: Position { segment, incarnation, lsn, group_lsn }, bytes, body })
+        Ok(Self { position, bytes: record.len(), body })
     }
+
+    /// Where the record at the front of `input` says it belongs, without looking at its checksum or contents.
+    pub fn claimed_position(input: &[u8]) -> Option<Position> {
+        let mut fields = Fields::new(input);
+        fields.take(8)?;
+        decode_position(&mut fields)?.0
+    }
+}
+
+/// The rest of a header after its length: position (`None` if it contradicts itself), kind, reserved byte.
+fn decode_position(fields: &mut Fields<'_>) -> Option<(Option<Position>, u8, u8)> {
+    let segment = fields.u64()?;
+    let incarnation = Incarnation(fields.u64()?);
+    let lsn = Lsn(fields.u64()?);
+    let group_offset = u64::from(fields.u32()?);
+    let kind = fields.u8()?;
+    let reserved = fields.u8()?;
+    let previous_tail = fields.u16()?;
+    let group_lsn = lsn.0.checked_sub(group_offset).map(Lsn);
+    let position = group_lsn.map(|group_lsn| Position { segment, incarnation, lsn, group_lsn, previous_tail });
+    Some((position, kind, reserved))
 }
 
 fn decode_commit(mut fields: Fields<'_>) -> Result<CommitRef<'_>, RecordError> {

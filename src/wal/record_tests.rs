@@ -31,7 +31,7 @@ fn owned<'a>(writes: impl Iterator<Item = WriteRef<'a>>) -> Vec<OwnedWrite> {
 }
 
 fn position() -> Position {
-    Position { segment: 7, incarnation: Incarnation(3), lsn: Lsn(12_345), group_lsn: Lsn(12_288) }
+    Position { segment: 7, incarnation: Incarnation(3), lsn: Lsn(12_345), group_lsn: Lsn(12_288), previous_tail: 77 }
 }
 
 proptest! {

@@ -101,7 +101,7 @@ impl<'a> WriteRef<'a> {
     }
 
     /// The write at the front of `fields`, or `None` if the bytes are not one.
-    fn decode(fields: &mut Fields<'a>) -> Option<Self> {
+    pub(crate) fn decode(fields: &mut Fields<'a>) -> Option<Self> {
         let storage = StorageId(fields.u32()?);
         let tag = fields.u8()?;
         if tag & !(TAG_KEY_BYTES | TAG_VALUE) != 0 {

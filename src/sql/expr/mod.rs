@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+pub mod eval;
+pub mod in_set;
+pub mod walk;
+
 use crate::sql::plan::Node;
 use crate::types::{ColumnType, Datum, SqlType};
 
@@ -120,4 +124,6 @@ pub enum SubqueryKind {
     Exists,
     /// `arg = ANY (subquery)`; NOT IN is a NOT around it.
     In(Box<Expr>),
+    /// `ARRAY(subquery)`: its value is handed over as a scalar.
+    Array,
 }

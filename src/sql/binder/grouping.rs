@@ -40,7 +40,7 @@ impl<'s, 'p> Grouping<'s, 'p> {
                 *expr = Expr::Column(AGGREGATES + index, *ty);
                 return Ok(());
             }
-            (Some(Marker::SetReturning(_)), _) => return Ok(()),
+            (Some(Marker::SetReturning), _) => return Ok(()),
             (_, Expr::Column(index, ty)) => {
                 let lifted = self.dependent(*index, *ty, collector)?;
                 *expr = Expr::Column(lifted, *ty);
@@ -164,6 +164,9 @@ fn same_datum(a: &Datum, b: &Datum) -> bool {
     match (a, b) {
         (Datum::Null, Datum::Null) => true,
         (Datum::Null, _) | (_, Datum::Null) => false,
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b) && crate::sql::values::compare(a, b) == std::cmp::Ordering::Equal,
+        _ => {
+            std::mem::discriminant(a) == std::mem::discriminant(b)
+                && crate::sql::values::compare(a, b) == std::cmp::Ordering::Equal
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::sql::expr::Expr;
 use crate::sql::function::coercion::{common_type, type_name};
 use crate::sql::parser::lock_strength;
 use crate::sql::plan::{LockStrength, LockWait, Node, OutputColumn, Plan, Query, RowLocking, SetOp, SortKey};
-use crate::types::{CastContext, ColumnType, Datum, SqlType};
+use crate::types::{CastContext, ColumnType, SqlType};
 
 /// A bound query.
 pub struct Bound {
@@ -33,8 +33,8 @@ pub struct Tail<'q> {
 impl Binder<'_> {
     /// A query as a statement.
     pub fn query_statement(&self, query: &ast::Query) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        let bound = self.query(query, None, None, None)?;
         let locking = self.locking(query)?;
+        let bound = self.query(query, None, None, None)?;
         let (node, columns) = self.present(bound);
         Ok((Plan::Query(Query { root: node, point: None, locking }), columns))
     }
@@ -53,7 +53,9 @@ impl Binder<'_> {
                 let value = Typed::new(Expr::Column(index, column.ty), column.ty);
                 match named(column.ty.ty) {
                     Some(function) => {
-                        self.function_call(function, vec![value], None).expect("the output functions of reg* types are in the table").expr
+                        self.function_call(function, vec![value], None)
+                            .expect("the output functions of reg* types are in the table")
+                            .expr
                     }
                     None => value.expr,
                 }
@@ -89,9 +91,13 @@ impl Binder<'_> {
         targets: Option<&[ColumnType]>,
     ) -> SqlResult<Bound> {
         let _level = self.enter_query()?;
-        let ast::Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } = query;
+        let ast::Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
+            query;
         if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty() {
             return Err(SqlError::unsupported("this clause of a query"));
+        }
+        if !locks.is_empty() && self.is_nested_query() {
+            return Err(SqlError::unsupported("FOR UPDATE in a subquery"));
         }
         if !locks.is_empty() && !matches!(**body, SetExpr::Select(_)) {
             let message = "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT";
@@ -104,7 +110,12 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    fn with(&self, with: Option<&ast::With>, parent: Option<&Scope<'_>>, mut ctes: Option<Rc<Cte>>) -> SqlResult<Option<Rc<Cte>>> {
+    fn with(
+        &self,
+        with: Option<&ast::With>,
+        parent: Option<&Scope<'_>>,
+        mut ctes: Option<Rc<Cte>>,
+    ) -> SqlResult<Option<Rc<Cte>>> {
         let Some(with) = with else { return Ok(ctes) };
         if with.recursive {
             return Err(SqlError::unsupported("WITH RECURSIVE"));
@@ -282,7 +293,9 @@ impl Binder<'_> {
             unified.push(column.into_iter());
         }
         let rows = (0..values.rows.len())
-            .map(|_| unified.iter_mut().map(|column| column.next().expect("columns are as long as there are rows").expr).collect())
+            .map(|_| {
+                unified.iter_mut().map(|column| column.next().expect("columns are as long as there are rows").expr).collect()
+            })
             .collect();
         let columns = (0..)
             .zip(&types)
@@ -479,9 +492,4 @@ pub fn column_number(digits: &str, columns: usize, clause: &str, position: Optio
             Err(at(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message), position))
         }
     }
-}
-
-/// NULL of a type.
-pub fn null(ty: SqlType) -> Expr {
-    Expr::Const(Datum::Null, ty)
 }

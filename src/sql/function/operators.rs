@@ -195,7 +195,8 @@ integer_operator!(rem4, narrow4, rem);
 integer_operator!(rem8, narrow8, rem);
 
 /// `mod` is `%` under another name.
-pub const MOD: [(&[Kind], Kind, Compare); 3] = [(&[INT2, INT2], INT2, rem2), (&[INT4, INT4], INT4, rem4), (&[INT8, INT8], INT8, rem8)];
+pub const MOD: [(&[Kind], Kind, Compare); 3] =
+    [(&[INT2, INT2], INT2, rem2), (&[INT4, INT4], INT4, rem4), (&[INT8, INT8], INT8, rem8)];
 
 fn integers(functions: &mut Vec<Function>) {
     let operators: [(&str, [Compare; 3]); 5] = [
@@ -359,8 +360,8 @@ fn regex(a: &Datum, pattern: &Datum, flags: &str) -> SqlResult<bool> {
 
 fn text(functions: &mut Vec<Function>) {
     Entry::operator("||", &[TEXT, TEXT], TEXT, Implementation::Binary(concat)).add(functions);
-    Entry::operator("||", &[TEXT, ANY], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
-    Entry::operator("||", &[ANY, TEXT], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
+    Entry::operator("||", &[TEXT, NON_ARRAY], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
+    Entry::operator("||", &[NON_ARRAY, TEXT], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
     Entry::operator("||", &[ARRAY, ARRAY], ARRAY, Implementation::Values(array_cat)).lax().add(functions);
     Entry::operator("||", &[ARRAY, ELEMENT], ARRAY, Implementation::Values(array_append)).lax().add(functions);
     Entry::operator("||", &[ELEMENT, ARRAY], ARRAY, Implementation::Values(array_prepend)).lax().add(functions);
@@ -382,6 +383,11 @@ fn text(functions: &mut Vec<Function>) {
             Entry::operator(symbol, args, BOOL, Implementation::Binary(matches)).add(functions);
         }
     }
-    Entry::operator("^@", &[TEXT, TEXT], BOOL, Implementation::Binary(|a, b| Ok(Datum::Bool(str_of(a)?.starts_with(str_of(b)?)))))
-        .add(functions);
+    Entry::operator(
+        "^@",
+        &[TEXT, TEXT],
+        BOOL,
+        Implementation::Binary(|a, b| Ok(Datum::Bool(str_of(a)?.starts_with(str_of(b)?)))),
+    )
+    .add(functions);
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::runtime::host;
+
 /// The machine, as far as defaults and limits of settings depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -17,8 +19,7 @@ const MEMORY_BYTES_ASSUMED: u64 = 1 << 30;
 impl Machine {
     /// This machine, within the process's CPU affinity and control group.
     pub fn this() -> Self {
-        let mut cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|cpu| cpu.id).collect();
-        cpus.sort_unstable();
+        let mut cpus = host::cpus();
         if cpus.is_empty() {
             cpus.push(0);
         }

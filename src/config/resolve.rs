@@ -184,7 +184,7 @@ fn known() -> String {
 
 fn apply_environment(environment: Vec<(String, OsString)>, texts: &mut Texts, errors: &mut Vec<ConfigError>) {
     for (variable, value) in environment {
-        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE || is_service_link(&variable) {
+        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE || is_not_meant_for_us(&variable) {
             continue;
         }
         let source = Source::Environment(variable.clone());
@@ -203,7 +203,9 @@ fn apply_environment(environment: Vec<(String, OsString)>, texts: &mut Texts, er
     }
 }
 
-/// Kubernetes sets these in every container beside a service called "omendb"; they are not meant for us.
-fn is_service_link(variable: &str) -> bool {
-    variable.starts_with("OMENDB_SERVICE_") || variable == "OMENDB_PORT" || variable.starts_with("OMENDB_PORT_")
+/// Variables with our prefix that are no settings: what Kubernetes sets in every container beside a service called "omendb", and
+/// what the simulator's tests read, in whose environment a server may be started too.
+fn is_not_meant_for_us(variable: &str) -> bool {
+    let prefixes = ["OMENDB_SERVICE_", "OMENDB_PORT_", "OMENDB_SIM_"];
+    variable == "OMENDB_PORT" || prefixes.iter().any(|prefix| variable.starts_with(prefix))
 }

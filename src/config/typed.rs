@@ -139,7 +139,7 @@ fn within(size: u64, limits: RangeInclusive<u64>) -> Result<u64, String> {
 }
 
 fn segment_size(text: &str) -> Result<u64, String> {
-    let size = within(units::bytes(text)?, MIB..=4 * GIB)?;
+    let size = within(units::bytes(text)?, MIB..=GIB)?;
     if size.is_multiple_of(MIB) { Ok(size) } else { Err(format!("{size} bytes are not a multiple of 1 MB")) }
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::metrics::CoreSnapshot;
+use crate::runtime::host;
 
 pub use status::{Phase, ServerStatus};
 
@@ -59,7 +60,7 @@ impl HttpServer {
         };
         let thread = thread::Builder::new().name("omendb-http".to_string()).spawn(move || {
             if let Some(cpu) = free_cpu {
-                core_affinity::set_for_current(cpu);
+                host::pin_current_thread(cpu);
             }
             let router = routes::router(control);
             runtime.block_on(connection::accept_until_stopped(listener, router, stopped));
@@ -95,9 +96,8 @@ impl Drop for HttpServer {
 }
 
 /// The last CPU of this process that no core runs on.
-fn free_cpu(used: &[usize]) -> Option<core_affinity::CoreId> {
-    let cpus = core_affinity::get_core_ids().unwrap_or_default();
-    cpus.into_iter().rev().find(|cpu| !used.contains(&cpu.id))
+fn free_cpu(used: &[usize]) -> Option<usize> {
+    host::cpus().into_iter().rev().find(|cpu| !used.contains(cpu))
 }
 
 #[cfg(test)]

@@ -36,14 +36,16 @@ pub(super) struct Peer<Q, R> {
     pub(super) handled_sends: Cell<u32>,
 }
 
+type LatencyHook = Box<dyn FnMut(Duration)>;
+
 pub(super) struct Inner<Q, R> {
     pub(super) core: CoreId,
     pub(super) peers: Vec<Peer<Q, R>>,
     pub(super) signals: Signals<Q, R>,
-    config: MeshConfig,
+    pub(super) config: MeshConfig,
     stats: Cell<MeshStats>,
     pub(super) hooks: RefCell<Vec<Box<dyn FnMut()>>>,
-    latency_hook: RefCell<Option<Box<dyn FnMut(Duration)>>>,
+    latency_hook: RefCell<Option<LatencyHook>>,
     pub(super) serving: Cell<bool>,
 }
 
@@ -59,6 +61,11 @@ impl<Q, R> Clone for Mesh<Q, R> {
 }
 
 impl<Q, R> Inner<Q, R> {
+    /// Whether any call or message of this core is unanswered.
+    pub(super) fn awaits_replies(&self) -> bool {
+        self.peers.iter().any(|peer| peer.outstanding.get() > 0)
+    }
+
     /// This core's own signal.
     pub(super) fn signal(&self) -> &Signal<Q, R> {
         &self.signals[self.core.index()]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use crate::base::CoreId;
-use crate::runtime::{QueueClass, catch_panic, should_yield, spawn, yield_now};
+use crate::runtime::{MonoTime, QueueClass, catch_panic, give_way, now, should_yield, spawn, yield_now};
 
 use super::control::{ControlRequest, ControlSlot};
 use super::endpoint::{Inner, Mesh};
@@ -119,20 +119,37 @@ struct Poller<Q, R, H> {
 impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Poller<Q, R, H> {
     async fn run(mut self) {
         let mut busy_passes = 0;
+        let mut idle_since = None;
         loop {
             match self.pass() {
                 Pass::Idle => {
                     busy_passes = 0;
-                    self.park().await;
+                    if self.may_linger(&mut idle_since) {
+                        give_way().await;
+                    } else {
+                        idle_since = None;
+                        self.park().await;
+                    }
+                    continue;
                 }
                 Pass::Worked => busy_passes += 1,
                 Pass::TimeUp => busy_passes = PASSES_PER_YIELD,
             }
+            idle_since = None;
             if busy_passes >= PASSES_PER_YIELD {
                 busy_passes = 0;
                 yield_now().await;
             }
         }
+    }
+
+    /// Whether to look again before parking: see [`MeshConfig::linger`](super::MeshConfig::linger).
+    fn may_linger(&self, idle_since: &mut Option<MonoTime>) -> bool {
+        if self.inner.config.linger.is_zero() || !self.inner.awaits_replies() {
+            return false;
+        }
+        let now = now();
+        now.since(*idle_since.get_or_insert(now)) < self.inner.config.linger
     }
 
     /// Sleeps until somebody brings work.

@@ -61,7 +61,7 @@ fn on_two_cores<F: Future<Output = ()> + 'static>(
 ) {
     let cpus = runtime::host::cpus();
     let config = RuntimeConfig::on_cpus(vec![cpus[0], cpus[cpus.len() - 1]]);
-    let fabric = Fabric::new(2, MeshConfig { credits, latency_sample: 1 });
+    let fabric = Fabric::new(2, MeshConfig { credits, latency_sample: 1, ..MeshConfig::default() });
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let main = move |core: CoreId| {
         let (fabric, body, done) = (fabric.clone(), body.clone(), done.clone());

@@ -126,7 +126,7 @@ families! {
     ROWS = Gauge One per_core "omendb_rows" "Live keys in a core's tablets, index entries included.";
     DATABASE_SIZE = Gauge One summed "omendb_database_size_bytes" "Bytes of rows and index entries stored.";
     MEMORY_USAGE = Gauge One per_core "omendb_memory_usage_bytes" "Memory accounted for, by kind.";
-    TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets that came from another core.";
+    TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets handed to another core.";
     TABLET_SPLITS = Counter One per_core "omendb_tablet_splits_total" "Tablets split.";
 
     MESH_MESSAGES = Counter One per_core "omendb_mesh_messages_total" "Messages sent to another core.";

@@ -36,8 +36,8 @@ pub use context::{core_count, current_core, random_u64, try_current_core};
 pub use glommio::start::{Cores, RuntimeConfig, start};
 pub use iobuf::{BLOCK, IoBuf};
 pub use task::{
-    JoinError, JoinHandle, PanicReport, QueueClass, catch_panic, panics_caught, run_blocking, set_panic_hook, should_yield,
-    spawn, spawn_joinable, yield_now,
+    JoinError, JoinHandle, PanicReport, QueueClass, catch_panic, give_way, panics_caught, run_blocking, set_panic_hook,
+    should_yield, spawn, spawn_joinable, yield_now,
 };
 pub use time::{Elapsed, MonoTime, Sleep, now, sleep, sleep_until, timeout, wall_clock_micros};
 

@@ -367,3 +367,77 @@ impl Notify {
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::runtime::sim::Sim;
+    use crate::runtime::{QueueClass, random_u64, sleep, spawn_joinable, timeout};
+
+    use super::*;
+
+    /// Fifty tasks that use a permit for a while, or give up waiting for one.
+    async fn contend(semaphore: Rc<Semaphore>) {
+        let handles: Vec<_> = (0..50)
+            .map(|_| {
+                let semaphore = Rc::clone(&semaphore);
+                spawn_joinable(QueueClass::Interactive, async move {
+                    for _ in 0..10 {
+                        let patience = Duration::from_micros(random_u64() % 400);
+                        if timeout(patience, semaphore.acquire()).await.is_ok() {
+                            sleep(Duration::from_micros(random_u64() % 50)).await;
+                            semaphore.release(1);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for handle in handles {
+            handle.await.expect("waiting does not panic");
+        }
+        assert_eq!(semaphore.available(), 3, "every permit has come back");
+        assert!(semaphore.waiters.borrow().is_empty());
+    }
+
+    #[test]
+    fn permits_survive_waiters_that_give_up() {
+        for seed in 0..50 {
+            Sim::new(seed).run(1, |_| contend(Rc::new(Semaphore::new(3)))).expect_completed();
+        }
+    }
+
+    #[test]
+    fn a_granted_wake_up_passes_on_when_its_waiter_is_dropped() {
+        Sim::new(1)
+            .run(1, |_| async {
+                let queue = WaitQueue::new();
+                let (mut first, mut second) = (Box::pin(queue.wait()), Box::pin(queue.wait()));
+                assert!(futures_lite::future::poll_once(&mut first).await.is_none());
+                assert!(futures_lite::future::poll_once(&mut second).await.is_none());
+                assert!(queue.wake_one());
+                drop(first);
+                second.await;
+                assert!(queue.is_empty());
+                assert!(!queue.wake_one(), "nobody is left to wake");
+            })
+            .expect_completed();
+    }
+
+    #[test]
+    fn a_oneshot_tells_when_the_other_side_is_gone() {
+        Sim::new(1)
+            .run(1, |_| async {
+                let (sender, receiver) = oneshot();
+                assert_eq!(sender.send(5), Ok(()));
+                assert_eq!(receiver.await, Ok(5));
+                let (sender, receiver) = oneshot::<u32>();
+                drop(sender);
+                assert_eq!(receiver.await, Err(SenderGone));
+                let (sender, receiver) = oneshot();
+                drop(receiver);
+                assert_eq!(sender.send(6), Err(6));
+            })
+            .expect_completed();
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod banner;
 pub mod logging;
+pub mod observe;
 pub mod preflight;
 pub mod signals;
 

@@ -1,22 +1,23 @@
 //! What must be true before the server starts: kernel, io_uring, limits, the data directory, free addresses.
 //!
 //! **Idea.** Everything that can be wrong with a machine is found here, before the first core runs, and told in a sentence that
-//! says what to do. What was checked is held, so that it stays true: the data directory's lock and the bound sockets are part
+//! says what to do. What was checked is held, so that it stays true: the locked data directory and the bound sockets are part
 //! of the result ([`Preflight`]).
 //!
-//! **Invariant.** One server a data directory and a port: the lock is an advisory lock of the open file `omendb.lock` (it goes
-//! with the process, however that ends); sockets are bound without SO_REUSEPORT, so that a second bind fails.
+//! **Invariant.** One server a data directory and a port: the directory is locked ([`DataDir`]); sockets are bound without
+//! SO_REUSEPORT, so that a second bind fails.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::checkpoint::DataDir;
 use crate::config::Config;
 
 /// The oldest kernel with everything the runtime uses (io_uring with fast poll and without per-ring memlock charges).
@@ -31,15 +32,15 @@ const FDS_PER_CORE: u64 = 64;
 /// Descriptors for the process as a whole: standard streams, the control plane and its clients.
 const FDS_BASE: u64 = 160;
 
-/// The file whose lock means that the data directory is in use.
-const LOCK_FILE: &str = "omendb.lock";
+/// A file written and removed again at start, to see that writing works.
+const WRITE_PROBE: &str = ".write-probe";
 
 /// A check that failed: what is wrong and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightError {
     /// What is wrong.
     pub problem: String,
-    /// What to do.
+    /// What to do, where the problem's own text does not say it.
     pub remedy: String,
 }
 
@@ -51,7 +52,10 @@ impl PreflightError {
 
 impl fmt::Display for PreflightError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}", self.problem, self.remedy)
+        match self.remedy.as_str() {
+            "" => write!(f, "{}", self.problem),
+            remedy => write!(f, "{}. {remedy}", self.problem),
+        }
     }
 }
 
@@ -68,8 +72,8 @@ pub struct Preflight {
     pub unix_listener: Option<UnixSocket>,
     /// The socket of the control plane, if it is on.
     pub http: Option<TcpListener>,
-    /// Held to the end of the process.
-    pub lock: DirectoryLock,
+    /// The data directory, locked for as long as this lives.
+    pub data_dir: DataDir,
     /// The kernel's release, for the banner.
     pub kernel: String,
 }
@@ -83,13 +87,12 @@ pub fn check(config: &Config) -> Checked<Preflight> {
     check_memlock(memlock)?;
     let fds = raise(Resource::Nofile);
     check_fds(fds, config)?;
-    prepare_directory(&config.data_dir)?;
-    let lock = DirectoryLock::take(&config.data_dir)?;
+    let data_dir = take_directory(&config.data_dir)?;
     let listeners = config.listen.iter().map(|&address| bind(address, "listen")).collect::<Checked<Vec<_>>>()?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     let unix_listener = config.unix_socket_dir.as_deref().map(|dir| UnixSocket::bind(dir, port)).transpose()?;
     let http = config.http.map(|address| bind(address, "http")).transpose()?;
-    Ok(Preflight { listeners, unix_listener, http, lock, kernel })
+    Ok(Preflight { listeners, unix_listener, http, data_dir, kernel })
 }
 
 fn kernel_release() -> String {
@@ -183,76 +186,27 @@ fn fds_needed(config: &Config) -> u64 {
     config.connections_max as u64 + config.cores() as u64 * FDS_PER_CORE + FDS_BASE
 }
 
-/// Create the data directory, and try to write in it: permissions, read-only mounts and full disks show only then.
-fn prepare_directory(dir: &Path) -> Checked<()> {
+/// Create the data directory (for this user alone), take it, and try to write in it: permissions, read-only mounts and full
+/// disks show only then.
+fn take_directory(path: &Path) -> Checked<DataDir> {
     let failed = |what: &str, error: io::Error| {
         PreflightError::new(
-            format!("the data directory {} {what} ({error})", dir.display()),
+            format!("the data directory {} {what} ({error})", path.display()),
             "Choose another with --data-dir, or make it a directory that this user may write, with space left",
         )
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed("cannot be created", error))?;
-    let probe = dir.join(".write-probe");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed("cannot be created", error))?;
+    // Its errors say what to do themselves.
+    let taken = DataDir::open(path).map_err(|error| PreflightError::new(error.to_string(), ""))?;
+    let probe = path.join(WRITE_PROBE);
     let write = || -> io::Result<()> {
         let mut file = File::create(&probe)?;
         file.write_all(&[0; 4096])?;
         file.sync_all()?;
         fs::remove_file(&probe)
     };
-    write().map_err(|error| failed("cannot be written", error))
-}
-
-/// The data directory's lock. Released when dropped or when the process ends, however it ends.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    file: File,
-}
-
-impl DirectoryLock {
-    /// Take it, or tell who has it.
-    pub fn take(dir: &Path) -> Checked<Self> {
-        let path = dir.join(LOCK_FILE);
-        let refused = |why: String| {
-            PreflightError::new(
-                why,
-                "Stop that server first, or start this one with another --data-dir; the file itself is harmless",
-            )
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| refused(format!("the lock file {} cannot be opened ({error})", path.display())))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only for the message: who holds it may not have written its number yet.
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let by = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-                return Err(refused(format!("the data directory {} is in use by another server{by}", dir.display())));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(refused(format!("the lock file {} cannot be locked ({error})", path.display())));
-            }
-        }
-        let write = |file: &mut File| -> io::Result<()> {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut file).map_err(|error| refused(format!("the lock file {} cannot be written ({error})", path.display())))?;
-        Ok(Self { file })
-    }
-
-    /// The locked file, which must stay open.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
+    write().map_err(|error| failed("cannot be written", error))?;
+    Ok(taken)
 }
 
 /// Bind and listen without SO_REUSEPORT.

@@ -51,22 +51,14 @@ fn limits() {
 fn a_data_directory_is_made_and_written() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let inner = dir.path().join("a/b");
-    assert_eq!(prepare_directory(&inner), Ok(()));
-    assert_eq!(fs::read_dir(&inner).expect("it was made").count(), 0, "the probe is gone");
+    let taken = take_directory(&inner).expect("it can be made");
+    assert!(!inner.join(WRITE_PROBE).exists(), "the probe is gone");
+    refused(take_directory(&inner), &format!("process {}", std::process::id()), "");
+    drop(taken);
     let file = dir.path().join("file");
     fs::write(&file, "x").expect("a file");
-    refused(prepare_directory(&file), "cannot be created", "--data-dir");
-    refused(prepare_directory(Path::new("/proc/omendb")), "cannot be created", "--data-dir");
-}
-
-#[test]
-fn a_data_directory_has_one_server() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let held = DirectoryLock::take(dir.path()).expect("nobody has it");
-    let own = format!("process {}", std::process::id());
-    refused(DirectoryLock::take(dir.path()), &own, "Stop that server");
-    drop(held);
-    DirectoryLock::take(dir.path()).expect("it was released");
+    refused(take_directory(&file), "cannot be created", "--data-dir");
+    refused(take_directory(Path::new("/proc/omendb")), "cannot be created", "--data-dir");
 }
 
 #[test]

@@ -74,7 +74,13 @@ impl Drop for SnapshotPin {
 /// Takes away every engine of this thread: the simulated machine they belonged to is gone.
 #[cfg(test)]
 pub(super) fn uninstall_all() {
-    ENGINES.with_borrow_mut(std::mem::take);
+    let engines = ENGINES.with_borrow_mut(std::mem::take);
+    for engine in engines.iter().flatten() {
+        // The log's callbacks hold the engine, which holds the log.
+        *engine.0.on_log_failure.borrow_mut() = None;
+        *engine.0.on_flush.borrow_mut() = None;
+        engine.0.shard.borrow_mut().wal = None;
+    }
 }
 
 impl Engine {

@@ -83,6 +83,8 @@ impl Engine {
 
     /// Requests that are rare and take their time: each is a task.
     fn handle_slow(&self, request: Request, answer: Answer) {
+        // Such a request may itself wait for something that needs the mesh: it must not hold one of the caller's credits.
+        let answer = answer.defer();
         let engine = self.clone();
         let class = match request {
             Request::LockTable { .. } => QueueClass::Interactive,
@@ -131,6 +133,8 @@ impl Engine {
                 self.finish_write(writer.txn, Ok(reply), commit, answer);
             }
             Ok(Step::Wait(receiver)) => {
+                // The row's holder may need this very credit to commit.
+                let answer = answer.defer();
                 let engine = self.clone();
                 runtime::spawn(QueueClass::Interactive, async move {
                     let result = engine.drive_from(task, receiver).await;
@@ -154,7 +158,7 @@ impl Engine {
                 self.answer_when_durable(ts, durable, answer, Reply::Write(Ok(reply)));
             }
             Ok(None) => {
-                let engine = self.clone();
+                let (engine, answer) = (self.clone(), answer.defer());
                 runtime::spawn(QueueClass::Interactive, async move {
                     let result = engine.commit_alone_here(txn, durable).await.map(|ts| {
                         reply.committed = Some(ts);
@@ -190,7 +194,7 @@ impl Engine {
             Err(error) => answer.reply(Reply::Committed(Err(error))),
             Ok(Some(ts)) => self.answer_when_durable(ts, durable, answer, Reply::Committed(Ok(ts))),
             Ok(None) => {
-                let engine = self.clone();
+                let (engine, answer) = (self.clone(), answer.defer());
                 runtime::spawn(QueueClass::Interactive, async move {
                     answer.reply(Reply::Committed(engine.commit_alone_here(txn, durable).await));
                 });
@@ -215,7 +219,7 @@ impl Engine {
             Err(error) => answer.reply(Reply::Prepared(Err(error))),
             Ok(Some(writes)) => answer.reply(Reply::Prepared(Ok(writes))),
             Ok(None) => {
-                let engine = self.clone();
+                let (engine, answer) = (self.clone(), answer.defer());
                 runtime::spawn(QueueClass::Interactive, async move {
                     answer.reply(Reply::Prepared(engine.prepare_here(txn).await));
                 });

@@ -151,7 +151,21 @@ impl RowLayout {
         }
     }
 
+    /// Changes a fixed-width column of a row in place; false, and nothing changed, if the column is of variable width.
+    pub fn patch(&self, row: &mut [u8], index: usize, value: &Datum) -> bool {
+        let Place::Fixed(at) = self.places[index] else { return false };
+        self.put_fixed(index, value, &mut row[at as usize..]);
+        let bit = 1 << (index % 8);
+        if value.is_null() {
+            row[index / 8] |= bit;
+        } else {
+            row[index / 8] &= !bit;
+        }
+        true
+    }
+
     /// Looks at a row.
+    #[inline]
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RowView<'a> {
         RowView { layout: self, bytes }
     }

@@ -21,6 +21,8 @@ mod bytes;
 mod counters;
 mod cursor;
 pub mod cut;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod flusher;
 mod incarnation;

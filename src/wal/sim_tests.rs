@@ -293,7 +293,8 @@ fn complete<F: Future<Output = ()> + 'static>(sim: &mut Sim, body: impl Fn() -> 
 }
 
 async fn single_log(model: &Shared, poisoned: &Rc<Cell<u32>>) -> Wal {
-    let wal = Wal::open(options(0, model.borrow().incarnations.current()), CommitTs(0)).await.expect("opening");
+    let incarnation = model.borrow().incarnations.current();
+    let wal = Wal::open(options(0, incarnation), CommitTs(0)).await.expect("opening");
     let poisoned = Rc::clone(poisoned);
     wal.start(|_| {}, move |_| poisoned.set(poisoned.get() + 1));
     wal

@@ -99,7 +99,7 @@ mod tests {
     fn a_promise_is_refused_when_the_rest_of_a_segment_could_be_wasted() {
         let block = BLOCK as u64;
         let mut promised = Promised::default();
-        assert!(promised.reserve(3 * BLOCK, [4 * block].into_iter()) == false, "another could waste two blocks first");
+        assert!(!promised.reserve(3 * BLOCK, [4 * block].into_iter()), "another could waste two blocks first");
         assert!(promised.reserve(2 * BLOCK, [4 * block].into_iter()));
         assert!(!promised.reserve(2 * BLOCK, [4 * block].into_iter()));
         promised.release(2 * BLOCK);

@@ -235,6 +235,8 @@ impl Found {
             let path = directory.join(segment_file_name(segment));
             let spare = directory.join(spare_file_name(segment));
             let wrap = |error| WalError::io("clearing", &path, error);
+            // A spare of that number may be there already; the rename replaces it.
+            self.spares.retain(|other| *other != spare);
             fs::rename(&path, &spare).await.map_err(wrap)?;
             fs::sync_dir(directory).await.map_err(wrap)?;
             self.add_spare(options, spare).await?;

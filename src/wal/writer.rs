@@ -63,7 +63,7 @@ pub struct WalOptions {
 }
 
 impl WalOptions {
-    /// The defaults: segments of 64 MiB, two ready, eight files kept, 64 MiB of backlog.
+    /// The defaults: segments of 64 MiB, two ready, eight files kept, 64 MiB of backlog, `fdatasync`.
     pub fn new(root: impl Into<PathBuf>, core: CoreId, incarnation: Incarnation) -> Self {
         Self {
             root: root.into(),
@@ -73,7 +73,7 @@ impl WalOptions {
             spares: 2,
             recycled_max: 8,
             backlog_bytes_max: 64 << 20,
-            sync: SyncMode::WriteThrough,
+            sync: SyncMode::DataSync,
         }
     }
 

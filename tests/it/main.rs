@@ -3,6 +3,7 @@
 mod config;
 mod layering;
 mod mesh_stress;
+mod runtime_soak;
 mod source;
 mod tidy;
 mod tuning;

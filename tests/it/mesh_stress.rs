@@ -170,7 +170,7 @@ fn stall_thread() {
 fn stress_real_cores(cores: usize, credits: u32, spin: Duration, steps: usize) {
     let cpus = runtime::host::cpus();
     let config = RuntimeConfig { spin, ..RuntimeConfig::on_cpus((0..cores).map(|core| cpus[core % cpus.len()]).collect()) };
-    let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 16 });
+    let fabric = Fabric::new(cores, MeshConfig { credits, ..MeshConfig::default() });
     let totals = new_totals(cores);
     let (done, finished) = std::sync::mpsc::channel();
     let main = core_main(fabric, Arc::clone(&totals), 8, steps, stall_thread);
@@ -195,6 +195,44 @@ fn two_cores_flooding_each_other() {
     stress_real_cores(2, 64, Duration::from_micros(50), 4000);
 }
 
+/// One caller and nobody else, so that a lost wake-up is not made good by the next message. The caller's pauses sweep over
+/// the moment at which the other core's poller looks at its rings for the last time and parks.
+#[test]
+fn a_lone_caller_never_misses_its_peer() {
+    let cpus = runtime::host::cpus();
+    let config = RuntimeConfig::on_cpus(vec![cpus[0], cpus[cpus.len() - 1]]);
+    let linger = Duration::from_micros(30);
+    let fabric: Fabric<u64, u64> = Fabric::new(2, MeshConfig { linger, ..MeshConfig::default() });
+    let done = Arc::new(AtomicUsize::new(0));
+    let main = move |core: CoreId| {
+        let (fabric, done) = (fabric.clone(), Arc::clone(&done));
+        async move {
+            let mesh = fabric.join(core);
+            mesh.serve(|_, value, replier| replier.reply(value + 1));
+            if core.0 == 0 {
+                for value in 0..60_000 {
+                    let reply = timeout(Duration::from_secs(20), mesh.call(CoreId(1), value)).await;
+                    assert_eq!(reply, Ok(Ok(value + 1)), "call {value} was lost");
+                    for _ in 0..value % 256 {
+                        std::hint::spin_loop();
+                    }
+                }
+                done.store(1, Ordering::Release);
+            }
+            while core.0 == 1 && done.load(Ordering::Acquire) == 0 && mesh.stats().handled < 60_000 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    let (ended, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut outcomes = runtime::start(&config, main).expect("the cores start").join();
+        ended.send(outcomes.swap_remove(0)).expect("the test waits");
+    });
+    let outcome = finished.recv_timeout(Duration::from_secs(60)).expect("no wake-up is lost");
+    assert_eq!(outcome, Ok(()));
+}
+
 #[test]
 fn three_hundred_simulated_seeds() {
     for seed in 0..300 {
@@ -202,7 +240,7 @@ fn three_hundred_simulated_seeds() {
         sim.config.steps_max = 2_000_000;
         let cores = 2 + (seed % 4) as usize;
         let credits = 1 + (sim.random_u64() % 5) as u32;
-        let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 4 });
+        let fabric = Fabric::new(cores, MeshConfig { credits, latency_sample: 4, ..MeshConfig::default() });
         let totals = new_totals(cores);
         sim.run(cores, core_main(fabric, Arc::clone(&totals), 3, 30, || {})).expect_completed();
         check(&totals);

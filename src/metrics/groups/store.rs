@@ -56,7 +56,7 @@ pub struct StorageMetrics {
     pub rows: Gauge,
     /// Bytes of rows and index entries.
     pub stored_bytes: Gauge,
-    /// Tablets that came from another core.
+    /// Tablets handed to another core.
     pub tablet_moves: Counter,
     /// Tablets split.
     pub tablet_splits: Counter,

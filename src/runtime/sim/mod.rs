@@ -33,8 +33,8 @@ use super::context::SplitMix64;
 use super::task::PanicReport;
 pub use disk::{Disk, DiskFaults};
 pub(super) use file::{SimFile, names};
+pub(super) use world::SimCore;
 use world::World;
-pub(super) use world::{SimCore, yield_once};
 
 /// How a simulation behaves. The defaults are a busy machine without faults or crashes.
 #[derive(Clone, Debug)]

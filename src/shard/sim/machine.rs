@@ -79,6 +79,8 @@ impl Machine {
     pub async fn core_main(self, core: CoreId) {
         let engine = Engine::install(self.shared.clone(), self.fabric.join(core));
         engine.serve();
+        let machine = self.clone();
+        engine.on_log_failure(move |why| machine.problem(format!("core {core} stopped: {why}")));
         if core == CoreId(0) {
             if let Err(problem) = self.boot(&engine).await {
                 return self.problem(problem);

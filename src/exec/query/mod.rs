@@ -1,0 +1,16 @@
+//! (being written)
+use crate::error::{SqlError, SqlResult};
+use crate::exec::context::{ExecContext, Row};
+use crate::sql::plan::{Node, Query};
+pub struct QueryStream;
+impl QueryStream {
+    pub async fn open(_: &Node, _: &mut ExecContext<'_>) -> SqlResult<QueryStream> {
+        Err(SqlError::unsupported("queries"))
+    }
+    pub async fn open_query(_: &Query, _: &mut ExecContext<'_>) -> SqlResult<QueryStream> {
+        Err(SqlError::unsupported("queries"))
+    }
+    pub async fn next(&mut self, _: &mut ExecContext<'_>) -> SqlResult<Option<Vec<Row>>> {
+        Ok(None)
+    }
+}

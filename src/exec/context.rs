@@ -69,6 +69,9 @@ pub trait RowSink {
     /// A row as the storage has it, of which these columns (0-based, in this order) are the result.
     fn row_bytes(&mut self, row: RowView<'_>, columns: &[usize]) -> SqlResult<()>;
 
+    /// A piece of COPY TO's output: one line, or the header.
+    fn copy_line(&mut self, line: &[u8]) -> SqlResult<()>;
+
     /// Whether the buffer should be sent before more rows come.
     fn is_full(&self) -> bool;
 }

@@ -145,6 +145,10 @@ impl RowSink for Discard {
         Ok(())
     }
 
+    fn copy_line(&mut self, _line: &[u8]) -> SqlResult<()> {
+        Err(SqlError::internal("only COPY gives lines"))
+    }
+
     fn is_full(&self) -> bool {
         false
     }

@@ -13,10 +13,13 @@
 //! | `explain` | plans as PostgreSQL prints them |
 
 pub mod context;
+pub mod copy;
+pub mod copy_from;
 pub mod ddl;
 pub mod dml;
 pub mod insert;
 pub mod keys;
+pub mod maintenance;
 pub mod portal;
 pub mod programs;
 pub mod query;

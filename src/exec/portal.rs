@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::context::{CommandTag, ExecContext, Row, RowSink};
 use crate::exec::query::QueryStream;
-use crate::exec::{ddl, dml, insert};
+use crate::exec::{ddl, dml, insert, maintenance};
 use crate::sql::plan::{Plan, Statement};
 use crate::types::{Datum, RowView};
 
@@ -50,6 +50,10 @@ impl RowSink for Buffer {
     fn row_bytes(&mut self, row: RowView<'_>, columns: &[usize]) -> SqlResult<()> {
         self.0.push(columns.iter().map(|column| row.get(*column)).collect());
         Ok(())
+    }
+
+    fn copy_line(&mut self, _line: &[u8]) -> SqlResult<()> {
+        Err(SqlError::internal("only COPY gives lines"))
     }
 
     fn is_full(&self) -> bool {
@@ -144,7 +148,8 @@ impl Portal {
             Plan::Insert(plan) => insert::insert(plan, context, target).await?,
             Plan::Update(plan) => dml::update(plan, context, target).await?,
             Plan::Delete(plan) => dml::delete(plan, context, target).await?,
-            Plan::Query(_) | Plan::Ddl(_) | Plan::Copy(_) | Plan::Utility(_) | Plan::Empty => {
+            Plan::Utility(plan) => maintenance::utility(plan, context, target).await?,
+            Plan::Query(_) | Plan::Ddl(_) | Plan::Copy(_) | Plan::Empty => {
                 return Err(SqlError::internal("the session carries out this statement itself"));
             }
         };

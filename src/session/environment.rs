@@ -109,6 +109,10 @@ impl Environment {
 }
 
 impl SessionInfo for Environment {
+    fn format(&self) -> &crate::types::SessionFormat {
+        &self.effective().format
+    }
+
     fn database(&self) -> &str {
         &self.database
     }
@@ -153,6 +157,10 @@ impl SessionInfo for Environment {
 
     fn backend_pid(&self) -> i32 {
         self.pid
+    }
+
+    fn format(&self) -> &crate::types::SessionFormat {
+        &self.effective().format
     }
 
     fn random(&self) -> u64 {

@@ -14,7 +14,7 @@ use crate::sql::expr::Expr;
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::utility::Utility;
 use crate::storage::Key;
-use crate::types::key::is_integer_key;
+use crate::types::key::is_i64_key;
 use crate::types::{RowLayout, SqlType};
 
 /// Named prepared statements of one session.
@@ -137,7 +137,7 @@ fn key_param(point: &PointSelect) -> Option<(usize, SqlType)> {
         return None;
     };
     let column_type = point.table.columns[*column].ty.ty;
-    if !is_integer_key(column_type) {
+    if !is_i64_key(column_type) {
         return None;
     }
     let (index, ty) = match expr {

@@ -157,6 +157,9 @@ impl RowLayout {
         self.put_fixed(index, value, &mut row[at as usize..]);
         let bit = 1 << (index % 8);
         if value.is_null() {
+            // NULLs are zeros, so that equal rows stay equal bytes.
+            let width = fixed_width(self.columns[index].ty).expect("the place is fixed");
+            row[at as usize..at as usize + width].fill(0);
             row[index / 8] |= bit;
         } else {
             row[index / 8] &= !bit;

@@ -26,9 +26,10 @@ pub fn choose(table: &TableDef, terms: Vec<Expr>) -> (Access, Option<Expr>) {
     let mut terms: Vec<Option<Expr>> = terms.into_iter().map(Some).collect();
     let bounds: Vec<Option<(usize, Bound)>> = terms.iter().map(|term| bound_of(term.as_ref()?, table)).collect();
     let equal = |column: usize| {
-        bounds.iter().position(|bound| matches!(bound, Some((at, Bound::Equal(_))) if *at == column)).or_else(|| {
-            bounds.iter().position(|bound| matches!(bound, Some((at, Bound::Any(_))) if *at == column))
-        })
+        bounds
+            .iter()
+            .position(|bound| matches!(bound, Some((at, Bound::Equal(_))) if *at == column))
+            .or_else(|| bounds.iter().position(|bound| matches!(bound, Some((at, Bound::Any(_))) if *at == column)))
     };
     let found: Vec<usize> = key.columns.iter().map_while(|&column| equal(column)).collect();
     let values = |index: usize| match &bounds[index] {
@@ -93,14 +94,17 @@ fn bound_of(term: &Expr, table: &TableDef) -> Option<(usize, Bound)> {
                 _ => return None,
             };
             let value = key_value(value, table.columns.get(column)?.ty)?;
-            Some((column, match comparison {
-                Comparison::Eq => Bound::Equal(value),
-                Comparison::Lt => Bound::Upper(value, false),
-                Comparison::Le => Bound::Upper(value, true),
-                Comparison::Gt => Bound::Lower(value, false),
-                Comparison::Ge => Bound::Lower(value, true),
-                Comparison::Ne => return None,
-            }))
+            Some((
+                column,
+                match comparison {
+                    Comparison::Eq => Bound::Equal(value),
+                    Comparison::Lt => Bound::Upper(value, false),
+                    Comparison::Le => Bound::Upper(value, true),
+                    Comparison::Gt => Bound::Lower(value, false),
+                    Comparison::Ge => Bound::Lower(value, true),
+                    Comparison::Ne => return None,
+                },
+            ))
         }
         Expr::InList(arg, list, false) => {
             let column = column_of(arg)?;
@@ -116,7 +120,9 @@ fn bound_of(term: &Expr, table: &TableDef) -> Option<(usize, Bound)> {
 fn column_of(expr: &Expr) -> Option<usize> {
     match expr {
         Expr::Column(index, _) => Some(*index),
-        Expr::Cast { arg, from, to, .. } if to.typmod == -1 && (binary_coercible(*from, to.ty) || widens(*from, to.ty)) => column_of(arg),
+        Expr::Cast { arg, from, to, .. } if to.typmod == -1 && (binary_coercible(*from, to.ty) || widens(*from, to.ty)) => {
+            column_of(arg)
+        }
         _ => None,
     }
 }

@@ -24,13 +24,8 @@ pub fn fold(expr: &mut Expr, context: &BindContext<'_>) {
         return;
     }
     let ty = type_of(expr);
-    let evaluation = EvalContext {
-        params: &[],
-        outer: None,
-        session: context.session,
-        catalog: context.catalog,
-        subqueries: &NoSubqueries,
-    };
+    let evaluation =
+        EvalContext { params: &[], outer: None, session: context.session, catalog: context.catalog, subqueries: &NoSubqueries };
     if let Ok(value) = eval(expr, &NoRow, &evaluation) {
         *expr = Expr::Const(value, ty);
     }

@@ -67,7 +67,8 @@ fn scan_with(scan: Scan, terms: Vec<Expr>) -> Node {
         });
         term
     };
-    let (inside, above): (Vec<Expr>, Vec<Expr>) = terms.into_iter().partition(|term| !walk::has_subquery(term) && !fold::is_volatile(term));
+    let (inside, above): (Vec<Expr>, Vec<Expr>) =
+        terms.into_iter().partition(|term| !walk::has_subquery(term) && !fold::is_volatile(term));
     let mut inside: Vec<Expr> = inside.into_iter().map(to_table).collect();
     inside.splice(0..0, conjuncts(filter));
     let (access, rest) = access::choose(&table, inside);
@@ -212,9 +213,8 @@ fn lookup(kind: JoinKind, lateral: bool, left: &Node, right: &Node, on_right: &[
     }
     let Node::Scan(scan) = right else { return None };
     let key = scan.table.primary_key.as_ref()?;
-    let covered = |column: usize| {
-        equal.iter().any(|(_, right)| matches!(right, Expr::Column(index, _) if scan.columns[*index] == column))
-    };
+    let covered =
+        |column: usize| equal.iter().any(|(_, right)| matches!(right, Expr::Column(index, _) if scan.columns[*index] == column));
     if !key.columns.iter().all(|&column| covered(column)) {
         return None;
     }
@@ -234,7 +234,11 @@ fn lookup(kind: JoinKind, lateral: bool, left: &Node, right: &Node, on_right: &[
         if !fits {
             return None;
         }
-        terms.push(Expr::Call { function: resolved.function, args: vec![right_expr.clone(), value], ty: crate::types::SqlType::Bool });
+        terms.push(Expr::Call {
+            function: resolved.function,
+            args: vec![right_expr.clone(), value],
+            ty: crate::types::SqlType::Bool,
+        });
     }
     let mut scan = Node::Scan(scan.clone());
     walk::rewrite_node(&mut scan, 1, &mut |reference| Some(Reference { depth: reference.depth + 1, ..reference }));
@@ -256,7 +260,9 @@ fn is_short(node: &Node) -> bool {
             Access::Range { prefix, lower, upper } => !prefix.is_empty() || lower.is_some() && upper.is_some(),
             Access::Full => false,
         },
-        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Sort { input, .. } | Node::Distinct { input, .. } => is_short(input),
+        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Sort { input, .. } | Node::Distinct { input, .. } => {
+            is_short(input)
+        }
         Node::Limit { limit: Some(Expr::Const(crate::types::Datum::Int8(limit), _)), .. } => *limit <= 100,
         Node::Join(join) => is_short(&join.left) && (is_short(&join.right) || join.lateral),
         Node::Aggregate { group, .. } => group.is_empty(),
@@ -273,7 +279,9 @@ pub fn width(node: &Node) -> usize {
         Node::Project { exprs, .. } => exprs.len(),
         Node::Join(join) => width(&join.left) + width(&join.right),
         Node::Aggregate { group, aggregates, .. } => group.len() + aggregates.len(),
-        Node::Filter { input, .. } | Node::Sort { input, .. } | Node::Distinct { input, .. } | Node::Limit { input, .. } => width(input),
+        Node::Filter { input, .. } | Node::Sort { input, .. } | Node::Distinct { input, .. } | Node::Limit { input, .. } => {
+            width(input)
+        }
         Node::SetOp { left, .. } => width(left),
     }
 }

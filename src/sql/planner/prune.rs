@@ -53,6 +53,30 @@ fn kept(needed: &[bool]) -> Places {
         .collect()
 }
 
+/// A projection, merged into what is below where it only picks columns.
+fn project(input: Node, exprs: Vec<Expr>) -> Node {
+    let picked: Option<Vec<usize>> = exprs
+        .iter()
+        .map(|expr| match expr {
+            Expr::Column(index, _) => Some(*index),
+            _ => None,
+        })
+        .collect();
+    match (picked, input) {
+        (Some(picked), Node::Scan(scan)) => {
+            let columns = picked.iter().map(|&index| scan.columns[index]).collect();
+            Node::Scan(Scan { columns, ..scan })
+        }
+        // An expression used twice would be computed twice.
+        (Some(picked), Node::Project { input, exprs }) if (1..picked.len()).all(|i| !picked[..i].contains(&picked[i])) => {
+            let exprs = picked.iter().map(|&index| exprs[index].clone()).collect();
+            project(*input, exprs)
+        }
+        (Some(picked), input) if picked.len() == width(&input) && picked.iter().enumerate().all(|(i, &p)| i == p) => input,
+        (_, input) => Node::Project { input: Box::new(input), exprs },
+    }
+}
+
 fn narrow(node: Node, needed: &[bool]) -> (Node, Places) {
     match node {
         Node::Scan(scan) => {
@@ -75,12 +99,13 @@ fn narrow(node: Node, needed: &[bool]) -> (Node, Places) {
             (Node::Filter { input: Box::new(input), predicate }, places)
         }
         Node::Project { input, exprs } => {
-            let mut exprs: Vec<Expr> = exprs.into_iter().zip(needed).filter(|(_, needed)| **needed).map(|(expr, _)| expr).collect();
+            let mut exprs: Vec<Expr> =
+                exprs.into_iter().zip(needed).filter(|(_, needed)| **needed).map(|(expr, _)| expr).collect();
             let mut below = vec![false; width(&input)];
             exprs.iter().for_each(|expr| need(expr, &mut below));
             let (input, places) = narrow(*input, &below);
             exprs.iter_mut().for_each(|expr| moved(expr, &places));
-            (Node::Project { input: Box::new(input), exprs }, kept(needed))
+            (project(input, exprs), kept(needed))
         }
         Node::Join(join) => narrow_join(*join, needed),
         Node::Aggregate { input, mut group, mut aggregates } => {

@@ -101,13 +101,25 @@ pub fn catalog() -> Catalog {
     let mut catalog = Catalog { version: 3, ..Catalog::default() };
     catalog.schemas.insert(Oid(2200), Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned() }));
     let tables = [
-        table(100, "pgbench_accounts", &[("aid", int), ("bid", int), ("abalance", int), ("filler", ColumnType::bpchar(84))], &[0]),
+        table(
+            100,
+            "pgbench_accounts",
+            &[("aid", int), ("bid", int), ("abalance", int), ("filler", ColumnType::bpchar(84))],
+            &[0],
+        ),
         table(110, "pgbench_branches", &[("bid", int), ("bbalance", int), ("filler", ColumnType::bpchar(88))], &[0]),
         table(120, "pgbench_tellers", &[("tid", int), ("bid", int), ("tbalance", int), ("filler", ColumnType::bpchar(84))], &[0]),
         table(
             130,
             "pgbench_history",
-            &[("tid", int), ("bid", int), ("aid", int), ("delta", int), ("mtime", plain(SqlType::Timestamp)), ("filler", ColumnType::bpchar(22))],
+            &[
+                ("tid", int),
+                ("bid", int),
+                ("aid", int),
+                ("delta", int),
+                ("mtime", plain(SqlType::Timestamp)),
+                ("filler", ColumnType::bpchar(22)),
+            ],
             &[],
         ),
         table(
@@ -205,7 +217,10 @@ pub fn check_value(sql: &str, expected: &str) {
 fn plan_text(plan: &Plan) -> String {
     match plan {
         Plan::Query(query) => {
-            let locking = query.locking.as_ref().map_or(String::new(), |locking| format!(" lock {:?} {:?}", locking.strength, locking.wait));
+            let locking = query
+                .locking
+                .as_ref()
+                .map_or(String::new(), |locking| format!(" lock {:?} {:?}", locking.strength, locking.wait));
             match &query.point {
                 Some(point) => format!("point({} {} {:?})", point.table.name, list(&point.key), point.columns),
                 None => node_text(&query.root) + &locking,
@@ -253,7 +268,9 @@ fn plan_text(plan: &Plan) -> String {
             crate::sql::ddl::Ddl::DropTable { tables, missing } => {
                 format!("drop({:?} missing {missing:?})", tables.iter().map(|t| &t.name).collect::<Vec<_>>())
             }
-            crate::sql::ddl::Ddl::Truncate { tables } => format!("truncate({:?})", tables.iter().map(|t| &t.name).collect::<Vec<_>>()),
+            crate::sql::ddl::Ddl::Truncate { tables } => {
+                format!("truncate({:?})", tables.iter().map(|t| &t.name).collect::<Vec<_>>())
+            }
             crate::sql::ddl::Ddl::AddPrimaryKey { table, name, columns } => format!("add key({} {name} {columns:?})", table.name),
         },
         Plan::Utility(utility) => format!("{utility:?}"),
@@ -275,7 +292,9 @@ fn access_text(access: &Access) -> String {
         Access::Points(points) => format!("points {}", points.iter().map(|point| list(point)).collect::<Vec<_>>().join("")),
         Access::Range { prefix, lower, upper } => {
             let bound = |bound: &Option<(Expr, bool)>| {
-                bound.as_ref().map_or("·".to_owned(), |(value, inclusive)| format!("{}{}", expr_text(value), if *inclusive { "=" } else { "" }))
+                bound.as_ref().map_or("·".to_owned(), |(value, inclusive)| {
+                    format!("{}{}", expr_text(value), if *inclusive { "=" } else { "" })
+                })
             };
             format!("range {} {}..{}", list(prefix), bound(lower), bound(upper))
         }
@@ -317,11 +336,13 @@ pub fn node_text(node: &Node) -> String {
             filter_text(join.condition.as_ref())
         ),
         Node::Aggregate { input, group, aggregates } => {
-            let calls: Vec<String> = aggregates.iter().map(|call| format!("{}{}", call.function.get().name, list(&call.args))).collect();
+            let calls: Vec<String> =
+                aggregates.iter().map(|call| format!("{}{}", call.function.get().name, list(&call.args))).collect();
             format!("aggregate({} {} {})", list(group), calls.join(" "), node_text(input))
         }
         Node::Sort { input, keys } => {
-            let keys: Vec<String> = keys.iter().map(|key| format!("{}{}", expr_text(&key.expr), if key.descending { " desc" } else { "" })).collect();
+            let keys: Vec<String> =
+                keys.iter().map(|key| format!("{}{}", expr_text(&key.expr), if key.descending { " desc" } else { "" })).collect();
             format!("sort({} {})", keys.join(", "), node_text(input))
         }
         Node::Distinct { input, on } => format!("distinct({} {})", list(on), node_text(input)),
@@ -361,11 +382,15 @@ pub fn expr_text(expr: &Expr) -> String {
             format!("case[{} else {}]", branches.join(" "), otherwise.as_ref().map_or("null".to_owned(), |e| expr_text(e)))
         }
         Expr::Coalesce(args, _) => format!("coalesce{}", list(args)),
-        Expr::InList(arg, items, negated) => format!("{}in[{} {}]", if *negated { "not" } else { "" }, expr_text(arg), list(items)),
+        Expr::InList(arg, items, negated) => {
+            format!("{}in[{} {}]", if *negated { "not" } else { "" }, expr_text(arg), list(items))
+        }
         Expr::AnyAll { arg, function, array, all } => {
             format!("{}{}[{} {}]", name_of(*function), if *all { "all" } else { "any" }, expr_text(arg), expr_text(array))
         }
         Expr::Array(items, _) => format!("array{}", list(items)),
-        Expr::Subquery(subquery) => format!("{}{}", if subquery.correlated { "correlated" } else { "once" }, node_text(&subquery.plan)),
+        Expr::Subquery(subquery) => {
+            format!("{}{}", if subquery.correlated { "correlated" } else { "once" }, node_text(&subquery.plan))
+        }
     }
 }

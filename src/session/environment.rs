@@ -109,10 +109,6 @@ impl Environment {
 }
 
 impl SessionInfo for Environment {
-    fn format(&self) -> &crate::types::SessionFormat {
-        &self.effective().format
-    }
-
     fn database(&self) -> &str {
         &self.database
     }

@@ -277,8 +277,3 @@ fn types_of(node: &Node) -> Vec<SqlType> {
         Node::SetOp { left, .. } => types_of(left),
     }
 }
-pub mod explain {
-    pub fn explain(_: &crate::sql::plan::Statement, _: &crate::catalog::Catalog) -> Vec<String> {
-        Vec::new()
-    }
-}

@@ -147,7 +147,8 @@ impl Text<'_> {
             Access::Points(points) => {
                 self.line(depth, &format!("Index Scan using {index} on {name}"));
                 if let [point] = &points[..] {
-                    let equal = point.iter().enumerate().map(|(i, value)| format!("({} = {})", column(i), short(value, Some(table))));
+                    let equal =
+                        point.iter().enumerate().map(|(i, value)| format!("({} = {})", column(i), short(value, Some(table))));
                     conditions.extend(equal);
                 } else {
                     conditions.push(format!("({} = ANY ({} keys))", column(0), points.len()));

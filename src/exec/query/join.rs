@@ -4,6 +4,7 @@
 
 use crate::error::SqlResult;
 use crate::exec::context::{ExecContext, Row};
+use crate::exec::query::scan::look_up;
 use crate::exec::query::scope::{Exprs, Reservation, Scope, next_rows, row_bytes};
 use crate::exec::query::table::RowTable;
 use crate::exec::query::{BATCH, Op, open, types_of};
@@ -233,7 +234,8 @@ pub struct Lateral {
     right_plan: Node,
     condition: Option<Exprs>,
     right_width: usize,
-    batch: std::vec::IntoIter<Row>,
+    /// Left rows, with the right side where it was looked up for many together.
+    batch: std::vec::IntoIter<(Row, Option<Op>)>,
     current: Option<(Row, Op, bool)>,
     scope: Scope,
 }
@@ -256,6 +258,32 @@ impl Lateral {
         })
     }
 
+    /// Left rows with their right sides, if those are found by key.
+    async fn look_up(&self, rows: Vec<Row>, context: &mut ExecContext<'_>) -> SqlResult<Vec<(Row, Option<Op>)>> {
+        let (scan, exprs) = match &self.right_plan {
+            Node::Scan(scan) => (Some(scan), None),
+            Node::Project { input, exprs } => match &**input {
+                Node::Scan(scan) => (Some(scan), Some(Exprs::new(exprs.clone()))),
+                _ => (None, None),
+            },
+            _ => (None, None),
+        };
+        let found = match scan {
+            Some(scan) => look_up(scan, &rows, &self.scope, context).await?,
+            None => None,
+        };
+        let Some(found) = found else { return Ok(rows.into_iter().map(|row| (row, None)).collect()) };
+        let with_right = |(row, found): (Row, Vec<Row>)| {
+            let right = Op::Rows(found.into_iter());
+            let right = match &exprs {
+                None => right,
+                Some(exprs) => Op::Project(Box::new(right), exprs.clone(), self.scope.inside(row.clone())),
+            };
+            (row, Some(right))
+        };
+        Ok(rows.into_iter().zip(found).map(with_right).collect())
+    }
+
     /// The next rows.
     pub async fn next(&mut self, context: &mut ExecContext<'_>) -> SqlResult<Option<Vec<Row>>> {
         let mut out = Vec::new();
@@ -265,12 +293,15 @@ impl Lateral {
             }
             let Some((row, mut right, matched)) = self.current.take() else {
                 match self.batch.next() {
-                    Some(row) => {
-                        let right = open(&self.right_plan, self.scope.inside(row.clone()), context).await?;
+                    Some((row, found)) => {
+                        let right = match found {
+                            Some(right) => right,
+                            None => open(&self.right_plan, self.scope.inside(row.clone()), context).await?,
+                        };
                         self.current = Some((row, right, false));
                     }
                     None => match next_rows(&mut self.left, context).await? {
-                        Some(rows) => self.batch = rows.into_iter(),
+                        Some(rows) => self.batch = self.look_up(rows, context).await?.into_iter(),
                         None => break,
                     },
                 }

@@ -9,9 +9,10 @@ use crate::exec::context::{ExecContext, Row};
 use crate::exec::keys::{key_of_values, range_of};
 use crate::exec::query::BATCH;
 use crate::exec::query::filter::ExprFilter;
-use crate::exec::query::scope::{Exprs, Scope};
+use crate::exec::query::scope::{Exprs, Scope, with_outer};
 use crate::shard::{KeyRange, RowBatch, RowFilter, ScanCursor, ScanSpec};
 use crate::sql::expr::Expr;
+use crate::sql::expr::eval::eval_bool;
 use crate::sql::function::TableFunctionRef;
 use crate::sql::function::table::TableRows;
 use crate::sql::plan::{self, Access, Node, RowLocking};
@@ -216,6 +217,46 @@ impl Scan {
             }
         }
     }
+}
+
+/// For each row outside, the rows of a scan by full key that refers to it: keys of many are looked up together. `None` if the
+/// scan is of another kind.
+pub async fn look_up(
+    plan: &plan::Scan,
+    outside: &[Row],
+    scope: &Scope,
+    context: &mut ExecContext<'_>,
+) -> SqlResult<Option<Vec<Vec<Row>>>> {
+    let Access::Points(points) = &plan.access else { return Ok(None) };
+    let [point] = &points[..] else { return Ok(None) };
+    let (point, filter) = (Exprs::new(point.clone()), Exprs::new(plan.filter.iter().cloned().collect()));
+    if point.is_correlated() || filter.is_correlated() {
+        return Ok(None);
+    }
+    context.engine.lock_table(context.txn, plan.table.oid, TableLock::AccessShare).await?;
+    let scopes: Vec<Scope> = outside.iter().map(|row| scope.inside(row.clone())).collect();
+    let (mut owners, mut keys) = (Vec::new(), Vec::new());
+    for (i, inside) in scopes.iter().enumerate() {
+        if let Some(key) = key_of_values(&plan.table, &point.values(inside, context).await?)? {
+            owners.push(i);
+            keys.push(key);
+        }
+    }
+    let mut found = vec![Vec::new(); outside.len()];
+    let batch = context.engine.get_many(&context.view, plan.table.storage, keys).await?;
+    let results = filter.results(scope, context).await?;
+    for (owner, bytes) in owners.into_iter().zip(batch.iter()) {
+        let Some(bytes) = bytes else { continue };
+        let view = plan.table.layout().view(bytes);
+        let keep = with_outer(scopes[owner].outer(), |outer| match &plan.filter {
+            None => Ok(true),
+            Some(filter) => eval_bool(filter, &view, &context.eval(outer, &results)),
+        })?;
+        if keep {
+            found[owner].push(plan.columns.iter().map(|column| view.get(*column)).collect());
+        }
+    }
+    Ok(Some(found))
 }
 
 fn scan_spec(plan: &plan::Scan, range: KeyRange, condition: &Condition, locking: bool) -> ScanSpec {

@@ -1,4 +1,4 @@
-//! Queries over small tables in a simulated engine of several cores.
+//! Queries over small tables in a simulated engine of several cores. What they answer was checked against PostgreSQL 15.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -220,6 +220,7 @@ const CASES: &[(&str, &str)] = &[
         "SELECT g.id, s.name FROM g LEFT JOIN LATERAL (SELECT name FROM t WHERE t.id = g.id * 200) s ON true ORDER BY 1",
         "1|row 200;2|row 400;3|row 600;7|∅",
     ),
+    ("SELECT g.id, s.name FROM g, LATERAL (SELECT name FROM t WHERE t.id = g.id AND t.grp < g.id) s ORDER BY 1", "7|row 7"),
     ("SELECT g.id, n FROM g, generate_series(1, g.id) n WHERE g.id < 3 ORDER BY 1, 2", "1|1;2|1;2|2"),
     ("SELECT count(*), sum(n) FROM generate_series(1, 200000) n", "200000|20000100000"),
     ("SELECT id FROM t WHERE id = (SELECT max(id) FROM t)", "1000"),

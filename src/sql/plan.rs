@@ -211,7 +211,7 @@ pub struct Scan {
 pub enum Access {
     /// Everything, in key order.
     Full,
-    /// One or more full primary keys (IN lists and equality).
+    /// One or more full primary keys (IN lists and equality). Parameters can make two of them equal: a row is returned once.
     Points(Vec<Vec<Expr>>),
     /// An equality prefix and bounds on the next key column.
     Range {

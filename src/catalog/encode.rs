@@ -23,7 +23,10 @@ pub enum Object {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Encoded {
-    Schema { oid: u32, name: String },
+    Schema {
+        oid: u32,
+        name: String,
+    },
     Table {
         oid: u32,
         schema: u32,
@@ -123,7 +126,8 @@ fn encode_column(column: &ColumnDef) -> EncodedColumn {
 }
 
 fn decode_column(column: EncodedColumn) -> Result<ColumnDef, String> {
-    let ty = SqlType::from_oid(Oid(column.type_oid)).ok_or_else(|| format!("column {} has unknown type {}", column.name, column.type_oid))?;
+    let ty = SqlType::from_oid(Oid(column.type_oid))
+        .ok_or_else(|| format!("column {} has unknown type {}", column.name, column.type_oid))?;
     let ty = ColumnType { ty, typmod: column.typmod };
     Ok(ColumnDef { name: column.name, ty, not_null: column.not_null, default: column.default })
 }
@@ -165,7 +169,12 @@ mod tests {
                 not_null: true,
                 default: Some("'x'".into()),
             }],
-            primary_key: Some(PrimaryKey { index_oid: Oid(16_385), constraint_oid: Oid(16_386), name: "t_pkey".into(), columns: vec![0] }),
+            primary_key: Some(PrimaryKey {
+                index_oid: Oid(16_385),
+                constraint_oid: Oid(16_386),
+                name: "t_pkey".into(),
+                columns: vec![0],
+            }),
             storage: StorageId(17),
             options: vec![("fillfactor".into(), "100".into())],
             layout: LayoutCell::default(),

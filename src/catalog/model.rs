@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
 use crate::storage::KeyKind;
+use crate::types::ColumnType;
 use crate::types::key::is_i64_key;
 use crate::types::row::RowLayout;
-use crate::types::ColumnType;
 
 /// An immutable picture of all objects.
 #[derive(Clone, Debug, Default)]

@@ -43,7 +43,7 @@ pub trait SessionInfo {
     fn backend_pid(&self) -> i32;
     /// 64 random bits from the session's generator.
     fn random(&self) -> u64;
-/// Formats and time zone for text conversions.
+    /// Formats and time zone for text conversions.
     fn format(&self) -> &crate::types::SessionFormat;
     /// Bytes that a table's rows take, where known.
     fn relation_size(&self, _table: Oid) -> Option<i64> {

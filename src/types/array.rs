@@ -25,7 +25,11 @@ pub(super) fn parse(element: SqlType, typmod: i32, text: &str, format: &SessionF
     let mut items = Vec::new();
     let mut rest = skip_space(body);
     if let Some(tail) = rest.strip_prefix('}') {
-        return if tail.is_empty() { Ok(Arc::from(items)) } else { Err(malformed_literal(text, "Junk after closing right brace.")) };
+        return if tail.is_empty() {
+            Ok(Arc::from(items))
+        } else {
+            Err(malformed_literal(text, "Junk after closing right brace."))
+        };
     }
     loop {
         if rest.starts_with('{') {

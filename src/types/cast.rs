@@ -89,7 +89,9 @@ fn convert(datum: Datum, from: SqlType, to: ColumnType, format: &SessionFormat) 
     Ok(match (datum, to.ty) {
         (datum @ (Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_)), Bool) => Datum::Bool(datum.as_i64() != Some(0)),
         (Datum::Int4(value), Char) => Datum::Char(
-            i8::try_from(value).map_err(|_| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?.cast_unsigned(),
+            i8::try_from(value)
+                .map_err(|_| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?
+                .cast_unsigned(),
         ),
         (Datum::Char(byte), Int4) => Datum::Int4(i32::from(byte.cast_signed())),
         (Datum::Bool(value), Int4) => Datum::Int4(i32::from(value)),

@@ -128,7 +128,13 @@ fn compare_numbers(a: &Datum, b: &Datum) -> Ordering {
 fn rank(datum: &Datum) -> u8 {
     match datum {
         Datum::Bool(_) => 0,
-        Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_) | Datum::Float4(_) | Datum::Float8(_) | Datum::Numeric(_) | Datum::Oid(_) => 1,
+        Datum::Int2(_)
+        | Datum::Int4(_)
+        | Datum::Int8(_)
+        | Datum::Float4(_)
+        | Datum::Float8(_)
+        | Datum::Numeric(_)
+        | Datum::Oid(_) => 1,
         Datum::Text(_) => 2,
         Datum::Bytea(_) => 3,
         Datum::Date(_) | Datum::Timestamp(_) | Datum::TimestampTz(_) => 4,

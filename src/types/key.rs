@@ -181,7 +181,9 @@ fn decode_column(ty: SqlType, nulls: KeyNulls, rest: &mut &[u8]) -> Option<Datum
         SqlType::Date => Datum::Date(int4(rest)?),
         SqlType::Timestamp => Datum::Timestamp(int8(rest)?),
         SqlType::TimestampTz => Datum::TimestampTz(int8(rest)?),
-        SqlType::Oid | SqlType::Regclass | SqlType::Regtype | SqlType::Regproc => Datum::Oid(Oid(u32::from_be_bytes(take(rest)?))),
+        SqlType::Oid | SqlType::Regclass | SqlType::Regtype | SqlType::Regproc => {
+            Datum::Oid(Oid(u32::from_be_bytes(take(rest)?)))
+        }
         SqlType::Float4 => {
             let bits = u32::from_be_bytes(take(rest)?);
             Datum::Float4(f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits }))

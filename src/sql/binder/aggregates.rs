@@ -103,7 +103,12 @@ fn same_aggregate(a: &Aggregate, b: &Aggregate) -> bool {
         (Some(a), Some(b)) => super::grouping::same(a, b),
         _ => false,
     };
-    a.function == b.function && a.distinct == b.distinct && filters && same(&a.args, &b.args) && a.order.is_empty() && b.order.is_empty()
+    a.function == b.function
+        && a.distinct == b.distinct
+        && filters
+        && same(&a.args, &b.args)
+        && a.order.is_empty()
+        && b.order.is_empty()
 }
 
 impl Binder<'_> {
@@ -135,8 +140,8 @@ impl Binder<'_> {
             return Err(at(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message), start));
         }
         let types: Vec<SqlType> = args.iter().map(|arg| arg.ty.ty).collect();
-        let (function, signature) = aggregate::resolve(name, &types, star)
-            .map_err(|failure| at(function_error(name, &args, failure), start))?;
+        let (function, signature) =
+            aggregate::resolve(name, &types, star).map_err(|failure| at(function_error(name, &args, failure), start))?;
         let args = args
             .into_iter()
             .zip(&signature.args)
@@ -156,7 +161,12 @@ impl Binder<'_> {
         Ok(collector.borrow_mut().add_aggregate(call).at(start))
     }
 
-    fn aggregate_order(&self, clauses: &[FunctionArgumentClause], place: Place<'_>, start: Option<u32>) -> SqlResult<Vec<SortKey>> {
+    fn aggregate_order(
+        &self,
+        clauses: &[FunctionArgumentClause],
+        place: Place<'_>,
+        start: Option<u32>,
+    ) -> SqlResult<Vec<SortKey>> {
         let mut keys = Vec::new();
         for clause in clauses {
             let FunctionArgumentClause::OrderBy(order) = clause else {

@@ -1,6 +1,8 @@
 //! Function calls, and the constructs of the grammar that are calls in disguise (EXTRACT, SUBSTRING … FROM, COALESCE …).
 
-use sqlparser::ast::{self, CeilFloorKind, DateTimeField, Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, TrimWhereField};
+use sqlparser::ast::{
+    self, CeilFloorKind, DateTimeField, Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, TrimWhereField,
+};
 
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Place, position};
@@ -79,8 +81,16 @@ impl Binder<'_> {
     }
 
     fn function(&self, call: &ast::Function, place: Place<'_>) -> SqlResult<Typed> {
-        let ast::Function { name, uses_odbc_syntax: false, parameters: FunctionArguments::None, args, within_group, filter, null_treatment, over } =
-            call
+        let ast::Function {
+            name,
+            uses_odbc_syntax: false,
+            parameters: FunctionArguments::None,
+            args,
+            within_group,
+            filter,
+            null_treatment,
+            over,
+        } = call
         else {
             return Err(SqlError::unsupported("this form of function call"));
         };
@@ -88,9 +98,13 @@ impl Binder<'_> {
         let list = match args {
             FunctionArguments::None => match self.keyword_function(&name, start)? {
                 Some(bound) => return Ok(bound),
-                None => return Err(at(SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{name}\"")), start)),
+                None => {
+                    return Err(at(SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{name}\"")), start));
+                }
             },
-            FunctionArguments::Subquery(query) if name == "array" && schema.is_none() => return self.array_subquery(query, place),
+            FunctionArguments::Subquery(query) if name == "array" && schema.is_none() => {
+                return self.array_subquery(query, place);
+            }
             FunctionArguments::Subquery(query) => {
                 let value = self.scalar_subquery(query, place)?;
                 return self.function_call(&name, vec![value], start);
@@ -128,7 +142,13 @@ impl Binder<'_> {
     }
 
     /// Positional arguments without DISTINCT or other decorations.
-    fn plain_args(&self, list: &ast::FunctionArgumentList, name: &str, start: Option<u32>, place: Place<'_>) -> SqlResult<Vec<Typed>> {
+    fn plain_args(
+        &self,
+        list: &ast::FunctionArgumentList,
+        name: &str,
+        start: Option<u32>,
+        place: Place<'_>,
+    ) -> SqlResult<Vec<Typed>> {
         if list.duplicate_treatment.is_some() {
             let message = format!("DISTINCT specified, but {name} is not an aggregate function");
             return Err(at(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message), start));

@@ -75,7 +75,9 @@ impl Binder<'_> {
     fn literal(&self, text: &str, to: ColumnType, context: CastContext) -> SqlResult<Datum> {
         match to.ty {
             SqlType::Unknown => Ok(Datum::Text(text.into())),
-            SqlType::Regclass => crate::sql::function::regclass_in(text, self.context.catalog, self.context.session).map(Datum::Oid),
+            SqlType::Regclass => {
+                crate::sql::function::regclass_in(text, self.context.catalog, self.context.session).map(Datum::Oid)
+            }
             SqlType::Regtype => crate::sql::function::regtype_in(text).map(Datum::Oid),
             SqlType::Regproc => Err(SqlError::unsupported("type regproc")),
             SqlType::Void | SqlType::Record => Err(cannot_cast(SqlType::Unknown, to.ty, None)),

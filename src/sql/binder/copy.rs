@@ -107,7 +107,13 @@ fn options(copy: &CopyAst, direction: &CopyDirection) -> SqlResult<CopyOptions> 
     }
     let csv = format == CopyFormat::Csv;
     if !csv {
-        for (given, name) in [("quote", "quote"), ("escape", "escape"), ("force_quote", "force quote"), ("force_not_null", "force not null"), ("force_null", "force null")] {
+        for (given, name) in [
+            ("quote", "quote"),
+            ("escape", "escape"),
+            ("force_quote", "force quote"),
+            ("force_not_null", "force not null"),
+            ("force_null", "force null"),
+        ] {
             if seen.contains(&given) {
                 return Err(unsupported_option(format!("COPY {name} available only in CSV mode")));
             }
@@ -159,7 +165,11 @@ fn header_of(value: &CopyValue, position: u32) -> SqlResult<bool> {
 
 fn encoding(name: &str) -> SqlResult<()> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    if matches!(plain.as_str(), "utf8" | "unicode") { Ok(()) } else { Err(SqlError::unsupported(format!("COPY in encoding {name}"))) }
+    if matches!(plain.as_str(), "utf8" | "unicode") {
+        Ok(())
+    } else {
+        Err(SqlError::unsupported(format!("COPY in encoding {name}")))
+    }
 }
 
 /// Column numbers for FORCE_…: of the table, or of the query's result.
@@ -188,7 +198,11 @@ fn columns(name: &str, value: &CopyValue, direction: &CopyDirection, position: u
 
 fn check_direction(copy: &CopyAst, seen: &[&str]) -> SqlResult<()> {
     let refused = if copy.to {
-        [("force_not_null", "COPY force not null only available using COPY FROM"), ("force_null", "COPY force null only available using COPY FROM"), ("freeze", "COPY freeze only available using COPY FROM")]
+        [
+            ("force_not_null", "COPY force not null only available using COPY FROM"),
+            ("force_null", "COPY force null only available using COPY FROM"),
+            ("freeze", "COPY freeze only available using COPY FROM"),
+        ]
     } else {
         [("force_quote", "COPY force quote only available using COPY TO"); 3]
     };

@@ -58,7 +58,8 @@ impl Binder<'_> {
         match schema {
             Some(name @ ("pg_catalog" | "information_schema")) => {
                 let message = format!("permission denied to create in schema \"{name}\"");
-                Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).detail("System catalog modifications are currently disallowed."))
+                Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                    .detail("System catalog modifications are currently disallowed."))
             }
             Some(name) => find(name).ok_or_else(|| {
                 at(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")), start)
@@ -219,11 +220,11 @@ fn table_constraint(constraint: &TableConstraint) -> SqlResult<DeclaredKey> {
         .columns
         .iter()
         .map(|column| match &column.column {
-            ast::OrderByExpr { expr: ast::Expr::Identifier(ident), options: ast::OrderByOptions { sort: None, nulls_first: None }, with_fill: None }
-                if column.operator_class.is_none() =>
-            {
-                Ok((identifier(ident), position(ident)))
-            }
+            ast::OrderByExpr {
+                expr: ast::Expr::Identifier(ident),
+                options: ast::OrderByOptions { sort: None, nulls_first: None },
+                with_fill: None,
+            } if column.operator_class.is_none() => Ok((identifier(ident), position(ident))),
             _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, "a primary key is a list of columns")),
         })
         .collect::<SqlResult<Vec<_>>>()?;
@@ -312,7 +313,10 @@ fn check_clauses(create: &ast::CreateTable) -> SqlResult<()> {
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.temporary || create.global.is_some(), "CREATE TEMPORARY TABLE"),
         (create.unlogged, "CREATE UNLOGGED TABLE"),
-        (create.external || create.dynamic || create.transient || create.volatile || create.iceberg || create.snapshot, "this kind of table"),
+        (
+            create.external || create.dynamic || create.transient || create.volatile || create.iceberg || create.snapshot,
+            "this kind of table",
+        ),
         (create.query.is_some(), "CREATE TABLE AS"),
         (create.like.is_some(), "LIKE in CREATE TABLE"),
         (create.clone.is_some() || create.version.is_some(), "CLONE"),
@@ -321,8 +325,17 @@ fn check_clauses(create: &ast::CreateTable) -> SqlResult<()> {
         (create.partition_of.is_some() || create.for_values.is_some(), "PARTITION OF"),
         (create.inherits.is_some(), "INHERITS"),
         (create.file_format.is_some() || create.location.is_some() || create.without_rowid || create.strict, "this table option"),
-        (create.comment.is_some() || create.on_cluster.is_some() || create.primary_key.is_some() || create.order_by.is_some(), "this table option"),
-        (create.cluster_by.is_some() || create.clustered_by.is_some() || create.diststyle.is_some() || create.with_data.is_some(), "this table option"),
+        (
+            create.comment.is_some() || create.on_cluster.is_some() || create.primary_key.is_some() || create.order_by.is_some(),
+            "this table option",
+        ),
+        (
+            create.cluster_by.is_some()
+                || create.clustered_by.is_some()
+                || create.diststyle.is_some()
+                || create.with_data.is_some(),
+            "this table option",
+        ),
         (!matches!(create.hive_distribution, ast::HiveDistributionStyle::NONE), "this table option"),
     ];
     match refused.into_iter().find(|(present, _)| *present) {

@@ -52,7 +52,8 @@ impl Binder<'_> {
     }
 
     fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
-        let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, with_ordinality: false, .. } = &table.relation
+        let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, with_ordinality: false, .. } =
+            &table.relation
         else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };

@@ -293,7 +293,8 @@ impl Binder<'_> {
 
     fn array_of(&self, array: &ast::Array, element: SqlType, place: Place<'_>) -> SqlResult<Typed> {
         let elements = self.exprs(&array.elem, place)?;
-        let elements = elements.into_iter().map(|value| self.coerce_explicit(value, plain(element))).collect::<SqlResult<Vec<_>>>()?;
+        let elements =
+            elements.into_iter().map(|value| self.coerce_explicit(value, plain(element))).collect::<SqlResult<Vec<_>>>()?;
         self.array_value(elements, element)
     }
 
@@ -313,7 +314,8 @@ impl Binder<'_> {
     /// Text is compared by bytes, so the collations that mean just that may be named.
     fn collate(&self, expr: &Ast, collation: &ast::ObjectName, place: Place<'_>) -> SqlResult<Typed> {
         let (schema, name, position) = super::names::qualified(collation)?;
-        if schema.as_deref().is_some_and(|schema| schema != "pg_catalog") || !matches!(name.as_str(), "default" | "C" | "POSIX" | "ucs_basic")
+        if schema.as_deref().is_some_and(|schema| schema != "pg_catalog")
+            || !matches!(name.as_str(), "default" | "C" | "POSIX" | "ucs_basic")
         {
             let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_OBJECT, message), position));
@@ -339,5 +341,4 @@ impl Binder<'_> {
         let index = self.coerce_implicit(self.expr(index, place)?, SqlType::Int4)?;
         self.function_call("\0array_subscript", vec![array, index], position(root))
     }
-
 }

@@ -46,10 +46,7 @@ impl Binder<'_> {
 
     fn from_item<'p>(&self, item: &ast::TableWithJoins, joined: &mut Joined<'p>) -> SqlResult<()> {
         let preserves_right = item.joins.iter().any(|join| {
-            matches!(
-                join.join_operator,
-                JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
-            )
+            matches!(join.join_operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_))
         });
         if joined.node.is_some() && preserves_right {
             // `a, b RIGHT JOIN c` is a × (b RIGHT JOIN c), which is not (a × b) RIGHT JOIN c.
@@ -85,7 +82,10 @@ impl Binder<'_> {
             };
             let crossed = matches!(join.join_operator, JoinOperator::CrossJoin(_));
             if crossed != matches!(constraint, JoinConstraint::None) {
-                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: a join needs a condition, a cross join has none"));
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    "syntax error: a join needs a condition, a cross join has none",
+                ));
             }
             let factor = self.factor(&join.relation, joined)?;
             if factor.lateral && matches!(kind, JoinKind::Right | JoinKind::Full) {
@@ -115,7 +115,10 @@ impl Binder<'_> {
         let left_merged = joined.scope.merged.len();
         for (name, mut value) in factor.merged {
             walk::rewrite_references(&mut value.expr, &mut |reference| {
-                Some(Reference { index: if reference.depth == 0 { reference.index + left_width } else { reference.index }, ..reference })
+                Some(Reference {
+                    index: if reference.depth == 0 { reference.index + left_width } else { reference.index },
+                    ..reference
+                })
             });
             joined.scope.merged.push((name, value));
         }
@@ -166,7 +169,13 @@ impl Binder<'_> {
         let mut merged = Vec::with_capacity(names.len());
         for name in names {
             let left = using_column(&joined.scope, first..right_first, 0..left_merged, name, "left")?;
-            let right = using_column(&joined.scope, right_first..joined.scope.relations.len(), left_merged..joined.scope.merged.len(), name, "right")?;
+            let right = using_column(
+                &joined.scope,
+                right_first..joined.scope.relations.len(),
+                left_merged..joined.scope.merged.len(),
+                name,
+                "right",
+            )?;
             tests.push(self.binary_operator("=", left.clone(), right.clone(), None)?.expr);
             let value = match kind {
                 JoinKind::Inner | JoinKind::Left => left,
@@ -191,15 +200,28 @@ impl Binder<'_> {
 
     fn factor(&self, factor: &TableFactor, joined: &Joined<'_>) -> SqlResult<Factor> {
         match factor {
-            TableFactor::Table { name, alias, args: None, with_hints, version: None, with_ordinality: false, partitions, json_path: None, sample: None, index_hints }
-                if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() =>
-            {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                with_hints,
+                version: None,
+                with_ordinality: false,
+                partitions,
+                json_path: None,
+                sample: None,
+                index_hints,
+            } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
                 self.table_factor(name, alias.as_ref(), joined)
             }
             TableFactor::Table { sample: Some(_), .. } => Err(SqlError::unsupported("TABLESAMPLE")),
-            TableFactor::Table { name, alias, args: Some(ast::TableFunctionArgs { args, settings: None }), with_ordinality, .. } => {
-                self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined)
-            }
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(ast::TableFunctionArgs { args, settings: None }),
+                with_ordinality,
+                ..
+            } => self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined),
             TableFactor::Function { name, args, with_ordinality, alias, lateral: _ } => {
                 self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined)
             }
@@ -220,7 +242,13 @@ impl Binder<'_> {
                     return Err(SqlError::unsupported("an alias of a parenthesised join"));
                 }
                 let node = inner.node.expect("an item of FROM has a node");
-                Ok(Factor { node, width: inner.scope.width, relations: inner.scope.relations, merged: inner.scope.merged, lateral: false })
+                Ok(Factor {
+                    node,
+                    width: inner.scope.width,
+                    relations: inner.scope.relations,
+                    merged: inner.scope.merged,
+                    lateral: false,
+                })
             }
             _ => Err(SqlError::unsupported("this kind of item in FROM")),
         }
@@ -247,10 +275,19 @@ impl Binder<'_> {
         };
         let columns: Vec<Column> = (1i16..)
             .zip(&table.columns)
-            .map(|(number, definition)| Column { source: Some((table.oid, number)), ..column(&definition.name, definition.ty, None) })
+            .map(|(number, definition)| Column {
+                source: Some((table.oid, number)),
+                ..column(&definition.name, definition.ty, None)
+            })
             .collect();
-        let scan =
-            Scan { table: table.clone(), columns: (0..columns.len()).collect(), access: Access::Full, filter: None, reverse: false, limit: None };
+        let scan = Scan {
+            table: table.clone(),
+            columns: (0..columns.len()).collect(),
+            access: Access::Full,
+            filter: None,
+            reverse: false,
+            limit: None,
+        };
         let schema = self.context.catalog.schemas.get(&table.schema).map(|schema| schema.name.clone());
         self.named(Node::Scan(scan), &name, schema, columns, alias, Some(table))
     }
@@ -292,7 +329,13 @@ impl Binder<'_> {
         Ok(Factor { node, relations: vec![relation], merged: Vec::new(), width, lateral: false })
     }
 
-    fn derived(&self, lateral: bool, query: &ast::Query, alias: Option<&ast::TableAlias>, joined: &Joined<'_>) -> SqlResult<Factor> {
+    fn derived(
+        &self,
+        lateral: bool,
+        query: &ast::Query,
+        alias: Option<&ast::TableAlias>,
+        joined: &Joined<'_>,
+    ) -> SqlResult<Factor> {
         let ctes = joined.scope.ctes.clone();
         let seen = lateral && joined.node.is_some();
         let bound = self.query(query, if seen { Some(&joined.scope) } else { joined.scope.parent }, ctes, None)?;
@@ -408,7 +451,12 @@ fn using_column(
 /// The names NATURAL joins on: those of the left side that the right side has too, in the left side's order.
 fn common_columns(scope: &Scope<'_>, first: usize, right_first: usize, left_merged: usize) -> Vec<String> {
     let names = |relations: &[Relation]| -> Vec<String> {
-        relations.iter().flat_map(|relation| relation.columns.iter()).filter(|column| !column.merged).map(|c| c.name.clone()).collect()
+        relations
+            .iter()
+            .flat_map(|relation| relation.columns.iter())
+            .filter(|column| !column.merged)
+            .map(|c| c.name.clone())
+            .collect()
     };
     let mut left: Vec<String> = scope.merged[..left_merged].iter().map(|(name, _)| name.clone()).collect();
     left.extend(names(&scope.relations[first..right_first]));

@@ -164,6 +164,9 @@ fn same_datum(a: &Datum, b: &Datum) -> bool {
     match (a, b) {
         (Datum::Null, Datum::Null) => true,
         (Datum::Null, _) | (_, Datum::Null) => false,
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b) && crate::sql::values::compare(a, b) == std::cmp::Ordering::Equal,
+        _ => {
+            std::mem::discriminant(a) == std::mem::discriminant(b)
+                && crate::sql::values::compare(a, b) == std::cmp::Ordering::Equal
+        }
     }
 }

@@ -19,7 +19,9 @@ impl Binder<'_> {
     /// Binds an INSERT.
     pub fn insert(&self, insert: &ast::Insert) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         check_clauses(insert)?;
-        let ast::TableObject::TableName(name) = &insert.table else { return Err(SqlError::unsupported("INSERT into a function")) };
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(SqlError::unsupported("INSERT into a function"));
+        };
         let (table, alias) = self.target(name, insert.table_alias.as_ref().map(|alias| identifier(&alias.alias)))?;
         let columns = target_columns(&table, &insert.columns)?;
         let source = match &insert.source {
@@ -135,7 +137,10 @@ impl Binder<'_> {
                 }
             }
             Some(ast::ConflictTarget::Columns(idents)) => {
-                let mut wanted = idents.iter().map(|ident| column_index(table, &identifier(ident), super::names::position(ident))).collect::<SqlResult<Vec<_>>>()?;
+                let mut wanted = idents
+                    .iter()
+                    .map(|ident| column_index(table, &identifier(ident), super::names::position(ident)))
+                    .collect::<SqlResult<Vec<_>>>()?;
                 wanted.sort_unstable();
                 wanted.dedup();
                 let mut key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();

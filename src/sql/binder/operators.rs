@@ -69,7 +69,10 @@ impl Binder<'_> {
             return self.row_comparison(left, op, right, place);
         }
         let Some(symbol) = symbol(op) else {
-            return Err(at(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {op}")), position(whole)));
+            return Err(at(
+                SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {op}")),
+                position(whole),
+            ));
         };
         let start = self.expr(left, place)?.at(position(left));
         let end = self.expr(right, place)?.at(position(right));
@@ -128,7 +131,8 @@ impl Binder<'_> {
             return Ok(folded);
         }
         let types = [value.ty.ty];
-        let resolved = resolve::operator(symbol, &types).map_err(|failure| at(operator_error(symbol, &types, failure), value.position))?;
+        let resolved =
+            resolve::operator(symbol, &types).map_err(|failure| at(operator_error(symbol, &types, failure), value.position))?;
         self.call(resolved, vec![value])
     }
 

@@ -114,9 +114,7 @@ impl Binder<'_> {
         let start = position(value);
         let value = self.expr(value, place)?.at(start);
         let mut pattern = self.expr(pattern, place)?;
-        let is_default = |escape: &Ast| {
-            matches!(escape, Ast::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if text == "\\")
-        };
+        let is_default = |escape: &Ast| matches!(escape, Ast::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if text == "\\");
         if let Some(escape) = escape.filter(|escape| !is_default(escape)) {
             // LIKE … ESCAPE is the operator on a pattern rewritten to the default escape, as in PostgreSQL.
             let escape = self.expr(escape, place)?;
@@ -149,9 +147,13 @@ impl Binder<'_> {
             }
         };
         let types_of = [value.ty.ty, element];
-        let resolved = resolve::operator(&symbol, &types_of).map_err(|failure| at(operator_error(&symbol, &types_of, failure), start))?;
+        let resolved =
+            resolve::operator(&symbol, &types_of).map_err(|failure| at(operator_error(&symbol, &types_of, failure), start))?;
         if resolved.signature.result != SqlType::Bool {
-            return Err(at(SqlError::new(SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires operator to yield boolean"), start));
+            return Err(at(
+                SqlError::new(SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires operator to yield boolean"),
+                start,
+            ));
         }
         let Some(element) = types::element_of(resolved.signature.args[1]) else {
             return Err(at(SqlError::unsupported(format!("an array of {}", type_name(element))), start));

@@ -53,7 +53,9 @@ impl Binder<'_> {
                 let value = Typed::new(Expr::Column(index, column.ty), column.ty);
                 match named(column.ty.ty) {
                     Some(function) => {
-                        self.function_call(function, vec![value], None).expect("the output functions of reg* types are in the table").expr
+                        self.function_call(function, vec![value], None)
+                            .expect("the output functions of reg* types are in the table")
+                            .expr
                     }
                     None => value.expr,
                 }
@@ -89,7 +91,8 @@ impl Binder<'_> {
         targets: Option<&[ColumnType]>,
     ) -> SqlResult<Bound> {
         let _level = self.enter_query()?;
-        let ast::Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } = query;
+        let ast::Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
+            query;
         if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty() {
             return Err(SqlError::unsupported("this clause of a query"));
         }
@@ -104,7 +107,12 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    fn with(&self, with: Option<&ast::With>, parent: Option<&Scope<'_>>, mut ctes: Option<Rc<Cte>>) -> SqlResult<Option<Rc<Cte>>> {
+    fn with(
+        &self,
+        with: Option<&ast::With>,
+        parent: Option<&Scope<'_>>,
+        mut ctes: Option<Rc<Cte>>,
+    ) -> SqlResult<Option<Rc<Cte>>> {
         let Some(with) = with else { return Ok(ctes) };
         if with.recursive {
             return Err(SqlError::unsupported("WITH RECURSIVE"));
@@ -282,7 +290,9 @@ impl Binder<'_> {
             unified.push(column.into_iter());
         }
         let rows = (0..values.rows.len())
-            .map(|_| unified.iter_mut().map(|column| column.next().expect("columns are as long as there are rows").expr).collect())
+            .map(|_| {
+                unified.iter_mut().map(|column| column.next().expect("columns are as long as there are rows").expr).collect()
+            })
             .collect();
         let columns = (0..)
             .zip(&types)

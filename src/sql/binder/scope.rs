@@ -98,9 +98,10 @@ impl<'p> Scope<'p> {
 
     /// Adds a relation whose columns follow those already there; 42712 if its name is taken.
     pub fn add(&mut self, mut relation: Relation, position: Option<u32>) -> SqlResult<()> {
-        let taken = self.relations.iter().any(|other| {
-            other.name == relation.name && !other.unnamed && !relation.unnamed && (other.schema == relation.schema)
-        });
+        let taken = self
+            .relations
+            .iter()
+            .any(|other| other.name == relation.name && !other.unnamed && !relation.unnamed && (other.schema == relation.schema));
         if taken {
             let message = format!("table name \"{}\" specified more than once", relation.name);
             return Err(at(SqlError::new(SqlState::DUPLICATE_ALIAS, message), position));
@@ -184,9 +185,7 @@ impl<'p> Scope<'p> {
         let name = &parts[parts.len() - 1];
         let error = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"));
         let error = match self.closest(name) {
-            Some((relation, column)) => {
-                error.hint(format!("Perhaps you meant to reference the column \"{relation}.{column}\"."))
-            }
+            Some((relation, column)) => error.hint(format!("Perhaps you meant to reference the column \"{relation}.{column}\".")),
             None => error,
         };
         at(error, position)

@@ -51,8 +51,7 @@ impl Binder<'_> {
         let given = items.len();
         let group = self.group_by(&select.group_by, &items, &scope)?;
         let having_place = Place { clause: Clause::Having, ..place };
-        let mut having =
-            select.having.as_ref().map(|having| self.condition(having, having_place, "HAVING")).transpose()?;
+        let mut having = select.having.as_ref().map(|having| self.condition(having, having_place, "HAVING")).transpose()?;
         let order_place = Place { clause: Clause::OrderBy, ..place };
         let keys = tail
             .order
@@ -211,7 +210,9 @@ impl Binder<'_> {
         for expr in exprs {
             let start = position(expr);
             let value = match unnest(expr) {
-                Ast::GroupingSets(_) | Ast::Cube(_) | Ast::Rollup(_) => return Err(at(SqlError::unsupported("GROUPING SETS"), start)),
+                Ast::GroupingSets(_) | Ast::Cube(_) | Ast::Rollup(_) => {
+                    return Err(at(SqlError::unsupported("GROUPING SETS"), start));
+                }
                 Ast::Tuple(parts) if parts.is_empty() => continue,
                 expr => match ordinal(expr) {
                     Some(digits) => {
@@ -354,11 +355,10 @@ fn finish(
 ) -> SqlResult<Bound> {
     let types: Vec<ColumnType> = items.iter().map(|item| item.value.ty).collect();
     let column = |index: usize| Expr::Column(index, types[index]);
-    let sort = |input: Node, keys: Vec<SortKey>| if keys.is_empty() { input } else { Node::Sort { input: Box::new(input), keys } };
-    let sort_keys = keys
-        .iter()
-        .filter_map(|key| key.order.map(|order| sort_key(column(key.item), order)))
-        .collect::<SqlResult<Vec<_>>>()?;
+    let sort =
+        |input: Node, keys: Vec<SortKey>| if keys.is_empty() { input } else { Node::Sort { input: Box::new(input), keys } };
+    let sort_keys =
+        keys.iter().filter_map(|key| key.order.map(|order| sort_key(column(key.item), order))).collect::<SqlResult<Vec<_>>>()?;
     let total = items.len();
     let mut columns = Vec::with_capacity(given);
     let mut exprs = Vec::with_capacity(total);
@@ -414,7 +414,15 @@ fn check_clauses(select: &ast::Select) -> SqlResult<()> {
 }
 
 fn check_wildcard(options: &ast::WildcardAdditionalOptions) -> SqlResult<()> {
-    let ast::WildcardAdditionalOptions { wildcard_token: _, opt_ilike, opt_exclude, opt_except, opt_replace, opt_rename, opt_alias } = options;
+    let ast::WildcardAdditionalOptions {
+        wildcard_token: _,
+        opt_ilike,
+        opt_exclude,
+        opt_except,
+        opt_replace,
+        opt_rename,
+        opt_alias,
+    } = options;
     let plain = opt_ilike.is_none()
         && opt_exclude.is_none()
         && opt_except.is_none()

@@ -35,7 +35,10 @@ impl Binder<'_> {
             .iter()
             .map(|arg| {
                 if matches!(arg, Ast::Subquery(_) | Ast::Exists { .. } | Ast::InSubquery { .. }) {
-                    return Err(SqlError::new(crate::error::SqlState::FEATURE_NOT_SUPPORTED, "cannot use subquery in EXECUTE parameter"));
+                    return Err(SqlError::new(
+                        crate::error::SqlState::FEATURE_NOT_SUPPORTED,
+                        "cannot use subquery in EXECUTE parameter",
+                    ));
                 }
                 Ok(self.expr(arg, place)?.at(position(arg)).expr)
             })
@@ -47,8 +50,7 @@ impl Binder<'_> {
     pub fn explain(&self, statement: &Body, options: ExplainOptions) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         let (mut plan, columns) = self.body(statement)?;
         crate::sql::planner::plan(&mut plan, self.context)?;
-        let statement =
-            Statement { plan, params: self.params.finish()?, columns, catalog_version: self.context.catalog.version };
+        let statement = Statement { plan, params: self.params.finish()?, columns, catalog_version: self.context.catalog.version };
         let utility = Utility::Explain { statement: Box::new(statement), options };
         let output = output_columns(&utility);
         Ok((Plan::Utility(utility), output))

@@ -116,11 +116,8 @@ fn rewrite_at(expr: &mut Expr, inside: usize, replace: &mut dyn FnMut(Reference)
     if let Some(reference) = reference {
         if let Some(new) = replace(reference) {
             let depth = new.depth + inside;
-            *expr = if depth == 0 {
-                Expr::Column(new.index, new.ty)
-            } else {
-                Expr::Outer { depth, index: new.index, ty: new.ty }
-            };
+            *expr =
+                if depth == 0 { Expr::Column(new.index, new.ty) } else { Expr::Outer { depth, index: new.index, ty: new.ty } };
         }
         return;
     }

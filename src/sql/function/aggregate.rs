@@ -69,7 +69,18 @@ fn build() -> Vec<AggregateFunction> {
     add("avg", &[FLOAT8], FLOAT8, Method::AverageFloat);
     add("avg", &[INTERVAL], INTERVAL, Method::AverageInterval);
     const ORDERED: [&[Kind]; 13] = [
-        &[INT2], &[INT4], &[INT8], &[FLOAT4], &[FLOAT8], &[NUMERIC], &[TEXT], &[BPCHAR], &[DATE], &[TIMESTAMP], &[TIMESTAMPTZ], &[INTERVAL],
+        &[INT2],
+        &[INT4],
+        &[INT8],
+        &[FLOAT4],
+        &[FLOAT8],
+        &[NUMERIC],
+        &[TEXT],
+        &[BPCHAR],
+        &[DATE],
+        &[TIMESTAMP],
+        &[TIMESTAMPTZ],
+        &[INTERVAL],
         &[OID],
     ];
     for args in ORDERED {
@@ -113,9 +124,11 @@ pub fn resolve(name: &str, args: &[crate::types::SqlType], star: bool) -> Result
             continue;
         }
         let Some(signature) = resolve::instantiate(entry.args, false, entry.result, args) else { continue };
-        let fits = signature.args.iter().zip(args).all(|(&to, &from)| {
-            super::coercion::can_coerce(from, to, crate::types::CastContext::Implicit)
-        });
+        let fits = signature
+            .args
+            .iter()
+            .zip(args)
+            .all(|(&to, &from)| super::coercion::can_coerce(from, to, crate::types::CastContext::Implicit));
         if fits {
             matches.push((AggregateRef(u16::try_from(index).expect("the table is small")), signature));
         }
@@ -135,7 +148,15 @@ impl AggregateRef {
 
     /// The state before any row.
     pub fn start(self) -> AggregateState {
-        AggregateState { method: self.get().method, rows: 0, integer: 0, value: Datum::Null, squares: Datum::Null, float: [0.0; 2], list: Vec::new() }
+        AggregateState {
+            method: self.get().method,
+            rows: 0,
+            integer: 0,
+            value: Datum::Null,
+            squares: Datum::Null,
+            float: [0.0; 2],
+            list: Vec::new(),
+        }
     }
 
     /// Whether rows with a NULL argument are passed over (all but `count(*)` and `array_agg`; `string_agg` looks at its first).

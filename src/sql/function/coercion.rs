@@ -55,7 +55,10 @@ pub fn preferred(ty: SqlType) -> bool {
 pub fn binary_coercible(from: SqlType, to: SqlType) -> bool {
     use SqlType::*;
     from == to
-        || matches!((from, to), (Varchar, Text) | (Text, Varchar) | (Oid, Regclass | Regtype | Regproc) | (Regclass | Regtype | Regproc, Oid))
+        || matches!(
+            (from, to),
+            (Varchar, Text) | (Text, Varchar) | (Oid, Regclass | Regtype | Regproc) | (Regclass | Regtype | Regproc, Oid)
+        )
 }
 
 /// Whether `from` may become `to` in a context.

@@ -38,9 +38,7 @@ pub fn register(functions: &mut Vec<Function>) {
         Entry::function("date_part", args, FLOAT8, Implementation::Context(date_part)).stable().add(functions);
     }
     let date_trunc: Context = |args, context| datetime::date_trunc(field(args)?, &args[1], context.session.format());
-    for (args, result) in
-        [(&[TEXT, TIMESTAMP], TIMESTAMP), (&[TEXT, TIMESTAMPTZ], TIMESTAMPTZ), (&[TEXT, INTERVAL], INTERVAL)]
-    {
+    for (args, result) in [(&[TEXT, TIMESTAMP], TIMESTAMP), (&[TEXT, TIMESTAMPTZ], TIMESTAMPTZ), (&[TEXT, INTERVAL], INTERVAL)] {
         Entry::function("date_trunc", args, result, Implementation::Context(date_trunc)).stable().add(functions);
     }
     let age: Context = |args, context| datetime::age(&args[0], &args[1], context.session.format());

@@ -50,7 +50,10 @@ fn arrays(functions: &mut Vec<Function>) {
     Entry::function("cardinality", &[ARRAY], INT4, cardinality).add(functions);
     Entry::function("array_position", &[ARRAY, ELEMENT], INT4, Implementation::Values(array_position)).lax().add(functions);
     Entry::function("array_to_string", &[ARRAY, TEXT], TEXT, Implementation::Typed(array_to_string)).stable().add(functions);
-    Entry::function("array_to_string", &[ARRAY, TEXT, TEXT], TEXT, Implementation::Typed(array_to_string)).lax().stable().add(functions);
+    Entry::function("array_to_string", &[ARRAY, TEXT, TEXT], TEXT, Implementation::Typed(array_to_string))
+        .lax()
+        .stable()
+        .add(functions);
     Entry::function("\0array_subscript", &[ARRAY, INT4], ELEMENT, Implementation::Values(subscript)).add(functions);
 }
 
@@ -91,9 +94,9 @@ fn array_to_string(args: &[Datum], types: &[SqlType], context: &EvalContext<'_>)
     }
     let element = types[0].element().ok_or_else(internal)?;
     let nulls = args.get(2).and_then(Datum::as_str);
-    let parts = items(&args[0])?.iter().filter_map(|item| {
-        if item.is_null() { nulls.map(str::to_owned) } else { Some(output(item, element, context.session)) }
-    });
+    let parts = items(&args[0])?
+        .iter()
+        .filter_map(|item| if item.is_null() { nulls.map(str::to_owned) } else { Some(output(item, element, context.session)) });
     let parts: Vec<String> = parts.collect();
     Ok(Datum::Text(parts.join(args[1].as_str().ok_or_else(internal)?).into()))
 }

@@ -25,7 +25,8 @@ fn numeric(datum: &Datum) -> SqlResult<&Numeric> {
 
 macro_rules! float_function {
     ($functions:expr, $name:literal, $compute:expr) => {
-        Entry::function($name, &[FLOAT8], FLOAT8, Implementation::Unary(|value| Ok(Datum::Float8($compute(float(value)?))))).add($functions)
+        Entry::function($name, &[FLOAT8], FLOAT8, Implementation::Unary(|value| Ok(Datum::Float8($compute(float(value)?)))))
+            .add($functions)
     };
 }
 
@@ -45,16 +46,23 @@ pub fn register(functions: &mut Vec<Function>) {
     for (args, result, code) in operators::MOD {
         Entry::function("mod", args, result, Implementation::Binary(code)).add(functions);
     }
-    let modulo = Implementation::Context(|args, context| crate::types::arith::binary(BinaryOp::Mod, &args[0], &args[1], context.session.format()));
+    let modulo = Implementation::Context(|args, context| {
+        crate::types::arith::binary(BinaryOp::Mod, &args[0], &args[1], context.session.format())
+    });
     Entry::function("mod", &[NUMERIC, NUMERIC], NUMERIC, modulo).add(functions);
     rounding(functions);
     powers(functions);
-    Entry::function("random", &[], FLOAT8, Implementation::Context(|_, context| {
-        // 53 random bits below the point.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-        let fraction = (context.session.random() >> 11) as f64 / (1u64 << 53) as f64;
-        Ok(Datum::Float8(fraction))
-    }))
+    Entry::function(
+        "random",
+        &[],
+        FLOAT8,
+        Implementation::Context(|_, context| {
+            // 53 random bits below the point.
+            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+            let fraction = (context.session.random() >> 11) as f64 / (1u64 << 53) as f64;
+            Ok(Datum::Float8(fraction))
+        }),
+    )
     .volatile()
     .add(functions);
     for name in ["greatest", "least"] {
@@ -94,7 +102,8 @@ fn rounding(functions: &mut Vec<Function>) {
     numeric_function!(functions, "round", |value| to_scale(value, 0, Rounding::Half));
     numeric_function!(functions, "trunc", |value| to_scale(value, 0, Rounding::Cut));
     numeric_function!(functions, "sign", numeric_sign);
-    let round = Implementation::Values(|args| Ok(Datum::numeric(to_scale(numeric(&args[0])?, places(&args[1])?, Rounding::Half))));
+    let round =
+        Implementation::Values(|args| Ok(Datum::numeric(to_scale(numeric(&args[0])?, places(&args[1])?, Rounding::Half))));
     Entry::function("round", &[NUMERIC, INT4], NUMERIC, round).add(functions);
     let trunc = Implementation::Values(|args| Ok(Datum::numeric(to_scale(numeric(&args[0])?, places(&args[1])?, Rounding::Cut))));
     Entry::function("trunc", &[NUMERIC, INT4], NUMERIC, trunc).add(functions);

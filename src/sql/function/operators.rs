@@ -195,7 +195,8 @@ integer_operator!(rem4, narrow4, rem);
 integer_operator!(rem8, narrow8, rem);
 
 /// `mod` is `%` under another name.
-pub const MOD: [(&[Kind], Kind, Compare); 3] = [(&[INT2, INT2], INT2, rem2), (&[INT4, INT4], INT4, rem4), (&[INT8, INT8], INT8, rem8)];
+pub const MOD: [(&[Kind], Kind, Compare); 3] =
+    [(&[INT2, INT2], INT2, rem2), (&[INT4, INT4], INT4, rem4), (&[INT8, INT8], INT8, rem8)];
 
 fn integers(functions: &mut Vec<Function>) {
     let operators: [(&str, [Compare; 3]); 5] = [
@@ -382,6 +383,11 @@ fn text(functions: &mut Vec<Function>) {
             Entry::operator(symbol, args, BOOL, Implementation::Binary(matches)).add(functions);
         }
     }
-    Entry::operator("^@", &[TEXT, TEXT], BOOL, Implementation::Binary(|a, b| Ok(Datum::Bool(str_of(a)?.starts_with(str_of(b)?)))))
-        .add(functions);
+    Entry::operator(
+        "^@",
+        &[TEXT, TEXT],
+        BOOL,
+        Implementation::Binary(|a, b| Ok(Datum::Bool(str_of(a)?.starts_with(str_of(b)?)))),
+    )
+    .add(functions);
 }

@@ -44,7 +44,8 @@ pub fn operator(symbol: &str, args: &[SqlType]) -> Result<Resolved, Failure> {
     // With one side unknown, the operator whose both sides have the known type comes first.
     if let [left, right] = args {
         let known = if *left == SqlType::Unknown { *right } else { *left };
-        let assumed = [if *left == SqlType::Unknown { known } else { *left }, if *right == SqlType::Unknown { known } else { *right }];
+        let assumed =
+            [if *left == SqlType::Unknown { known } else { *left }, if *right == SqlType::Unknown { known } else { *right }];
         if known != SqlType::Unknown
             && let Some(exact) = matching(all, &assumed).into_iter().find(|found| found.signature.args == assumed)
         {
@@ -65,9 +66,8 @@ fn choose(all: &[FunctionRef], args: &[SqlType]) -> Result<Resolved, Failure> {
 
 /// The functions that could take these arguments with implicit casts.
 fn matching(all: &[FunctionRef], args: &[SqlType]) -> Vec<Resolved> {
-    let fits = |signature: &Signature| {
-        signature.args.iter().zip(args).all(|(&to, &from)| can_coerce(from, to, CastContext::Implicit))
-    };
+    let fits =
+        |signature: &Signature| signature.args.iter().zip(args).all(|(&to, &from)| can_coerce(from, to, CastContext::Implicit));
     all.iter()
         .filter_map(|&function| {
             let entry = function.get();

@@ -103,7 +103,8 @@ fn unknown_setting(name: &str) -> SqlError {
 }
 
 fn existing_schemas(context: &EvalContext<'_>) -> Vec<String> {
-    let exists = |name: &&String| name.as_str() == "pg_catalog" || context.catalog.schemas.values().any(|schema| schema.name == **name);
+    let exists =
+        |name: &&String| name.as_str() == "pg_catalog" || context.catalog.schemas.values().any(|schema| schema.name == **name);
     context.session.search_path().iter().filter(exists).cloned().collect()
 }
 
@@ -130,7 +131,12 @@ fn names(functions: &mut Vec<Function>) {
         }),
         ("pg_encoding_to_char", &[INT4], NAME, |a, _| Ok(Datum::text(if matches!(a[0], Datum::Int4(6)) { "UTF8" } else { "" }))),
         ("pg_table_is_visible", &[OID], BOOL, |a, c| Ok(table_visible(oid(&a[0])?, c).map_or(Datum::Null, Datum::Bool))),
-        ("pg_type_is_visible", &[OID], BOOL, |a, _| Ok(SqlType::from_oid(oid(&a[0])?).map_or(Datum::Null, |_| Datum::Bool(true)))),
+        (
+            "pg_type_is_visible",
+            &[OID],
+            BOOL,
+            |a, _| Ok(SqlType::from_oid(oid(&a[0])?).map_or(Datum::Null, |_| Datum::Bool(true))),
+        ),
         ("pg_function_is_visible", &[OID], BOOL, |_, _| Ok(Datum::Bool(true))),
         ("hashtext", &[TEXT], INT4, |a, _| Ok(Datum::Int4(hash_text(text(&a[0])?)))),
     ];
@@ -317,7 +323,9 @@ fn definitions(functions: &mut Vec<Function>) {
     Entry::function("pg_get_constraintdef", &[OID], TEXT, Implementation::Context(constraint)).stable().add(functions);
     Entry::function("pg_get_constraintdef", &[OID, BOOL], TEXT, Implementation::Context(constraint)).stable().add(functions);
     let publishable: Context = |_, _| Ok(Datum::Bool(false));
-    Entry::function("pg_relation_is_publishable", &[REGCLASS], BOOL, Implementation::Context(publishable)).stable().add(functions);
+    Entry::function("pg_relation_is_publishable", &[REGCLASS], BOOL, Implementation::Context(publishable))
+        .stable()
+        .add(functions);
 }
 
 fn key_columns(table: &TableDef) -> String {
@@ -327,7 +335,8 @@ fn key_columns(table: &TableDef) -> String {
 }
 
 fn index_definition(oid: Oid, context: &EvalContext<'_>) -> Option<String> {
-    let table = context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
+    let table =
+        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
     let key = table.primary_key.as_ref()?;
     let schema = context.catalog.schemas.get(&table.schema)?;
     Some(format!(
@@ -340,7 +349,8 @@ fn index_definition(oid: Oid, context: &EvalContext<'_>) -> Option<String> {
 }
 
 fn index_column(oid: Oid, column: i64, context: &EvalContext<'_>) -> Option<String> {
-    let table = context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
+    let table =
+        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
     let number = usize::try_from(column).ok()?.checked_sub(1)?;
     let column = *table.primary_key.as_ref()?.columns.get(number)?;
     Some(quote_identifier(&table.columns[column].name))

@@ -150,7 +150,8 @@ impl Iterator for TableRows {
                 if if *step > 0 { value > *stop } else { value < *stop } {
                     return None;
                 }
-                let datum = if *wide { Datum::Int8(value) } else { Datum::Int4(i32::try_from(value).expect("between two integers")) };
+                let datum =
+                    if *wide { Datum::Int8(value) } else { Datum::Int4(i32::try_from(value).expect("between two integers")) };
                 match value.checked_add(*step) {
                     Some(after) => *next = after,
                     None => self.0 = Rows::Done,
@@ -181,7 +182,8 @@ mod tests {
     use super::*;
 
     fn integers(args: &[Datum]) -> Vec<i64> {
-        let types: Vec<SqlType> = args.iter().map(|arg| if matches!(arg, Datum::Int8(_)) { SqlType::Int8 } else { SqlType::Int4 }).collect();
+        let types: Vec<SqlType> =
+            args.iter().map(|arg| if matches!(arg, Datum::Int8(_)) { SqlType::Int8 } else { SqlType::Int4 }).collect();
         let (function, _) = resolve("generate_series", &types).expect("there is one for integers");
         let rows = function.rows(args, &SessionFormat::default()).expect("a series");
         rows.take(10).map(|row| row.expect("a value").as_i64().expect("an integer")).collect()

@@ -137,10 +137,7 @@ pub fn interval_out_of_range() -> SqlError {
 
 /// A finite timestamp within the limits.
 pub fn check_timestamp(micros: i128) -> SqlResult<i64> {
-    i64::try_from(micros)
-        .ok()
-        .filter(|micros| (TIMESTAMP_MIN..TIMESTAMP_END).contains(micros))
-        .ok_or_else(timestamp_out_of_range)
+    i64::try_from(micros).ok().filter(|micros| (TIMESTAMP_MIN..TIMESTAMP_END).contains(micros)).ok_or_else(timestamp_out_of_range)
 }
 
 /// A finite date within the limits.

@@ -142,10 +142,7 @@ pub fn extract(name: &str, value: &Datum, format: &SessionFormat) -> SqlResult<D
 /// A date has no time of day.
 fn date_has(field: Field) -> bool {
     use Field::*;
-    !matches!(
-        field,
-        Microseconds | Milliseconds | Second | Minute | Hour | Timezone | TimezoneHour | TimezoneMinute
-    )
+    !matches!(field, Microseconds | Milliseconds | Second | Minute | Hour | Timezone | TimezoneHour | TimezoneMinute)
 }
 
 /// `date_part(field, value)`: [`extract`] as double precision.
@@ -267,10 +264,7 @@ pub fn date_trunc(name: &str, value: &Datum, format: &SessionFormat) -> SqlResul
             let offset = i64::from(format.offset_at(*micros)) * 1_000_000;
             let local = truncated(micros.saturating_add(offset))?;
             // Within a day the offset stays, so that an hour that happens twice is not moved (timestamptz_trunc).
-            let small = matches!(
-                wanted,
-                Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour
-            );
+            let small = matches!(wanted, Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour);
             Datum::TimestampTz(if small { local - offset } else { format.from_local(local)? })
         }
         Datum::Date(days) => {

@@ -18,9 +18,8 @@ pub fn add_intervals(a: Interval, b: Interval) -> SqlResult<Interval> {
 
 /// Negation, field by field. 22008 on overflow.
 pub fn negate_interval(a: Interval) -> SqlResult<Interval> {
-    let negated = || {
-        Some(Interval { months: a.months.checked_neg()?, days: a.days.checked_neg()?, micros: a.micros.checked_neg()? })
-    };
+    let negated =
+        || Some(Interval { months: a.months.checked_neg()?, days: a.days.checked_neg()?, micros: a.micros.checked_neg()? });
     negated().ok_or_else(interval_out_of_range)
 }
 

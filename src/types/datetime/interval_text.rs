@@ -99,9 +99,8 @@ pub fn parse_interval(text: &str) -> SqlResult<Interval> {
     let sum = sum.ok_or_else(|| {
         SqlError::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid input syntax for type interval: \"{text}\""))
     })?;
-    sum.finish().ok_or_else(|| {
-        SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("interval field value out of range: \"{text}\""))
-    })
+    sum.finish()
+        .ok_or_else(|| SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("interval field value out of range: \"{text}\"")))
 }
 
 /// A number: sign, whole part, fraction. The sign is kept apart, for `-0.5`.

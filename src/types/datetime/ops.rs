@@ -123,8 +123,7 @@ pub fn age(a: &Datum, b: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
         return Err(timestamp_out_of_range());
     }
     let (later, earlier) = (civil_time(a.max(b)), civil_time(a.min(b)));
-    let mut months =
-        (later.date.year - earlier.date.year) * 12 + i64::from(later.date.month) - i64::from(earlier.date.month);
+    let mut months = (later.date.year - earlier.date.year) * 12 + i64::from(later.date.month) - i64::from(earlier.date.month);
     let mut days = i64::from(later.date.day) - i64::from(earlier.date.day);
     let mut micros = later.micros - earlier.micros;
     if micros < 0 {

@@ -41,9 +41,7 @@ pub(super) enum Parsed {
 }
 
 fn fault_error(fault: Fault, type_name: &str, text: &str) -> SqlError {
-    let range = || {
-        SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date/time field value out of range: \"{text}\""))
-    };
+    let range = || SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date/time field value out of range: \"{text}\""));
     match fault {
         Fault::Format => {
             SqlError::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid input syntax for type {type_name}: \"{text}\""))
@@ -57,7 +55,10 @@ fn fault_error(fault: Fault, type_name: &str, text: &str) -> SqlError {
         Fault::UnknownZone => {
             let word = text.split_ascii_whitespace().last().unwrap_or(text);
             let name = word.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
-            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{}\" not recognized", name.to_ascii_lowercase()))
+            SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("time zone \"{}\" not recognized", name.to_ascii_lowercase()),
+            )
         }
         Fault::Limit => {
             let what = if type_name == "date" { "date" } else { "timestamp" };
@@ -92,7 +93,9 @@ fn today(format: &SessionFormat) -> i64 {
 pub fn parse_timestamp(text: &str, format: &SessionFormat) -> SqlResult<i64> {
     let parsed = parse(text, format).and_then(|parsed| match parsed {
         Parsed::Infinity(positive) => Ok(if positive { i64::MAX } else { i64::MIN }),
-        Parsed::Civil { date, micros, .. } => limit(i128::from(days_from_civil(date)) * i128::from(DAY_MICROS) + i128::from(micros)),
+        Parsed::Civil { date, micros, .. } => {
+            limit(i128::from(days_from_civil(date)) * i128::from(DAY_MICROS) + i128::from(micros))
+        }
         Parsed::Instant(micros) => Ok(format.to_local(micros)),
         Parsed::Today(shift) => Ok((today(format) + shift) * DAY_MICROS),
     });
@@ -136,7 +139,12 @@ fn iso(text: &[u8]) -> Option<Parsed> {
     };
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let year = i64::from(year);
-    if text[4] != b'-' || text[7] != b'-' || year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month)
+    if text[4] != b'-'
+        || text[7] != b'-'
+        || year == 0
+        || !(1..=12).contains(&month)
+        || day == 0
+        || day > days_in_month(year, month)
     {
         return None;
     }
@@ -180,9 +188,8 @@ fn iso(text: &[u8]) -> Option<Parsed> {
     Some(Parsed::Civil { date, micros, offset })
 }
 
-const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
-];
+const MONTHS: [&str; 12] =
+    ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 fn month_name(word: &str) -> Option<u32> {
@@ -282,7 +289,8 @@ impl Fields {
     }
 
     fn has_date(&self) -> bool {
-        self.julian.is_some() || (self.year.is_some() && ((self.month.is_some() && self.day.is_some()) || self.day_of_year.is_some()))
+        self.julian.is_some()
+            || (self.year.is_some() && ((self.month.is_some() && self.day.is_some()) || self.day_of_year.is_some()))
     }
 
     /// A token that starts with a digit or a point.
@@ -295,7 +303,9 @@ impl Fields {
                 self.set_time(&rest[..length])?;
                 Ok(length)
             }
-            Some(separator @ (b'-' | b'/' | b'.')) if !self.has_date() && digits > 0 => self.date_token(rest, digits, *separator, format),
+            Some(separator @ (b'-' | b'/' | b'.')) if !self.has_date() && digits > 0 => {
+                self.date_token(rest, digits, *separator, format)
+            }
             Some(b'.') => {
                 let length = digits + 1 + span(&bytes[digits + 1..], |b| b.is_ascii_digit());
                 self.compact_time(&rest[..digits], &rest[digits..length])?;
@@ -465,7 +475,11 @@ impl Fields {
         } else {
             return Err(Fault::Format);
         };
-        let seconds = if !text.contains(':') && first.len() > 4 { integer(&first[first.len() - 2..])? } else { parts.next().map_or(Ok(0), integer)? };
+        let seconds = if !text.contains(':') && first.len() > 4 {
+            integer(&first[first.len() - 2..])?
+        } else {
+            parts.next().map_or(Ok(0), integer)?
+        };
         if parts.next().is_some() {
             return Err(Fault::Format);
         }

@@ -132,9 +132,7 @@ pub(super) fn is_abbreviation(word: &str) -> bool {
 
 /// [`lookup`], or 22023.
 pub fn require(name: &str) -> SqlResult<TimeZone> {
-    lookup(name).ok_or_else(|| {
-        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
-    })
+    lookup(name).ok_or_else(|| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized")))
 }
 
 /// Microseconds of a local midnight.

@@ -185,9 +185,8 @@ impl Numeric {
 
     /// Applies `numeric(precision, scale)`: rounds, then refuses with 22003 what has too many digits before the point.
     pub fn apply_typmod(&self, precision: u32, scale: i32) -> SqlResult<Self> {
-        let field_overflow = |detail: String| {
-            SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail)
-        };
+        let field_overflow =
+            |detail: String| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail);
         match self {
             NaN => return Ok(NaN),
             Infinity | NegInfinity => {

@@ -48,9 +48,9 @@ impl Numeric {
             Infinity | NegInfinity => {
                 Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("cannot convert infinity to {type_name}")))
             }
-            Finite { .. } => self.to_i64().ok_or_else(|| {
-                SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{type_name} out of range"))
-            }),
+            Finite { .. } => self
+                .to_i64()
+                .ok_or_else(|| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{type_name} out of range"))),
         }
     }
 

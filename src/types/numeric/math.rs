@@ -85,7 +85,9 @@ impl Numeric {
             (Finite { .. }, Finite { unscaled, .. }) if unscaled.is_zero() => {
                 Err(SqlError::new(SqlState::DIVISION_BY_ZERO, "division by zero"))
             }
-            (Finite { unscaled: a, scale: sa }, Finite { unscaled: b, scale: sb }) => Self::div_to_scale((a, *sa), (b, *sb), scale),
+            (Finite { unscaled: a, scale: sa }, Finite { unscaled: b, scale: sb }) => {
+                Self::div_to_scale((a, *sa), (b, *sb), scale)
+            }
             _ => unreachable!("logarithms of finite values are finite"),
         }
     }
@@ -145,10 +147,7 @@ impl Numeric {
             return power_special(self, exponent);
         };
         if self.is_zero() && exponent.signum() == Some(-1) {
-            return Err(SqlError::new(
-                SqlState::INVALID_ARGUMENT_FOR_POWER,
-                "zero raised to a negative power is undefined",
-            ));
+            return Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER, "zero raised to a negative power is undefined"));
         }
         let whole = exponent.trim_scale().scale() == Some(0);
         if self.signum() == Some(-1) && !whole {
@@ -254,10 +253,7 @@ fn negative_root() -> SqlError {
 }
 
 fn complex_power() -> SqlError {
-    SqlError::new(
-        SqlState::INVALID_ARGUMENT_FOR_POWER,
-        "a negative number raised to a non-integer power yields a complex result",
-    )
+    SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER, "a negative number raised to a non-integer power yields a complex result")
 }
 
 /// Powers with NaN or infinities, as POSIX pow has them (numeric_power).

@@ -23,10 +23,7 @@ pub(super) fn invalid_syntax(ty: SqlType, text: &str) -> SqlError {
 pub(super) fn check_no_nul(bytes: &[u8]) -> SqlResult<()> {
     match memchr::memchr(0, bytes) {
         None => Ok(()),
-        Some(_) => Err(SqlError::new(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            "invalid byte sequence for encoding \"UTF8\": 0x00",
-        )),
+        Some(_) => Err(SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\": 0x00")),
     }
 }
 

@@ -120,12 +120,10 @@ pub(super) fn parse_reg(ty: SqlType, text: &str) -> SqlResult<Oid> {
         return parse_oid(text).map(Oid);
     }
     match ty {
-        SqlType::Regtype => SqlType::from_name(text).map(SqlType::oid).ok_or_else(|| {
-            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist"))
-        }),
-        SqlType::Regproc => {
-            Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{text}\" does not exist")))
-        }
+        SqlType::Regtype => SqlType::from_name(text)
+            .map(SqlType::oid)
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist"))),
+        SqlType::Regproc => Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{text}\" does not exist"))),
         _ => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist"))),
     }
 }

@@ -142,12 +142,15 @@ fn key_param(point: &PointSelect) -> Option<(usize, SqlType)> {
     (width(ty)? <= width(column_type)?).then_some((index, ty))
 }
 
+/// Format codes and the result they make.
+type KnownShape = (Box<[i16]>, Arc<RowShape>);
+
 /// A prepared statement with the result formats that have been asked of it.
 #[derive(Debug)]
 pub struct Entry {
     /// The statement.
     pub prepared: Arc<Prepared>,
-    shapes: SmallVec<[(Box<[i16]>, Arc<RowShape>); 1]>,
+    shapes: SmallVec<[KnownShape; 1]>,
 }
 
 impl Entry {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::catalog::{Catalog, CatalogStore};
-use crate::error::SqlResult;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::shard::{Engine, ReadView, Txn};
 use crate::sql::{EvalContext, OuterRow, SessionInfo, SubqueryResults};
 use crate::types::{Datum, RowView, SessionFormat};
@@ -30,6 +30,10 @@ pub struct ExecContext<'a> {
     pub store: Arc<CatalogStore>,
     /// Parameters, already of the statement's parameter types.
     pub params: Arc<[Datum]>,
+    /// Whether the transaction is the statement's own, to be committed with it if that saves a message.
+    pub single_statement: bool,
+    /// What to tell the client besides the result.
+    pub notices: Vec<Notice>,
     /// Bytes that blocking operators (sort, hash, aggregate) of one statement may hold: 53200 beyond.
     pub memory_max: usize,
 }
@@ -41,6 +45,22 @@ impl ExecContext<'_> {
     }
 }
 
+/// A NOTICE or WARNING.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`.
+    pub severity: &'static str,
+    /// The fields.
+    pub fields: SqlError,
+}
+
+impl Notice {
+    /// A NOTICE.
+    pub fn notice(message: impl Into<String>) -> Self {
+        Self { severity: "NOTICE", fields: SqlError::new(SqlState(*b"00000"), message) }
+    }
+}
+
 /// Where result rows go. The wire layer encodes them straight into its output buffer.
 pub trait RowSink {
     /// A row of values.
@@ -48,6 +68,9 @@ pub trait RowSink {
 
     /// A row as the storage has it, of which these columns (0-based, in this order) are the result.
     fn row_bytes(&mut self, row: RowView<'_>, columns: &[usize]) -> SqlResult<()>;
+
+    /// A piece of COPY TO's output: one line, or the header.
+    fn copy_line(&mut self, line: &[u8]) -> SqlResult<()>;
 
     /// Whether the buffer should be sent before more rows come.
     fn is_full(&self) -> bool;
@@ -89,7 +112,11 @@ impl CommandTag {
     pub fn rows(self) -> u64 {
         match self {
             CommandTag::Plain(_) => 0,
-            CommandTag::Select(n) | CommandTag::Insert(n) | CommandTag::Update(n) | CommandTag::Delete(n) | CommandTag::Copy(n) => n,
+            CommandTag::Select(n)
+            | CommandTag::Insert(n)
+            | CommandTag::Update(n)
+            | CommandTag::Delete(n)
+            | CommandTag::Copy(n) => n,
         }
     }
 }

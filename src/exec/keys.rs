@@ -6,7 +6,7 @@ use crate::catalog::TableDef;
 use crate::error::SqlResult;
 use crate::shard::KeyRange;
 use crate::storage::{Key, KeyKind};
-use crate::types::key::{datum_to_i64_key, encode_key};
+use crate::types::key::{KeyNulls, datum_to_i64_key, encode_key_column};
 use crate::types::{Datum, RowView};
 
 /// The key of a row, from its values in table order. `None` for tables without a primary key.
@@ -28,7 +28,7 @@ pub fn key_of_values(table: &TableDef, values: &[Datum]) -> SqlResult<Option<Key
     }
     let mut bytes = Vec::with_capacity(32);
     for (value, column) in values.iter().zip(&primary.columns) {
-        encode_key(value, table.columns[*column].ty.ty, &mut bytes)?;
+        encode_key_column(table.columns[*column].ty.ty, value, KeyNulls::Never, &mut bytes);
     }
     Ok(Some(Key::Bytes(bytes.into())))
 }
@@ -50,23 +50,23 @@ pub fn range_of(table: &TableDef, prefix: &[Datum], lower: &ColumnBound, upper: 
     let ty = |i: usize| table.columns[primary.columns[i]].ty.ty;
     let mut base = Vec::new();
     for (i, value) in prefix.iter().enumerate() {
-        encode_key(value, ty(i), &mut base)?;
+        encode_key_column(ty(i), value, KeyNulls::Never, &mut base);
     }
-    let with = |bound: &ColumnBound| -> SqlResult<Option<(Vec<u8>, bool)>> {
-        let Some((value, inclusive)) = bound else { return Ok(None) };
+    let with = |bound: &ColumnBound| -> Option<(Vec<u8>, bool)> {
+        let (value, inclusive) = bound.as_ref()?;
         let mut key = base.clone();
-        encode_key(value, ty(prefix.len()), &mut key)?;
-        Ok(Some((key, *inclusive)))
+        encode_key_column(ty(prefix.len()), value, KeyNulls::Never, &mut key);
+        Some((key, *inclusive))
     };
     let bytes = |key: Vec<u8>| Key::Bytes(key.into());
-    let lower = match with(lower)? {
+    let lower = match with(lower) {
         // Everything that starts with the key belongs to it: further key columns follow.
         Some((key, true)) => Bound::Included(bytes(key)),
         Some((key, false)) => successor_of_prefix(key).map_or(Bound::Unbounded, |key| Bound::Included(bytes(key))),
         None if base.is_empty() => Bound::Unbounded,
         None => Bound::Included(bytes(base.clone())),
     };
-    let upper = match with(upper)? {
+    let upper = match with(upper) {
         Some((key, true)) => successor_of_prefix(key).map_or(Bound::Unbounded, |key| Bound::Excluded(bytes(key))),
         Some((key, false)) => Bound::Excluded(bytes(key)),
         None if base.is_empty() => Bound::Unbounded,
@@ -108,7 +108,11 @@ pub fn describe_key(table: &TableDef, row: &RowView<'_>, format: &crate::types::
         .iter()
         .map(|column| {
             let mut text = Vec::new();
-            if row.write_text_column(*column, format, &mut text) { String::from_utf8_lossy(&text).into_owned() } else { "null".into() }
+            if row.write_text_column(*column, format, &mut text) {
+                String::from_utf8_lossy(&text).into_owned()
+            } else {
+                "null".into()
+            }
         })
         .collect();
     format!("({})=({})", names.join(", "), values.join(", "))

@@ -13,8 +13,16 @@
 //! | `explain` | plans as PostgreSQL prints them |
 
 pub mod context;
+pub mod copy;
+pub mod copy_from;
+pub mod ddl;
+pub mod dml;
+pub mod insert;
 pub mod keys;
+pub mod maintenance;
+pub mod portal;
 pub mod programs;
 pub mod query;
 
-pub use context::{CommandTag, ExecContext, FrozenSession, RowSink};
+pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};
+pub use portal::{Portal, Progress};

@@ -23,6 +23,7 @@ mod extended;
 pub mod formats;
 mod guard;
 pub mod interrupt;
+pub mod native;
 mod plan_cache;
 mod point;
 mod portal;

@@ -30,6 +30,11 @@ pub trait RowFilter: Send + Sync {
 pub trait RowUpdate: Send + Sync {
     /// Decides about `row`; a new row goes to `out.row`, whatever the statement needs back goes to `out.reply`.
     fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction>;
+
+    /// Whether [`RowAction::Delete`] may mean that the row in `out.reply` is to be inserted under another key.
+    fn may_move_rows(&self) -> bool {
+        false
+    }
 }
 
 /// Where a [`RowUpdate`] writes. Both buffers arrive empty.

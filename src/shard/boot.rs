@@ -44,6 +44,7 @@ impl Engine {
         assert_eq!(self.0.core, CoreId(0), "core 0 directs recovery");
         let mut boot = Boot { engine: self, options, report: RecoveryReport::default(), phase_started: runtime::now() };
         boot.run().await?;
+        self.0.shared.root.set(options.root.clone()).map_err(|_| "a server recovers once")?;
         tracing::info!(
             fresh = boot.report.fresh,
             checkpoint = boot.report.checkpoint.0,

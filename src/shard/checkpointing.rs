@@ -48,6 +48,49 @@ impl Drop for MovesFrozen<'_> {
 }
 
 impl Engine {
+    /// Has core 0 take a checkpoint of all cores, after one that may be under way.
+    pub async fn request_checkpoint(&self) -> Result<CheckpointReport, String> {
+        if self.0.core == CoreId(0) {
+            return self.checkpoint_in_turn().await;
+        }
+        match self.ask(CoreId(0), Request::TakeCheckpoint).await {
+            Reply::CheckpointTaken(result) => result,
+            _ => Err("core 0 gave up on the checkpoint".into()),
+        }
+    }
+
+    /// Takes a checkpoint when none is under way any more, in the directory the server has recovered from.
+    pub(super) async fn checkpoint_in_turn(&self) -> Result<CheckpointReport, String> {
+        let root = self.0.shared.root.get().cloned().ok_or("the server has not recovered yet")?;
+        while self.0.checkpointing.replace(true) {
+            runtime::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let report = self.checkpoint(&root).await;
+        self.0.checkpointing.set(false);
+        report
+    }
+
+    /// Takes checkpoints on core 0 as the log grows and time passes; ends when the server stops.
+    pub async fn checkpoint_regularly(&self) {
+        let limits = self.0.shared.limits.clone();
+        let mut last = runtime::now();
+        let mut last_ts = self.0.shared.clock.now();
+        while !self.is_stopping() {
+            runtime::sleep(std::time::Duration::from_millis(200)).await;
+            let written = self.0.shared.log_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum::<u64>();
+            let due = written >= limits.checkpoint_log_bytes
+                || last.elapsed() >= limits.checkpoint_interval && self.0.shared.clock.now() > last_ts;
+            if !due {
+                continue;
+            }
+            if let Err(problem) = self.checkpoint_in_turn().await {
+                tracing::error!(problem, "a checkpoint failed; the log is kept");
+            }
+            last = runtime::now();
+            last_ts = self.0.shared.clock.now();
+        }
+    }
+
     /// Takes a checkpoint of all cores. Called on core 0, one at a time.
     pub async fn checkpoint(&self, root: &Path) -> Result<CheckpointReport, String> {
         assert_eq!(self.0.core, CoreId(0), "core 0 directs checkpoints");
@@ -68,6 +111,9 @@ impl Engine {
         let routes = encode_all_routes(&self.0.shared.ranges.load());
         let next = Manifest { engine: routes, ..manifest.checkpointed(id, through, files) };
         next.write(root).await.map_err(|error| error.to_string())?;
+        for bytes in &self.0.shared.log_bytes {
+            bytes.store(0, Ordering::Relaxed);
+        }
         remove_old_checkpoints(root, &next).await.map_err(|error| error.to_string())?;
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {

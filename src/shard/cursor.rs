@@ -2,13 +2,12 @@
 
 use crate::base::CoreId;
 use crate::shard::api::{KeyRange, ReadView, RowBatch, ScanSpec};
-use crate::shard::engine::{Engine, REDIRECTS_MAX, SnapshotPin};
+use crate::shard::engine::{Engine, REDIRECTS_MAX, SnapshotPin, engine};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Request, ScanNext};
 
-/// A scan in progress. It pins its snapshot, and stays on the core that opened it.
+/// A scan in progress. It pins its snapshot, and is used on the core that opened it.
 pub struct ScanCursor {
-    engine: Engine,
     view: ReadView,
     /// What is left.
     spec: Option<ScanSpec>,
@@ -20,7 +19,7 @@ impl Engine {
     pub fn scan(&self, view: ReadView, spec: ScanSpec) -> ScanCursor {
         let pin = self.pin(&view);
         let spec = (spec.limit != Some(0)).then_some(spec);
-        ScanCursor { engine: self.clone(), view, spec, _pin: pin }
+        ScanCursor { view, spec, _pin: pin }
     }
 
     /// The core on which a scan's range starts.
@@ -53,16 +52,17 @@ impl ScanCursor {
     /// The next rows; `None` at the end. Batches may be empty where a filter keeps nothing.
     pub async fn next(&mut self) -> EngineResult<Option<RowBatch>> {
         let Some(spec) = self.spec.take() else { return Ok(None) };
+        let engine = engine();
         for attempt in 0..REDIRECTS_MAX {
-            let owner = self.engine.scan_owner(&spec)?;
-            let (batch, next) = if owner == self.engine.0.core {
-                let result = self.engine.0.shard.borrow().scan(&self.view, &spec);
+            let owner = engine.scan_owner(&spec)?;
+            let (batch, next) = if owner == engine.0.core {
+                let result = engine.0.shard.borrow().scan(&self.view, &spec);
                 result?
             } else {
-                self.engine.ask(owner, Request::Scan { view: self.view, spec: spec.clone() }).await.rows()?
+                engine.ask(owner, Request::Scan { view: self.view, spec: spec.clone() }).await.rows()?
             };
             match next {
-                ScanNext::Moved => self.engine.wait_for_move(attempt).await,
+                ScanNext::Moved => engine.wait_for_move(attempt).await,
                 ScanNext::Done => return Ok(Some(batch)),
                 ScanNext::Rest(range) => {
                     self.spec = rest_of(spec, range, batch.len());

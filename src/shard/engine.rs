@@ -32,6 +32,8 @@ pub struct EngineInner {
     next_txn: std::cell::Cell<u64>,
     pub(super) on_log_failure: RefCell<Option<Rc<dyn Fn(&str)>>>,
     pub(super) on_flush: RefCell<Option<Rc<dyn Fn(&crate::wal::FlushReport)>>>,
+    /// Whether a checkpoint is under way (core 0).
+    pub(super) checkpointing: std::cell::Cell<bool>,
     /// Whether the balancer is moving a tablet (core 0).
     pub(super) moving: std::cell::Cell<bool>,
     pub(super) boot: RefCell<crate::shard::recovery::BootState>,
@@ -74,7 +76,13 @@ impl Drop for SnapshotPin {
 /// Takes away every engine of this thread: the simulated machine they belonged to is gone.
 #[cfg(test)]
 pub(super) fn uninstall_all() {
-    ENGINES.with_borrow_mut(std::mem::take);
+    let engines = ENGINES.with_borrow_mut(std::mem::take);
+    for engine in engines.iter().flatten() {
+        // The log's callbacks hold the engine, which holds the log.
+        *engine.0.on_log_failure.borrow_mut() = None;
+        *engine.0.on_flush.borrow_mut() = None;
+        engine.0.shard.borrow_mut().wal = None;
+    }
 }
 
 impl Engine {
@@ -90,6 +98,7 @@ impl Engine {
             next_txn: std::cell::Cell::new(1),
             on_log_failure: RefCell::new(None),
             on_flush: RefCell::new(None),
+            checkpointing: std::cell::Cell::new(false),
             moving: std::cell::Cell::new(false),
             boot: RefCell::default(),
         }));
@@ -141,7 +150,8 @@ impl Engine {
             }),
         };
         let own = (!txn.touched.is_empty()).then_some(txn.id);
-        ReadView { snapshot, txn: own, command: txn.command }
+        // A statement that only reads sees all that the transaction has written so far.
+        ReadView { snapshot, txn: own, command: txn.command + 1 }
     }
 
     /// What a statement that writes sees, and the command it writes as.
@@ -149,7 +159,7 @@ impl Engine {
         txn.writing = true;
         self.next_command(txn);
         let view = self.read_view(Some(txn));
-        ReadView { txn: Some(txn.id), ..view }
+        ReadView { txn: Some(txn.id), command: txn.command, ..view }
     }
 
     /// Starts a new command: what the transaction wrote before becomes visible to it.
@@ -278,7 +288,20 @@ impl Engine {
                 self.ask(core, Request::RollbackTo { txn: txn.id, command }).await;
             }
         }
+        txn.catalogs.retain(|(made, _)| *made < command);
+        txn.dropped_storages.retain(|(dropped, _)| *dropped < command);
+        let (kept, undone) = std::mem::take(&mut txn.created_storages).into_iter().partition(|(made, _)| *made < command);
+        txn.created_storages = kept;
+        let undone: Vec<(u32, StorageId)> = undone;
+        for (_, storage) in undone {
+            self.forget_storage(storage);
+        }
         self.next_command(txn);
+    }
+
+    /// This core's figures.
+    pub fn stats(&self) -> crate::shard::stats::ShardStats {
+        self.0.shard.borrow().stats()
     }
 
     /// Whether writes are refused because the server is stopping.

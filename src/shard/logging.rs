@@ -16,6 +16,7 @@ impl Engine {
         wal.start(
             move |report: &FlushReport| {
                 after_flush.0.shared.clock.set_undurable(after_flush.0.core, report.lowest_unflushed_ts);
+                after_flush.0.shared.log_bytes[after_flush.0.core.index()].fetch_add(report.bytes, Ordering::Relaxed);
                 if let Some(observer) = after_flush.0.on_flush.borrow().as_ref() {
                     observer(report);
                 }

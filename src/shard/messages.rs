@@ -246,6 +246,10 @@ pub enum Request {
     CollectGarbage,
     /// This core's figures.
     Stats,
+    /// Take a checkpoint of all cores; core 0 directs it.
+    TakeCheckpoint,
+    /// Run this on the core: how the server places connections and gathers figures, which the engine knows nothing of.
+    Run(Box<dyn FnOnce() -> Box<dyn std::any::Any + Send> + Send>),
     /// Write out the log and stop accepting writes.
     Shutdown,
 }
@@ -272,6 +276,10 @@ pub enum Reply {
     Checkpointed(Result<Option<crate::checkpoint::DataFile>, String>),
     /// To `Boot`.
     Booted(Result<crate::shard::recovery::BootReply, String>),
+    /// To `TakeCheckpoint`.
+    CheckpointTaken(Result<crate::shard::checkpointing::CheckpointReport, String>),
+    /// To `Run`.
+    Ran(Box<dyn std::any::Any + Send>),
     /// To `Stats`.
     Stats(Box<crate::shard::stats::ShardStats>),
     /// To anything: the handler gave up.

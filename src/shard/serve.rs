@@ -73,6 +73,7 @@ impl Engine {
                 let result = self.0.shard.borrow_mut().cut_row_ids(storage);
                 answer.reply(Reply::CutAt(result));
             }
+            Request::Run(run) => answer.reply(Reply::Ran(run())),
             Request::Stats => {
                 let stats = self.0.shard.borrow().stats();
                 answer.reply(Reply::Stats(Box::new(stats)));
@@ -112,6 +113,7 @@ impl Engine {
                     engine.recycle_log_here(through).await;
                     Reply::Done(Ok(()))
                 }
+                Request::TakeCheckpoint => Reply::CheckpointTaken(engine.checkpoint_in_turn().await),
                 Request::Shutdown => {
                     engine.close_log_here().await;
                     Reply::Done(Ok(()))

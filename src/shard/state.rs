@@ -82,6 +82,10 @@ pub struct Shared {
     pub catalog_hook: std::sync::OnceLock<CatalogHook>,
     /// Set when the server stops: writes are refused.
     pub stopping: std::sync::atomic::AtomicBool,
+    /// Bytes logged since the last checkpoint, one word a core.
+    pub log_bytes: Box<[AtomicU64]>,
+    /// The data directory, once recovered.
+    pub root: std::sync::OnceLock<std::path::PathBuf>,
     /// Checkpoints freeze tablet moves while they run.
     pub moves_frozen: AtomicU32,
 }
@@ -99,6 +103,8 @@ impl Shared {
             next_tablet: AtomicU64::new(1),
             catalog_hook: std::sync::OnceLock::new(),
             stopping: std::sync::atomic::AtomicBool::new(false),
+            log_bytes: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            root: std::sync::OnceLock::new(),
             moves_frozen: AtomicU32::new(0),
         })
     }

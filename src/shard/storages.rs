@@ -26,7 +26,7 @@ impl Engine {
     /// Makes a storage that goes away if the transaction aborts.
     pub async fn create_storage(&self, txn: &mut Txn, kind: KeyKind) -> EngineResult<StorageId> {
         let storage = StorageId(self.0.shared.next_storage.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        txn.created_storages.push(storage);
+        txn.created_storages.push((txn.command, storage));
         self.make_storage(storage, kind, 0).await?;
         Ok(storage)
     }
@@ -94,12 +94,7 @@ impl Engine {
 
     /// Has a storage go away when the transaction commits.
     pub fn drop_storage(&self, txn: &mut Txn, storage: StorageId) {
-        if let Some(at) = txn.created_storages.iter().position(|created| *created == storage) {
-            // Made and dropped by the same transaction: it goes either way.
-            txn.dropped_storages.push(txn.created_storages.remove(at));
-        } else {
-            txn.dropped_storages.push(storage);
-        }
+        txn.dropped_storages.push((txn.command, storage));
     }
 
     /// Takes a storage off the map and frees its memory everywhere, in the background.

@@ -66,6 +66,38 @@ impl Engine {
         }
     }
 
+    /// Collects garbage on every core now: VACUUM.
+    pub async fn vacuum(&self) {
+        self.collect_garbage_here().await;
+        let mut calls = Vec::new();
+        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
+            calls.push((core, self.ask(core, Request::CollectGarbage)));
+        }
+        join_calls(calls).await;
+    }
+
+    /// Runs something on a core: how the server places connections.
+    pub async fn run_on<T: Send + 'static>(&self, core: CoreId, run: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        if core == self.0.core {
+            return Some(run());
+        }
+        match self.ask(core, Request::Run(Box::new(move || Box::new(run())))).await {
+            Reply::Ran(result) => result.downcast().ok().map(|result| *result),
+            _ => None,
+        }
+    }
+
+    /// Writes out and closes every core's log. Called on one core, when no transaction is left.
+    pub async fn close(&self) {
+        self.0.shared.stopping.store(true, Ordering::SeqCst);
+        let mut calls = Vec::new();
+        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
+            calls.push((core, self.ask(core, Request::Shutdown)));
+        }
+        self.close_log_here().await;
+        join_calls(calls).await;
+    }
+
     async fn split_tablets_here(&self) {
         loop {
             let begun = self.0.shard.borrow_mut().begin_split();

@@ -9,7 +9,7 @@
 
 use smallvec::SmallVec;
 
-use crate::base::{CommitTs, CoreId, StorageId, TxnId};
+use crate::base::{CommitTs, CoreId, TxnId};
 use crate::runtime::{self, QueueClass};
 use crate::shard::commit::CHUNK_BYTES;
 use crate::shard::durable::DurableWaiter;
@@ -255,7 +255,7 @@ impl Engine {
         let created = std::mem::take(&mut txn.created_storages);
         txn.dropped_storages.clear();
         self.finish(&mut txn);
-        for storage in created {
+        for (_, storage) in created {
             self.forget_storage(storage);
         }
     }
@@ -276,8 +276,7 @@ impl Engine {
     pub(super) fn finish(&self, txn: &mut Txn) {
         txn.finished = true;
         txn.pin = None;
-        let dropped: Vec<StorageId> = std::mem::take(&mut txn.dropped_storages);
-        for storage in dropped {
+        for (_, storage) in std::mem::take(&mut txn.dropped_storages) {
             self.forget_storage(storage);
         }
         self.release_table_locks(txn);

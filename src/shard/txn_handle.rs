@@ -1,8 +1,11 @@
 //! A transaction as its session holds it: `Send`, so that it moves between cores with the session.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
+use crate::catalog::Catalog;
 use crate::shard::engine::SnapshotPin;
 use crate::txn::{Isolation, TableLock};
 
@@ -29,10 +32,12 @@ pub struct Txn {
     pub(crate) touched: SmallVec<[CoreId; 4]>,
     /// Table locks held.
     pub(crate) table_locks: SmallVec<[(Oid, TableLock); 4]>,
-    /// Storages that exist only if it commits.
-    pub(crate) created_storages: Vec<StorageId>,
-    /// Storages that go when it commits.
-    pub(crate) dropped_storages: Vec<StorageId>,
+    /// Storages that exist only if it commits, with the command that made them.
+    pub(crate) created_storages: Vec<(u32, StorageId)>,
+    /// Storages that go when it commits, with the command that dropped them.
+    pub(crate) dropped_storages: Vec<(u32, StorageId)>,
+    /// The catalog as each of its DDL commands has left it.
+    pub(crate) catalogs: Vec<(u32, Arc<Catalog>)>,
     /// Set by commit and abort.
     pub(crate) finished: bool,
 }
@@ -60,6 +65,7 @@ impl Txn {
             table_locks: SmallVec::new(),
             created_storages: Vec::new(),
             dropped_storages: Vec::new(),
+            catalogs: Vec::new(),
             finished: false,
         }
     }
@@ -69,6 +75,16 @@ impl Txn {
         if !self.touched.contains(&core) {
             self.touched.push(core);
         }
+    }
+
+    /// The catalog as the transaction sees it, if it has changed it.
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        self.catalogs.last().map(|(_, catalog)| catalog)
+    }
+
+    /// Records what the current command has made of the catalog.
+    pub fn set_catalog(&mut self, catalog: Arc<Catalog>) {
+        self.catalogs.push((self.command, catalog));
     }
 
     /// Whether it has written, locked or changed anything.

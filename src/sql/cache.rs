@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn literals_become_typed_slots() {
         use LiteralValue::*;
-        check("SELECT abalance FROM t WHERE aid = 12;", "SELECT abalance FROM t WHERE aid = ¹", &[(Int4(12), 38)]);
+        check("SELECT abalance FROM t WHERE aid = 12;", "SELECT abalance FROM t WHERE aid = ¹", &[(Int4(12), 36)]);
         check("select -2147483648", "select -²", &[(Int8(2_147_483_648), 9)]);
         check(
             "select 1.5, 1e3, .5",

@@ -22,3 +22,6 @@ pub mod values;
 pub use binder::bind;
 pub use context::{BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, SubqueryResults, SubqueryValue};
 pub use parser::{ParsedStatement, parse};
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,7 @@ fn from_string(text: &Arc<str>, from: SqlType, to: ColumnType, format: &SessionF
         SqlType::Text | SqlType::Varchar | SqlType::Unknown if content.len() < text.len() => Datum::text(content),
         SqlType::Text | SqlType::Varchar | SqlType::Bpchar | SqlType::Unknown => Datum::Text(text.clone()),
         SqlType::Name => Datum::text(truncate_name(content)),
-        SqlType::Char => Datum::Char(content.as_bytes().first().copied().unwrap_or(0)),
+        SqlType::Char => Datum::Char(text.as_bytes().first().copied().unwrap_or(0)),
         _ => parse_text(to.ty, -1, text, format)?,
     })
 }

@@ -25,12 +25,16 @@ pub mod array;
 pub mod binary;
 pub mod cast;
 pub mod compare;
+#[cfg(test)]
+mod conformance;
 pub mod datetime;
 mod datum;
 pub mod format;
 pub mod key;
 pub mod like;
 pub mod numeric;
+#[cfg(test)]
+mod properties;
 pub mod regexp;
 pub mod row;
 mod sql_type;

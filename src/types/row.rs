@@ -151,7 +151,24 @@ impl RowLayout {
         }
     }
 
+    /// Changes a fixed-width column of a row in place; false, and nothing changed, if the column is of variable width.
+    pub fn patch(&self, row: &mut [u8], index: usize, value: &Datum) -> bool {
+        let Place::Fixed(at) = self.places[index] else { return false };
+        self.put_fixed(index, value, &mut row[at as usize..]);
+        let bit = 1 << (index % 8);
+        if value.is_null() {
+            // NULLs are zeros, so that equal rows stay equal bytes.
+            let width = fixed_width(self.columns[index].ty).expect("the place is fixed");
+            row[at as usize..at as usize + width].fill(0);
+            row[index / 8] |= bit;
+        } else {
+            row[index / 8] &= !bit;
+        }
+        true
+    }
+
     /// Looks at a row.
+    #[inline]
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RowView<'a> {
         RowView { layout: self, bytes }
     }

@@ -17,6 +17,8 @@ use sabotage::Sabotage;
 
 /// Seeds of an ordinary run of the test.
 const SEEDS_DEFAULT: u64 = 1000;
+/// Parts the seeds are divided into.
+const PARTS: u64 = 4;
 /// Boots of one seed: each but the last is likely to end in a crash.
 const BOOTS: u32 = 4;
 
@@ -47,18 +49,19 @@ fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<(), String> {
     Ok(())
 }
 
-fn seeds() -> Vec<u64> {
+/// The seeds of one part of the test: parts run as processes of their own, side by side.
+fn seeds(part: u64) -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("OMENDB_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("OMENDB_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT)).collect(),
+        None => (1..=number("OMENDB_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT)).filter(|seed| seed % PARTS == part).collect(),
     }
 }
 
-#[test]
-fn acknowledged_transactions_survive_and_nothing_is_torn() {
+/// Acknowledged transactions survive, and nothing is torn.
+fn check_part(part: u64) {
     let (mut commits, mut deadlocks) = (0, 0);
-    for seed in seeds() {
+    for seed in seeds(part) {
         if let Err(problem) = run_seed(seed, None) {
             panic!("seed {seed}: {problem}\nreplay: OMENDB_SIM_SEED={seed} cargo nextest run --lib shard::sim");
         }
@@ -68,6 +71,26 @@ fn acknowledged_transactions_survive_and_nothing_is_torn() {
     }
     eprintln!("{commits} commits acknowledged, {deadlocks} deadlocks broken");
     assert!(commits > 0, "the workload commits");
+}
+
+#[test]
+fn transactions_survive_crashes_part_1() {
+    check_part(0);
+}
+
+#[test]
+fn transactions_survive_crashes_part_2() {
+    check_part(1);
+}
+
+#[test]
+fn transactions_survive_crashes_part_3() {
+    check_part(2);
+}
+
+#[test]
+fn transactions_survive_crashes_part_4() {
+    check_part(3);
 }
 
 #[test]

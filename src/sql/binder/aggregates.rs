@@ -44,14 +44,14 @@ pub struct Collector {
 pub enum Marker {
     /// The n-th aggregate.
     Aggregate(usize),
-    /// The n-th set-returning function.
-    SetReturning(usize),
+    /// The set-returning function.
+    SetReturning,
 }
 
 /// Reads a marker.
 pub fn marker(expr: &Expr) -> Option<Marker> {
     match expr {
-        Expr::Outer { depth: 0, index, .. } if *index >= SET_RETURNING => Some(Marker::SetReturning(index - SET_RETURNING)),
+        Expr::Outer { depth: 0, index, .. } if *index >= SET_RETURNING => Some(Marker::SetReturning),
         Expr::Outer { depth: 0, index, .. } => Some(Marker::Aggregate(*index)),
         _ => None,
     }

@@ -40,7 +40,7 @@ impl<'s, 'p> Grouping<'s, 'p> {
                 *expr = Expr::Column(AGGREGATES + index, *ty);
                 return Ok(());
             }
-            (Some(Marker::SetReturning(_)), _) => return Ok(()),
+            (Some(Marker::SetReturning), _) => return Ok(()),
             (_, Expr::Column(index, ty)) => {
                 let lifted = self.dependent(*index, *ty, collector)?;
                 *expr = Expr::Column(lifted, *ty);

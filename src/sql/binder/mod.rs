@@ -149,6 +149,11 @@ impl<'a> Binder<'a> {
         enter(&self.query_depth, QUERY_DEPTH_MAX)
     }
 
+    /// Whether the query being bound is inside another.
+    pub fn is_nested_query(&self) -> bool {
+        self.query_depth.get() > 1
+    }
+
     fn finish(&self, plan: Plan, columns: Vec<OutputColumn>) -> SqlResult<Statement> {
         let mut plan = plan;
         crate::sql::planner::plan(&mut plan, self.context)?;

@@ -13,7 +13,7 @@ use crate::sql::expr::Expr;
 use crate::sql::function::coercion::{common_type, type_name};
 use crate::sql::parser::lock_strength;
 use crate::sql::plan::{LockStrength, LockWait, Node, OutputColumn, Plan, Query, RowLocking, SetOp, SortKey};
-use crate::types::{CastContext, ColumnType, Datum, SqlType};
+use crate::types::{CastContext, ColumnType, SqlType};
 
 /// A bound query.
 pub struct Bound {
@@ -33,8 +33,8 @@ pub struct Tail<'q> {
 impl Binder<'_> {
     /// A query as a statement.
     pub fn query_statement(&self, query: &ast::Query) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        let bound = self.query(query, None, None, None)?;
         let locking = self.locking(query)?;
+        let bound = self.query(query, None, None, None)?;
         let (node, columns) = self.present(bound);
         Ok((Plan::Query(Query { root: node, point: None, locking }), columns))
     }
@@ -95,6 +95,9 @@ impl Binder<'_> {
             query;
         if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty() {
             return Err(SqlError::unsupported("this clause of a query"));
+        }
+        if !locks.is_empty() && self.is_nested_query() {
+            return Err(SqlError::unsupported("FOR UPDATE in a subquery"));
         }
         if !locks.is_empty() && !matches!(**body, SetExpr::Select(_)) {
             let message = "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT";
@@ -489,9 +492,4 @@ pub fn column_number(digits: &str, columns: usize, clause: &str, position: Optio
             Err(at(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message), position))
         }
     }
-}
-
-/// NULL of a type.
-pub fn null(ty: SqlType) -> Expr {
-    Expr::Const(Datum::Null, ty)
 }

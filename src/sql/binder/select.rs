@@ -331,7 +331,7 @@ fn set_returning(node: Node, width: usize, items: &mut [Item], collector: &mut C
 }
 
 fn replace_markers(expr: &mut Expr, index: usize, ty: ColumnType) {
-    if let Some(Marker::SetReturning(_)) = marker(expr) {
+    if let Some(Marker::SetReturning) = marker(expr) {
         *expr = Expr::Column(index, ty);
         return;
     }

@@ -49,6 +49,8 @@ pub enum Kind {
     ArrayOfElement,
     /// `any`: anything, each argument on its own.
     Any,
+    /// `anynonarray`: anything but an array.
+    NonArray,
 }
 
 /// Whether a function may be evaluated ahead of time (pg_proc.provolatile).
@@ -251,9 +253,9 @@ pub(crate) mod kinds {
     pub const REGTYPE: Kind = Kind::Is(SqlType::Regtype);
     pub const INTERVAL: Kind = Kind::Is(SqlType::Interval);
     pub const VOID: Kind = Kind::Is(SqlType::Void);
-    pub const TEXTS: Kind = Kind::Is(SqlType::Array(ElementType::Text));
     pub const NAMES: Kind = Kind::Is(SqlType::Array(ElementType::Name));
     pub const ELEMENT: Kind = Kind::Element;
     pub const ARRAY: Kind = Kind::ArrayOfElement;
     pub const ANY: Kind = Kind::Any;
+    pub const NON_ARRAY: Kind = Kind::NonArray;
 }

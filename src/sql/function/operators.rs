@@ -360,8 +360,8 @@ fn regex(a: &Datum, pattern: &Datum, flags: &str) -> SqlResult<bool> {
 
 fn text(functions: &mut Vec<Function>) {
     Entry::operator("||", &[TEXT, TEXT], TEXT, Implementation::Binary(concat)).add(functions);
-    Entry::operator("||", &[TEXT, ANY], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
-    Entry::operator("||", &[ANY, TEXT], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
+    Entry::operator("||", &[TEXT, NON_ARRAY], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
+    Entry::operator("||", &[NON_ARRAY, TEXT], TEXT, Implementation::Typed(concat_any)).stable().add(functions);
     Entry::operator("||", &[ARRAY, ARRAY], ARRAY, Implementation::Values(array_cat)).lax().add(functions);
     Entry::operator("||", &[ARRAY, ELEMENT], ARRAY, Implementation::Values(array_append)).lax().add(functions);
     Entry::operator("||", &[ELEMENT, ARRAY], ARRAY, Implementation::Values(array_prepend)).lax().add(functions);

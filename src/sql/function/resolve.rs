@@ -11,6 +11,8 @@ use crate::types::{CastContext, SqlType};
 pub struct Signature {
     /// Argument types after polymorphism and repetition are worked out.
     pub args: Vec<SqlType>,
+    /// The same for choosing among candidates, where a pseudo-type (`Void` here) is no match for any type.
+    pub declared: Vec<SqlType>,
     /// Result type.
     pub result: SqlType,
 }
@@ -47,7 +49,7 @@ pub fn operator(symbol: &str, args: &[SqlType]) -> Result<Resolved, Failure> {
         let assumed =
             [if *left == SqlType::Unknown { known } else { *left }, if *right == SqlType::Unknown { known } else { *right }];
         if known != SqlType::Unknown
-            && let Some(exact) = matching(all, &assumed).into_iter().find(|found| found.signature.args == assumed)
+            && let Some(exact) = matching(all, &assumed).into_iter().find(|found| found.signature.declared == assumed)
         {
             return Ok(exact);
         }
@@ -57,10 +59,10 @@ pub fn operator(symbol: &str, args: &[SqlType]) -> Result<Resolved, Failure> {
 
 fn choose(all: &[FunctionRef], args: &[SqlType]) -> Result<Resolved, Failure> {
     let matches = matching(all, args);
-    if let Some(exact) = matches.iter().find(|found| found.signature.args == args) {
+    if let Some(exact) = matches.iter().find(|found| found.signature.declared == args) {
         return Ok(exact.clone());
     }
-    let signatures: Vec<Vec<SqlType>> = matches.iter().map(|found| found.signature.args.clone()).collect();
+    let signatures: Vec<Vec<SqlType>> = matches.iter().map(|found| found.signature.declared.clone()).collect();
     select(&signatures, args).map(|index| matches[index].clone())
 }
 
@@ -91,7 +93,7 @@ pub fn instantiate(declared: &[Kind], variadic: bool, result: Kind, actual: &[Sq
             (Kind::Element | Kind::ArrayOfElement, SqlType::Unknown) => continue,
             (Kind::Element, ty) => ty,
             (Kind::ArrayOfElement, SqlType::Array(of)) => type_of_element(of),
-            (Kind::ArrayOfElement, _) => return None,
+            (Kind::ArrayOfElement, _) | (Kind::NonArray, SqlType::Array(_)) => return None,
             _ => continue,
         };
         match element {
@@ -110,11 +112,15 @@ pub fn instantiate(declared: &[Kind], variadic: bool, result: Kind, actual: &[Sq
             Kind::Is(ty) => ty,
             Kind::Element => element,
             Kind::ArrayOfElement => SqlType::Array(element_of(element)?),
-            Kind::Any => actual,
+            Kind::Any | Kind::NonArray => actual,
         })
     };
     let args = actual.iter().enumerate().map(|(index, &ty)| concrete(kind_at(index), ty)).collect::<Option<Vec<_>>>()?;
-    Some(Signature { args, result: concrete(result, SqlType::Unknown)? })
+    let declared = (0..actual.len()).map(|index| match kind_at(index) {
+        Kind::Is(ty) => ty,
+        _ => SqlType::Void,
+    });
+    Some(Signature { declared: declared.collect(), args, result: concrete(result, SqlType::Unknown)? })
 }
 
 /// Picks among signatures that all fit.
@@ -155,7 +161,9 @@ pub fn select(signatures: &[Vec<SqlType>], args: &[SqlType]) -> Result<usize, Fa
         let fitting: Vec<usize> = left
             .iter()
             .copied()
-            .filter(|&candidate| signatures[candidate].iter().all(|&to| can_coerce(supposed, to, CastContext::Implicit)))
+            .filter(|&candidate| {
+                signatures[candidate].iter().all(|&to| to == SqlType::Void || can_coerce(supposed, to, CastContext::Implicit))
+            })
             .collect();
         if let [one] = fitting[..] {
             return Ok(one);

@@ -56,10 +56,10 @@ pub fn resolve(name: &str, args: &[SqlType]) -> Result<(TableFunctionRef, Signat
             matches.push((TableFunctionRef(index), signature));
         }
     }
-    if let Some(exact) = matches.iter().find(|(_, signature)| signature.args == args) {
+    if let Some(exact) = matches.iter().find(|(_, signature)| signature.declared == args) {
         return Ok(exact.clone());
     }
-    let signatures: Vec<_> = matches.iter().map(|(_, signature)| signature.args.clone()).collect();
+    let signatures: Vec<_> = matches.iter().map(|(_, signature)| signature.declared.clone()).collect();
     resolve::select(&signatures, args).map(|index| matches[index].clone())
 }
 

@@ -125,11 +125,14 @@ pub fn extract(name: &str, value: &Datum, format: &SessionFormat) -> SqlResult<D
         Datum::Date(i32::MIN) | Datum::Timestamp(i64::MIN) | Datum::TimestampTz(i64::MIN) => Some(false),
         _ => None,
     };
+    if let (Datum::Date(_), false) = (value, date_has(wanted)) {
+        return Err(unsupported(name, value));
+    }
     if let Some(positive) = infinite {
         return Ok(of_infinity(wanted, positive).map_or(Datum::Null, Datum::numeric));
     }
     let decimal = match value {
-        Datum::Date(days) if date_has(wanted) => local_field(wanted, i64::from(*days), 0, true),
+        Datum::Date(days) => local_field(wanted, i64::from(*days), 0, true),
         Datum::Timestamp(micros) => local_field(wanted, micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS), false),
         Datum::TimestampTz(micros) => zoned_field(wanted, *micros, format),
         Datum::Interval(span) => interval_field(wanted, *span),
@@ -152,10 +155,23 @@ pub fn date_part(name: &str, value: &Datum, format: &SessionFormat) -> SqlResult
         Datum::Date(days) => Datum::Timestamp(ops::date_to_timestamp(*days)?),
         other => other.clone(),
     };
+    if let (Datum::Interval(span), Some(Field::Epoch)) = (&widened, field(&name.to_ascii_lowercase())) {
+        return Ok(Datum::Float8(interval_epoch(*span)));
+    }
     Ok(match extract(name, &widened, format)? {
         Datum::Numeric(value) => Datum::Float8(value.to_f64()),
         other => other,
     })
+}
+
+/// The seconds of an interval, summed in double precision in PostgreSQL's order, whose rounding clients see.
+#[expect(clippy::cast_precision_loss, reason = "PostgreSQL computes in double precision too")]
+fn interval_epoch(span: Interval) -> f64 {
+    const DAY: f64 = 86_400.0;
+    span.micros as f64 / 1e6
+        + 365.25 * DAY * f64::from(span.months / 12)
+        + 30.0 * DAY * f64::from(span.months % 12)
+        + DAY * f64::from(span.days)
 }
 
 fn zoned_field(wanted: Field, micros: i64, format: &SessionFormat) -> Option<Decimal> {
@@ -171,6 +187,12 @@ fn zoned_field(wanted: Field, micros: i64, format: &SessionFormat) -> Option<Dec
             return local_field(wanted, local.div_euclid(DAY_MICROS), local.rem_euclid(DAY_MICROS), false);
         }
     })
+}
+
+/// Whether a field is a unit of time (or a zone's, which then is not supported) and not a way of counting days.
+fn is_unit(field: Field) -> bool {
+    use Field::*;
+    !matches!(field, Julian | IsoYear | DayOfWeek | IsoDayOfWeek | DayOfYear | Epoch)
 }
 
 /// Years, centuries and millennia have no zero: the year before 1 is −1.
@@ -249,16 +271,12 @@ fn interval_field(wanted: Field, span: Interval) -> Option<Decimal> {
 
 /// `date_trunc(field, value)` for timestamp, timestamptz and interval (a date is a timestamptz, as function resolution has it).
 pub fn date_trunc(name: &str, value: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
-    if value.is_null() {
-        return Ok(Datum::Null);
+    if matches!(value, Datum::Null | Datum::Timestamp(i64::MIN | i64::MAX) | Datum::TimestampTz(i64::MIN | i64::MAX)) {
+        return Ok(value.clone());
     }
-    let wanted = field(&name.to_ascii_lowercase()).ok_or_else(|| unknown(name, value))?;
+    let wanted = field(&name.to_ascii_lowercase()).filter(|field| is_unit(*field)).ok_or_else(|| unknown(name, value))?;
     let truncated = |local: i64| truncate(wanted, local).ok_or_else(|| unsupported(name, value));
     Ok(match value {
-        Datum::Timestamp(i64::MIN | i64::MAX) | Datum::TimestampTz(i64::MIN | i64::MAX) => {
-            truncated(0)?;
-            value.clone()
-        }
         Datum::Timestamp(micros) => Datum::Timestamp(truncated(*micros)?),
         Datum::TimestampTz(micros) => {
             let offset = i64::from(format.offset_at(*micros)) * 1_000_000;

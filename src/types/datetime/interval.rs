@@ -16,6 +16,18 @@ pub fn add_intervals(a: Interval, b: Interval) -> SqlResult<Interval> {
     sum().ok_or_else(interval_out_of_range)
 }
 
+/// Difference, field by field. 22008 on overflow.
+pub fn subtract_intervals(a: Interval, b: Interval) -> SqlResult<Interval> {
+    let difference = || {
+        Some(Interval {
+            months: a.months.checked_sub(b.months)?,
+            days: a.days.checked_sub(b.days)?,
+            micros: a.micros.checked_sub(b.micros)?,
+        })
+    };
+    difference().ok_or_else(interval_out_of_range)
+}
+
 /// Negation, field by field. 22008 on overflow.
 pub fn negate_interval(a: Interval) -> SqlResult<Interval> {
     let negated =

@@ -13,7 +13,9 @@ mod parse;
 pub mod zone;
 
 pub use fields::{date_part, date_trunc, extract};
-pub use interval::{add_intervals, div_interval, justify_days, justify_hours, justify_interval, mul_interval, negate_interval};
+pub use interval::{
+    add_intervals, div_interval, justify_days, justify_hours, justify_interval, mul_interval, negate_interval, subtract_intervals,
+};
 pub use interval_text::{parse_interval, write_interval};
 pub use ops::{
     age, at_time_zone, date_to_timestamp, date_to_timestamptz, round_to_precision, subtract_timestamps, timestamp_plus_interval,

@@ -79,8 +79,11 @@ pub fn timestamptz_plus_interval(micros: i64, span: Interval, format: &SessionFo
         return Ok(micros);
     }
     let mut instant = micros;
-    if span.months != 0 || span.days != 0 {
-        instant = format.from_local(shift_days(format.to_local(micros), span)?)?;
+    // Each step ends on the clock, so that one that lands in a gap moves what follows.
+    for step in [Interval { days: 0, micros: 0, ..span }, Interval { months: 0, micros: 0, ..span }] {
+        if step.months != 0 || step.days != 0 {
+            instant = format.from_local(shift_days(format.to_local(instant), step)?)?;
+        }
     }
     check_timestamp(i128::from(instant) + i128::from(span.micros))
 }
@@ -146,10 +149,16 @@ pub fn age(a: &Datum, b: &Datum, format: &SessionFormat) -> SqlResult<Datum> {
 /// `value AT TIME ZONE zone`, `timezone(zone, value)`: a timestamp there becomes an instant, an instant the local time there.
 /// 22023 for an unknown zone.
 pub fn at_time_zone(name: &str, value: &Datum) -> SqlResult<Datum> {
+    if matches!(value, Datum::Timestamp(micros) | Datum::TimestampTz(micros) if is_infinite(*micros)) {
+        // Infinity is everywhere, even in zones that do not exist.
+        return Ok(match value {
+            Datum::Timestamp(micros) => Datum::TimestampTz(*micros),
+            Datum::TimestampTz(micros) => Datum::Timestamp(*micros),
+            other => other.clone(),
+        });
+    }
     let zone = zone::require(name)?;
     Ok(match value {
-        Datum::Timestamp(micros) if is_infinite(*micros) => Datum::TimestampTz(*micros),
-        Datum::TimestampTz(micros) if is_infinite(*micros) => Datum::Timestamp(*micros),
         Datum::Timestamp(micros) => {
             let offset = zone::offset_of_local(&zone, *micros);
             Datum::TimestampTz(check_timestamp(i128::from(*micros) - i128::from(offset) * 1_000_000)?)

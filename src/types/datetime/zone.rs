@@ -2,7 +2,7 @@
 
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-use super::calendar::{Civil, CivilTime, DAY_MICROS, UNIX_EPOCH_SECONDS, check_timestamp, civil_time, days_from_civil};
+use super::calendar::{CivilTime, DAY_MICROS, UNIX_EPOCH_SECONDS, check_timestamp, civil_time};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::types::SessionFormat;
 use crate::types::format::named_zone;
@@ -133,9 +133,4 @@ pub(super) fn is_abbreviation(word: &str) -> bool {
 /// [`lookup`], or 22023.
 pub fn require(name: &str) -> SqlResult<TimeZone> {
     lookup(name).ok_or_else(|| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized")))
-}
-
-/// Microseconds of a local midnight.
-pub(super) fn midnight(civil: Civil) -> i64 {
-    days_from_civil(civil).saturating_mul(DAY_MICROS)
 }

@@ -175,12 +175,12 @@ impl Numeric {
 
     /// The smallest integer not below.
     pub fn ceil(&self) -> SqlResult<Self> {
-        self.rescale(0, |value, divisor| num_integer::Integer::div_ceil(value, divisor))
+        self.rescale(0, num_integer::Integer::div_ceil)
     }
 
     /// The largest integer not above.
     pub fn floor(&self) -> SqlResult<Self> {
-        self.rescale(0, |value, divisor| num_integer::Integer::div_floor(value, divisor))
+        self.rescale(0, num_integer::Integer::div_floor)
     }
 
     /// Applies `numeric(precision, scale)`: rounds, then refuses with 22003 what has too many digits before the point.

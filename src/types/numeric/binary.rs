@@ -64,9 +64,9 @@ impl Numeric {
         let header = |out: &mut Vec<u8>, words: [u16; 4]| out.extend(words.iter().flat_map(|word| word.to_be_bytes()));
         let (unscaled, scale) = match self {
             Numeric::NaN => return header(out, [0, 0, NAN, 0]),
-            // numeric_out's scale for infinities in binary is 0 too.
-            Numeric::Infinity => return header(out, [0, 0, POSITIVE_INFINITY, 0]),
-            Numeric::NegInfinity => return header(out, [0, 0, NEGATIVE_INFINITY, 0]),
+            // PostgreSQL 15 sends this scale with infinities; readers ignore it.
+            Numeric::Infinity => return header(out, [0, 0, POSITIVE_INFINITY, 0x20]),
+            Numeric::NegInfinity => return header(out, [0, 0, NEGATIVE_INFINITY, 0x20]),
             Numeric::Finite { unscaled, scale } => (unscaled, *scale),
         };
         let scale_word = u16::try_from(scale).expect("at most 16383");

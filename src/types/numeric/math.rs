@@ -154,7 +154,7 @@ impl Numeric {
             return Err(complex_power());
         }
         if let Some(integer) = exponent.to_i64_exact().and_then(|value| i32::try_from(value).ok()) {
-            return self.power_integer(integer, *exponent_from);
+            return self.power_integer(integer);
         }
         if self.is_zero() {
             return Ok(Self::new(0, 16));
@@ -174,7 +174,7 @@ impl Numeric {
     }
 
     /// An integer power (power_var_int).
-    fn power_integer(&self, exponent: i32, exponent_scale: u32) -> SqlResult<Self> {
+    fn power_integer(&self, exponent: i32) -> SqlResult<Self> {
         let Finite { unscaled, scale: from } = self else { unreachable!("the caller has a finite base") };
         let estimate = match self.leading_exponent() {
             None => 0.0,
@@ -194,7 +194,7 @@ impl Numeric {
         if estimate + 1.0 < -1000.0 {
             return Ok(Self::new(0, 1000));
         }
-        let scale = clamp_scale(SIGNIFICANT_DIGITS_MIN - estimate as i64, (*from).max(exponent_scale));
+        let scale = clamp_scale(SIGNIFICANT_DIGITS_MIN, *from);
         if exponent == 0 {
             return Ok(Self::new(pow10(scale), scale));
         }

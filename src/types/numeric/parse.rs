@@ -107,8 +107,6 @@ fn finite(negative: bool, whole: &str, fraction: &str, exponent: i64) -> SqlResu
     if length > 0 && length.saturating_sub(scale) > i64::try_from(INTEGER_DIGITS_MAX).expect("small") {
         return Err(overflow());
     }
-    // Beyond the largest scale only rounding is left: keep one more digit than can matter, so that a long tail of digits is
-    // not turned into a big integer first.
     let magnitude = match significant.parse::<u128>() {
         Ok(small) => BigInt::from(small),
         Err(_) if significant.is_empty() => BigInt::zero(),
@@ -117,9 +115,7 @@ fn finite(negative: bool, whole: &str, fraction: &str, exponent: i64) -> SqlResu
     let unscaled = if negative { -magnitude } else { magnitude };
     match u32::try_from(scale) {
         Ok(scale) if scale <= SCALE_MAX => Numeric::checked(unscaled, scale),
-        // A value far below the smallest digit is zero; nearer ones round.
-        Ok(_) if scale > length + i64::from(SCALE_MAX) => Ok(Numeric::new(0, SCALE_MAX)),
-        Ok(scale) => Numeric::checked(unscaled, scale),
+        Ok(_) => Err(overflow()),
         Err(_) if unscaled.is_zero() => Ok(Numeric::zero()),
         Err(_) => Numeric::checked(unscaled * pow10(u32::try_from(-scale).map_err(|_| overflow())?), 0),
     }

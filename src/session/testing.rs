@@ -20,6 +20,7 @@ use crate::sql::{EvalContext, NoSubqueries, SessionInfo};
 use crate::storage::Key;
 use crate::txn::Isolation;
 use crate::types::Datum;
+use crate::types::key::datum_to_i64_key;
 
 type Row = Vec<Datum>;
 
@@ -136,6 +137,19 @@ impl Runner<'_> {
                     matches!((&values[0], key),
                 (Datum::Int4(v), Key::Int(k)) if i64::from(*v) == *k)
                 })
+            });
+        }
+        if let Access::Range { lower, upper, .. } = access {
+            let bound = |bound: &Option<(Expr, bool)>| -> SqlResult<Option<(i64, bool)>> {
+                let Some((expr, inclusive)) = bound else { return Ok(None) };
+                let value = eval(expr, &[] as &[Datum], &self.context)?;
+                Ok(datum_to_i64_key(&value).map(|value| (value, *inclusive)))
+            };
+            let (lower, upper) = (bound(lower)?, bound(upper)?);
+            rows.retain(|(key, _)| {
+                let Key::Int(key) = *key else { return false };
+                lower.is_none_or(|(bound, inclusive)| key > bound || inclusive && key == bound)
+                    && upper.is_none_or(|(bound, inclusive)| key < bound || inclusive && key == bound)
             });
         }
         let mut kept = Vec::new();

@@ -6,6 +6,7 @@ use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::settings::{Effective, Settings};
 use crate::sql::SessionInfo;
+use crate::types::SessionFormat;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -155,7 +156,7 @@ impl SessionInfo for Environment {
         self.pid
     }
 
-    fn format(&self) -> &crate::types::SessionFormat {
+    fn format(&self) -> &SessionFormat {
         &self.effective().format
     }
 

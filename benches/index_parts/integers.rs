@@ -61,8 +61,22 @@ impl Work {
 fn header() {
     println!(
         "{:9} {:>6} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} | {:>6} {:>6} {:>6} | {:>22}",
-        "", "get", "zipf", "absent", "depend", "load", "insert", "append", "mixed", "delete", "scan100", "full", "B bulk",
-        "B ins", "B app", "insert us p50/99/99.9/max"
+        "",
+        "get",
+        "zipf",
+        "absent",
+        "depend",
+        "load",
+        "insert",
+        "append",
+        "mixed",
+        "delete",
+        "scan100",
+        "full",
+        "B bulk",
+        "B ins",
+        "B app",
+        "insert us p50/99/99.9/max"
     );
 }
 

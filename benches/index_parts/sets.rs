@@ -66,9 +66,7 @@ pub fn integers(name: &str, count: usize) -> Vec<u64> {
                 .collect()
         }
         "facebook" => {
-            let mut keys = running(count - 20, 1 << 20, || {
-                1 + ((1.0 / (1.0 - random.unit())).powf(1.6) * 50.0).min(1e11) as u64
-            });
+            let mut keys = running(count - 20, 1 << 20, || 1 + ((1.0 / (1.0 - random.unit())).powf(1.6) * 50.0).min(1e11) as u64);
             keys.extend((0..20).map(|i| u64::MAX - (1 << (62 - i))));
             keys
         }

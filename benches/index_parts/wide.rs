@@ -45,8 +45,7 @@ fn compare<K: IndexKey>(name: &str, mut keys: Vec<K>) {
     let before = held();
     let mut map = LearnedIndex::new();
     keys[..half].iter().for_each(|key| _ = map.insert(key.clone(), 1_u64));
-    let ours_insert =
-        mops(half, || keys[half..].iter().filter(|key| map.insert((*key).clone(), 1).is_none()).count() as u64);
+    let ours_insert = mops(half, || keys[half..].iter().filter(|key| map.insert((*key).clone(), 1).is_none()).count() as u64);
     let ours_bytes = (held() - before) / keys.len();
     let ours = mops(probes.len(), || probes.iter().map(|key| map.get(key.view()).expect("it is there")).sum());
     let longest = map.stats().structural_time_max;

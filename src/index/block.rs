@@ -10,7 +10,7 @@ use super::key::IndexKey;
 use super::search;
 
 /// Entries a block holds at most.
-pub(super) const SLOTS: usize = 64;
+pub(super) const SLOTS: usize = 128;
 
 /// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
 #[derive(Clone, Debug)]
@@ -95,6 +95,26 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
             len += 1;
         }
         len
+    }
+
+    /// Fetches what look-ups read that end near `slot`.
+    #[inline(always)]
+    pub(super) fn prefetch_near(&self, slot: usize) {
+        let start = search::window_at(slot);
+        search::prefetch_window(&self.digests, start);
+        search::prefetch_window(&self.values, start);
+    }
+
+    /// The value of `key`, expected near slot `predicted` among the first `len`.
+    #[inline(always)]
+    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
+        self.prefetch_near(predicted);
+        let slot = search::lower_near(&self.digests, digest, predicted);
+        if K::EXACT {
+            let inside = slot.min(SLOTS - 1);
+            return (slot < len && self.digests[inside] == digest).then(|| self.values[inside]);
+        }
+        self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot])
     }
 
     /// The slot of `key` among the first `len`, or the one at which it would be inserted.

@@ -10,6 +10,8 @@
 
 use std::cmp::Ordering;
 
+use smallvec::SmallVec;
+
 use super::block::{Block, SLOTS};
 use super::digest::Digest;
 use super::key::IndexKey;
@@ -37,11 +39,12 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) shift: u32,
     /// Leading bytes all keys share, by which digests are taken.
     pub(super) skip: u32,
-    pub(super) blocks: Vec<Box<Block<K, V>>>,
     pub(super) base: K::Digest,
     /// First quantum of each block.
     bounds: [i32; BLOCKS],
     lens: [u8; BLOCKS],
+    /// In the leaf itself, so that their addresses are fetched together with the bounds.
+    pub(super) blocks: SmallVec<[Box<Block<K, V>>; BLOCKS]>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
 }
@@ -70,7 +73,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             coarse: [i32::MAX; BLOCKS / COARSE_STEP],
             shift,
             skip,
-            blocks,
+            blocks: blocks.into_iter().collect(),
             base,
             bounds: [i32::MAX; BLOCKS],
             lens: [0; BLOCKS],
@@ -149,6 +152,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn route(&self, quantum: i32) -> usize {
         let coarse: i32 = self.coarse.iter().map(|bound| i32::from(*bound <= quantum)).sum();
         let start = (coarse as usize - 1) * COARSE_STEP;
+        if let Some(block) = self.blocks.get(start) {
+            search::prefetch(block);
+        }
+        search::prefetch(&self.lens[start]);
         let fine: i32 = self.bounds[start..start + COARSE_STEP].iter().map(|bound| i32::from(*bound <= quantum)).sum();
         start + fine as usize - 1
     }
@@ -179,37 +186,42 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         }
         let digest = self.digest_of(key);
         let at = self.route(self.quantum(digest));
-        let block = &self.blocks[at];
-        block.prefetch();
-        block.find(key, digest, self.len_of(at)).ok().map(|slot| block.value(slot))
+        let predicted = self.predict_digest(at, digest);
+        self.blocks[at].get_near(predicted, key, digest, self.len_of(at))
     }
 
-    /// The slot of `block` that the model expects `key` in: as far into the block as its quantum is into the block's.
-    #[inline(always)]
+    /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
+        self.predict_digest(block, self.digest_of(key))
+    }
+
+    /// The slot of `block` that the model expects a digest in: as far into the block as its quantum is into the block's.
+    #[inline(always)]
+    fn predict_digest(&self, block: usize, digest: K::Digest) -> usize {
         let start = self.bounds[block];
         let end = if block + 1 < BLOCKS { self.bounds[block + 1] } else { i32::MAX };
-        let into = (self.quantum(self.digest_of(key)) - start).max(0) as f32;
+        let into = (self.quantum(digest) - start).max(0) as f32;
         let slot = into * f32::from(self.lens[block]) / (end - start) as f32;
-        (slot as usize).min(SLOTS - 1)
+        (slot as i32 as usize).min(SLOTS - 1)
     }
 
-    /// The block that would hold `key`, its digests being fetched.
+    /// The block that would hold `key` and the slot it is expected in, what is there being fetched.
     #[inline(always)]
-    pub(super) fn prefetch_for(&self, key: &K::View) -> usize {
-        let at = self.route(self.quantum(self.digest_of(key)));
-        self.blocks[at].prefetch();
-        at
+    pub(super) fn prefetch_for(&self, key: &K::View) -> (usize, usize) {
+        let digest = self.digest_of(key);
+        let at = self.route(self.quantum(digest));
+        let predicted = self.predict_digest(at, digest);
+        self.blocks[at].prefetch_near(predicted);
+        (at, predicted)
     }
 
-    /// The value of `key` in the block that [`prefetch_for`](Self::prefetch_for) named.
+    /// The value of `key` in the place that [`prefetch_for`](Self::prefetch_for) named.
     #[inline(always)]
-    pub(super) fn get_in(&self, at: usize, key: &K::View) -> Option<V> {
+    pub(super) fn get_in(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
-        let block = &self.blocks[at];
-        block.find(key, self.digest_of(key), self.len_of(at)).ok().map(|slot| block.value(slot))
+        self.blocks[at].get_near(predicted, key, self.digest_of(key), self.len_of(at))
     }
 
     /// Behind the last entry.
@@ -259,9 +271,6 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         self.lens[count - 1] = 0;
         let block = self.blocks.remove(at);
         self.bounds_changed();
-        if self.blocks.len() * 4 <= self.blocks.capacity() {
-            self.blocks.shrink_to(self.blocks.len() * 2);
-        }
         block
     }
 
@@ -372,7 +381,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn split_off_blocks(&mut self, at: usize) -> Box<Self> {
         let count = self.blocks.len();
         assert!(0 < at && at < count, "no leaf is empty");
-        let blocks = self.blocks.split_off(at);
+        let blocks = self.blocks.drain(at..).collect();
         let right = Self::from_parts(
             (self.base, self.shift),
             (self.skip, self.sample.clone()),
@@ -382,7 +391,6 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         self.bounds[at..].fill(i32::MAX);
         self.lens[at..].fill(0);
         self.bounds_changed();
-        self.blocks.shrink_to(at + at / 4);
         right
     }
 
@@ -397,7 +405,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         self.blocks[at].move_to_next(slot, len, &mut fresh, 0);
         self.lens[at] = slot as u8;
         let count = self.blocks.len();
-        let mut blocks = self.blocks.split_off(at + 1);
+        let mut blocks: Vec<_> = self.blocks.drain(at + 1..).collect();
         blocks.insert(0, fresh);
         let bounds: Vec<i32> = std::iter::once(0).chain(self.bounds[at + 1..count].iter().copied()).collect();
         let lens: Vec<u8> = std::iter::once((len - slot) as u8).chain(self.lens[at + 1..count].iter().copied()).collect();
@@ -418,10 +426,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// Bytes of the leaf and its blocks, without what keys own on the heap.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.blocks.capacity() * size_of::<Box<Block<K, V>>>()
-            + self.blocks.len() * size_of::<Block<K, V>>()
-            + K::rest_heap_bytes(&self.sample)
+        size_of::<Self>() + self.blocks.len() * size_of::<Block<K, V>>() + K::rest_heap_bytes(&self.sample)
     }
 
     pub(super) fn key_heap_bytes(&self) -> usize {

@@ -199,7 +199,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
             let first = &*self.nodes[0].leaves[0];
             let mut leaves = [first; BATCH];
-            let mut places = [0_usize; BATCH];
+            let mut places = [(0, 0); BATCH];
             for (leaf, key) in leaves.iter_mut().zip(keys) {
                 *leaf = self.leaf_for(view(key)).expect("the index is not empty");
                 leaf.prefetch();

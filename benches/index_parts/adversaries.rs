@@ -33,7 +33,7 @@ pub fn run() {
         }
         keys
     });
-    check("doublings everywhere", { (0..KEYS).map(|_| (random.next() >> 40 << 40) ^ (1_u64 << random.below(64))).collect() });
+    check("doublings everywhere", (0..KEYS).map(|_| (random.next() >> 40 << 40) ^ (1_u64 << random.below(64))).collect());
     check("nested bursts", {
         let mut keys = Vec::new();
         while keys.len() < KEYS {

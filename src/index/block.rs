@@ -105,6 +105,12 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         search::prefetch_window(&self.values, start);
     }
 
+    /// The value of `key` among the first `len`.
+    #[inline(always)]
+    pub(super) fn get(&self, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
+        self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
+    }
+
     /// The value of `key`, expected near slot `predicted` among the first `len`.
     #[inline(always)]
     pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {

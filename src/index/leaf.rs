@@ -8,6 +8,7 @@
 //! Invariants: no block is empty; `bounds` strictly ascends from 0, `i32::MAX` behind the blocks; for byte strings all keys
 //! of a leaf share their first `skip` bytes, which are also those of `sample`.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use smallvec::SmallVec;
@@ -37,6 +38,8 @@ pub(super) struct Leaf<K: IndexKey, V> {
     /// Every eighth bound, so that the first step of routing needs one line only.
     coarse: [i32; BLOCKS / COARSE_STEP],
     pub(super) shift: u32,
+    /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
+    pub(super) doubt: Cell<i8>,
     /// Leading bytes all keys share, by which digests are taken.
     pub(super) skip: u32,
     pub(super) base: K::Digest,
@@ -72,6 +75,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let mut leaf = Box::new(Self {
             coarse: [i32::MAX; BLOCKS / COARSE_STEP],
             shift,
+            doubt: Cell::new(0),
             skip,
             blocks: blocks.into_iter().collect(),
             base,
@@ -186,6 +190,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         }
         let digest = self.digest_of(key);
         let at = self.route(self.quantum(digest));
+        if self.doubt.get() > 0 {
+            self.blocks[at].prefetch();
+            return self.blocks[at].get(key, digest, self.len_of(at));
+        }
         let predicted = self.predict_digest(at, digest);
         self.blocks[at].get_near(predicted, key, digest, self.len_of(at))
     }
@@ -210,6 +218,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn prefetch_for(&self, key: &K::View) -> (usize, usize) {
         let digest = self.digest_of(key);
         let at = self.route(self.quantum(digest));
+        if self.doubt.get() > 0 {
+            self.blocks[at].prefetch();
+            return (at, SLOTS);
+        }
         let predicted = self.predict_digest(at, digest);
         self.blocks[at].prefetch_near(predicted);
         (at, predicted)
@@ -220,6 +232,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn get_in(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
+        }
+        if predicted == SLOTS {
+            return self.blocks[at].get(key, self.digest_of(key), self.len_of(at));
         }
         self.blocks[at].get_near(predicted, key, self.digest_of(key), self.len_of(at))
     }

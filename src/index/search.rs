@@ -43,7 +43,7 @@ pub(super) fn lower<D: Digest>(digests: &[D; SLOTS], digest: D) -> usize {
 }
 
 /// Slots around a prediction that are fetched and searched before anything else.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 16;
 
 /// Where the window around a predicted slot begins.
 #[inline(always)]

@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use super::key::IndexKey;
 use super::leaf::Leaf;
+use super::search;
 
 /// Number of buckets of the prediction-error histogram: 0, 1, 2, 3–4, 5–8, 9–16, 17–32, 33 and more positions.
 pub const ERROR_BUCKETS: usize = 8;
 /// One look-up in so many is examined, and stands for all of them.
 const SAMPLE: u32 = 64;
+/// One look-up outside the window outweighs so many inside it: a mispredicted branch on fetched data costs more than
+/// fetching a whole block.
+const DOUBT_RISE: i8 = 4;
+/// How much evidence for or against the model of a leaf counts at most.
+const DOUBT_MAX: i8 = 16;
 /// Slots in a cache line of 64-bit digests.
 const LINE_SLOTS: usize = 8;
 
@@ -119,6 +125,9 @@ impl Counters {
         let mut errors = self.errors.get();
         errors[bucket.min(ERROR_BUCKETS - 1)] += u64::from(SAMPLE);
         self.errors.set(errors);
+        let outside = error > search::WINDOW / 2;
+        let doubt = leaf.doubt.get() + if outside { DOUBT_RISE } else { -1 };
+        leaf.doubt.set(doubt.clamp(-DOUBT_MAX, DOUBT_MAX));
         let steps = 1 + 2 * u64::from((error + 1).ilog2());
         self.search_steps.set(self.search_steps.get() + steps * u64::from(SAMPLE));
     }

@@ -6,7 +6,8 @@
 use std::ops::Bound;
 
 use super::key::IndexKey;
-use super::map::{LearnedIndex, Position};
+use super::map::LearnedIndex;
+use super::seek::Position;
 
 /// Where a cursor stands: at an end of the key order, between two keys, or on a key.
 #[derive(Clone, Debug)]

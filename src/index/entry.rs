@@ -1,7 +1,8 @@
 //! One search, then read, replace, remove or insert.
 
 use super::key::IndexKey;
-use super::map::{LearnedIndex, Position};
+use super::map::LearnedIndex;
+use super::seek::Position;
 
 /// A key's place in the index, found by one search.
 #[derive(Debug)]

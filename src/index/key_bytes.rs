@@ -123,6 +123,9 @@ impl fmt::Debug for KeyBytes {
 impl IndexKey for KeyBytes {
     type View = [u8];
     type Ref<'a> = &'a [u8];
+    type Digest = u64;
+    type Rest = KeyBytes;
+    const EXACT: bool = false;
 
     fn view(&self) -> &[u8] {
         self.as_slice()
@@ -132,16 +135,47 @@ impl IndexKey for KeyBytes {
         Self::new(view)
     }
 
-    fn as_ref(&self) -> &[u8] {
-        self.as_slice()
-    }
-
-    fn ref_view<'a>(key: &'a &[u8]) -> &'a [u8] {
+    fn ref_view<'a>(key: &'a Self::Ref<'_>) -> &'a [u8] {
         key
     }
 
-    fn heap_bytes(&self) -> usize {
-        match &self.0 {
+    /// Seven bytes, zeros behind the end, then how many of them the key really has (8 for more than seven): a key and the
+    /// same key with a zero byte behind it differ, so that keys with equal digests always share seven bytes more.
+    #[inline]
+    fn digest(view: &[u8], skip: usize) -> u64 {
+        let tail = view.get(skip..).unwrap_or(&[]);
+        if let Some(head) = tail.first_chunk::<8>() {
+            return u64::from_be_bytes(*head) & !0xFF | 8;
+        }
+        let mut head = [0; 8];
+        head[..tail.len()].copy_from_slice(tail);
+        u64::from_be_bytes(head) & !0xFF | tail.len() as u64
+    }
+
+    fn into_rest(self) -> KeyBytes {
+        self
+    }
+
+    fn key_ref(_digest: u64, rest: &KeyBytes) -> &[u8] {
+        rest.as_slice()
+    }
+
+    #[inline]
+    fn compare_rest(rest: &KeyBytes, view: &[u8]) -> Ordering {
+        rest.as_slice().cmp(view)
+    }
+
+    fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+        a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    }
+
+    #[inline]
+    fn compare_prefix(key: &[u8], sample: &[u8], skip: usize) -> Ordering {
+        key[..key.len().min(skip)].cmp(&sample[..skip])
+    }
+
+    fn rest_heap_bytes(rest: &KeyBytes) -> usize {
+        match &rest.0 {
             Repr::Inline { .. } => 0,
             Repr::Heap(bytes) => bytes.len(),
         }
@@ -160,7 +194,7 @@ mod tests {
             let key = KeyBytes::new(&bytes);
             assert_eq!(key.as_slice(), bytes);
             assert_eq!(KeyBytes::from(bytes.clone()), key);
-            assert_eq!(key.heap_bytes(), if bytes.len() > INLINE_LEN_MAX { bytes.len() } else { 0 });
+            assert_eq!(KeyBytes::rest_heap_bytes(&key), if bytes.len() > INLINE_LEN_MAX { bytes.len() } else { 0 });
         }
     }
 

@@ -1,22 +1,54 @@
 //! The ordered map under every table and index: an adaptive learned index owned by one core.
 //!
 //! It needs no locks because only its owner touches it; it is `Send`, so that a tablet can be handed to another core.
+//!
+//! The idea is ALEX's (Ding et al., SIGMOD 2020): models route and predict, gaps take inserts, comparisons correct. The shape
+//! is not. ALEX keeps gapped arrays of up to 16 MiB and lets one model place every key, which is superb on smooth keys, and
+//! on rough ones costs deep trees, long searches and stalls. Here the work is divided so that rough keys cost little more:
+//!
+//! - `node`: thousands of separators in one array, and a linear or logarithmic model (`router`) that says which few of
+//!   them to compare. Ten million integers need one node.
+//! - `leaf`: up to 64 blocks. A leaf maps keys linearly to 31-bit quanta, and four bytes a block route exactly.
+//! - `block`: up to 128 sorted entries. Interpolation predicts the slot; the lines of digests and values around it are
+//!   fetched at once. A leaf whose sampled look-ups mostly end elsewhere stops predicting and searches whole blocks, until
+//!   samples say otherwise.
+//!
+//! Gaps are at the ends of blocks. A full block evens out with a neighbour before it is split, which keeps blocks above four
+//! fifths full under random inserts; appended keys start fresh blocks and leave full ones behind.
+//!
+//! Invariants: a separator is not greater than any key of its leaf and greater than every key before; a bound of a block
+//! falls between two quanta; digests never contradict keys, and where they tie the keys decide. No float is compared in
+//! place of a key: where one is used, to predict a slot or to choose a bucket, a wrong value costs time only, or the function
+//! ascends whatever its rounding.
+//!
+//! docs/index.md gives the layout, the bounds on work and memory, and what was measured.
 
+mod block;
 mod cursor;
+mod digest;
 mod entry;
+mod fit;
 mod key;
 mod key_bytes;
+mod leaf;
 mod map;
+mod node;
 mod range;
+mod router;
+mod search;
+mod seek;
 mod stats;
+mod structure;
+mod whole;
 
 #[cfg(test)]
 mod tests;
 
 pub use cursor::Cursor;
+pub use digest::Digest;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use key::IndexKey;
 pub use key_bytes::KeyBytes;
 pub use map::LearnedIndex;
 pub use range::Range;
-pub use stats::IndexStats;
+pub use stats::{ERROR_BUCKETS, IndexStats};

@@ -1,3 +1,4 @@
-//! The index against a plain model, `BTreeMap`.
+//! The index against a plain model, `BTreeMap`, and against sequences chosen to hurt.
 
+mod adversaries;
 mod model;

@@ -1,0 +1,37 @@
+//! Counts what every peer really takes from the allocator, its overhead and rounding included.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// The system allocator, counting.
+pub struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+/// What glibc keeps in front of a block.
+const HEADER_BYTES: usize = 8;
+
+fn held_by(pointer: *mut u8) -> usize {
+    // SAFETY: called with live blocks of the system allocator only.
+    unsafe { libc::malloc_usable_size(pointer.cast()) + HEADER_BYTES }
+}
+
+// SAFETY: everything is handed to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is passed on.
+        let pointer = unsafe { System.alloc(layout) };
+        HELD.fetch_add(held_by(pointer), Relaxed);
+        pointer
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(held_by(pointer), Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Bytes held now.
+pub fn held() -> usize {
+    HELD.load(Relaxed)
+}

@@ -1,0 +1,232 @@
+//! Blocks hold the entries: up to [`SLOTS`] of them, sorted, digests, values and kept keys each in an array of their own.
+//!
+//! A block is all that a look-up fetches from memory, so its arrays are fetched together and searched without a branch that
+//! depends on what was fetched. Unused slots hold the greatest digest, so that searches need no length.
+
+use std::cmp::Ordering;
+
+use super::digest::Digest;
+use super::key::IndexKey;
+use super::search;
+
+/// Entries a block holds at most.
+pub(super) const SLOTS: usize = 128;
+
+/// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub(super) struct Block<K: IndexKey, V> {
+    /// In ascending order; greatest value behind the entries.
+    digests: [K::Digest; SLOTS],
+    /// Behind the entries: copies of some value.
+    values: [V; SLOTS],
+    /// Behind the entries: the default.
+    rests: [K::Rest; SLOTS],
+}
+
+impl<K: IndexKey, V: Copy + Send> Block<K, V> {
+    /// An empty block; `filler` is never read.
+    pub(super) fn new(filler: V) -> Box<Self> {
+        Box::new(Self {
+            digests: [K::Digest::MAX; SLOTS],
+            values: [filler; SLOTS],
+            rests: std::array::from_fn(|_| K::Rest::default()),
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn digest(&self, slot: usize) -> K::Digest {
+        self.digests[slot]
+    }
+
+    #[inline(always)]
+    pub(super) fn digests(&self) -> &[K::Digest; SLOTS] {
+        &self.digests
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&self, slot: usize) -> V {
+        self.values[slot]
+    }
+
+    #[inline(always)]
+    pub(super) fn value_mut(&mut self, slot: usize) -> &mut V {
+        &mut self.values[slot]
+    }
+
+    pub(super) fn key(&self, slot: usize) -> K::Ref<'_> {
+        K::key_ref(self.digests[slot], &self.rests[slot])
+    }
+
+    pub(super) fn entry(&self, slot: usize) -> (K::Ref<'_>, V) {
+        (self.key(slot), self.values[slot])
+    }
+
+    /// Fetches all digests, and the values around `slot`, at once.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        search::prefetch_all(&self.digests);
+    }
+
+    /// Fetches everything a scan reads.
+    pub(super) fn prefetch_entries(&self) {
+        search::prefetch_all(&self.digests);
+        search::prefetch_all(&self.values);
+    }
+
+    /// Fills an empty block with `first` and what `entries` yields; `last` is the digest before, and then of the last.
+    /// Returns how many there are.
+    pub(super) fn fill(&mut self, last: &mut Option<K::Digest>, first: (K, V), entries: impl Iterator<Item = (K, V)>) -> usize {
+        let mut len = 0;
+        for (key, value) in std::iter::once(first).chain(entries) {
+            let digest = K::digest(key.view(), 0);
+            if K::EXACT {
+                assert!(last.is_none_or(|last| last < digest), "bulk load needs strictly ascending keys");
+                *last = Some(digest);
+            } else if len > 0 {
+                let before = self.key(len - 1);
+                assert!(K::ref_view(&before) < key.view(), "bulk load needs strictly ascending keys");
+            }
+            self.digests[len] = digest;
+            self.values[len] = value;
+            if !K::EXACT {
+                self.rests[len] = key.into_rest();
+            }
+            len += 1;
+        }
+        len
+    }
+
+    /// Fetches what look-ups read that end near `slot`.
+    #[inline(always)]
+    pub(super) fn prefetch_near(&self, slot: usize) {
+        let start = search::window_at(slot);
+        search::prefetch_window(&self.digests, start);
+        search::prefetch_window(&self.values, start);
+    }
+
+    /// The value of `key` among the first `len`.
+    #[inline(always)]
+    pub(super) fn get(&self, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
+        self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
+    }
+
+    /// The value of `key`, expected near slot `predicted` among the first `len`.
+    #[inline(always)]
+    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
+        self.prefetch_near(predicted);
+        let slot = search::lower_near(&self.digests, digest, predicted);
+        if K::EXACT {
+            let inside = slot.min(SLOTS - 1);
+            return (slot < len && self.digests[inside] == digest).then(|| self.values[inside]);
+        }
+        self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot])
+    }
+
+    /// The slot of `key` among the first `len`, or the one at which it would be inserted.
+    #[inline(always)]
+    pub(super) fn find(&self, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        let slot = search::lower(&self.digests, digest);
+        if K::EXACT {
+            return if slot < len && self.digests[slot.min(SLOTS - 1)] == digest { Ok(slot) } else { Err(slot) };
+        }
+        self.find_among_equals(key, digest, slot, len)
+    }
+
+    /// Decides by the keys themselves among entries from `slot` on whose digests are equal.
+    pub(super) fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
+        let mut low = slot;
+        let mut high = slot + self.digests[slot..len.max(slot)].partition_point(|probe| *probe == digest);
+        while low < high {
+            let middle = low.midpoint(high);
+            match K::compare_rest(&self.rests[middle], key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// Inserts at `slot` of a block of `len` entries.
+    #[inline]
+    pub(super) fn insert(&mut self, slot: usize, len: usize, digest: K::Digest, rest: K::Rest, value: V) {
+        assert!(slot <= len && len < SLOTS, "the leaf makes room first");
+        self.digests.copy_within(slot..len, slot + 1);
+        self.values.copy_within(slot..len, slot + 1);
+        self.digests[slot] = digest;
+        self.values[slot] = value;
+        if !K::EXACT {
+            self.rests[slot..=len].rotate_right(1);
+            self.rests[slot] = rest;
+        }
+    }
+
+    /// Removes the entry at `slot` of a block of `len` entries.
+    pub(super) fn remove(&mut self, slot: usize, len: usize) -> V {
+        assert!(slot < len && len <= SLOTS, "only entries are removed");
+        let value = self.values[slot];
+        self.digests.copy_within(slot + 1..len, slot);
+        self.values.copy_within(slot + 1..len, slot);
+        self.digests[len - 1] = K::Digest::MAX;
+        if !K::EXACT {
+            self.rests[slot] = K::Rest::default();
+            self.rests[slot..len].rotate_left(1);
+        }
+        value
+    }
+
+    /// Moves the entries from `at` on, of `len`, to the front of `right`, which holds `right_len`.
+    pub(super) fn move_to_next(&mut self, at: usize, len: usize, right: &mut Self, right_len: usize) {
+        let moved = len - at;
+        assert!(moved + right_len <= SLOTS, "the neighbour has room");
+        right.digests.copy_within(..right_len, moved);
+        right.values.copy_within(..right_len, moved);
+        right.digests[..moved].copy_from_slice(&self.digests[at..len]);
+        right.values[..moved].copy_from_slice(&self.values[at..len]);
+        self.digests[at..len].fill(K::Digest::MAX);
+        if !K::EXACT {
+            right.rests[..right_len + moved].rotate_right(moved);
+            right.rests[..moved].swap_with_slice(&mut self.rests[at..len]);
+        }
+    }
+
+    /// Moves the first `count` entries, of `len`, behind the `left_len` of `left`.
+    pub(super) fn move_to_previous(&mut self, count: usize, len: usize, left: &mut Self, left_len: usize) {
+        assert!(count <= len && left_len + count <= SLOTS, "the neighbour has room");
+        left.digests[left_len..left_len + count].copy_from_slice(&self.digests[..count]);
+        left.values[left_len..left_len + count].copy_from_slice(&self.values[..count]);
+        self.digests.copy_within(count..len, 0);
+        self.values.copy_within(count..len, 0);
+        self.digests[len - count..len].fill(K::Digest::MAX);
+        if !K::EXACT {
+            left.rests[left_len..left_len + count].swap_with_slice(&mut self.rests[..count]);
+            self.rests[..len].rotate_left(count);
+        }
+    }
+
+    /// Takes the digests anew behind another number of shared bytes.
+    pub(super) fn redigest(&mut self, len: usize, skip: usize) {
+        for (digest, rest) in self.digests[..len].iter_mut().zip(&self.rests) {
+            let key = K::key_ref(*digest, rest);
+            let fresh = K::digest(K::ref_view(&key), skip);
+            *digest = fresh;
+        }
+    }
+
+    /// Bytes that the keys own outside the block.
+    pub(super) fn key_heap_bytes(&self, len: usize) -> usize {
+        self.rests[..len].iter().map(K::rest_heap_bytes).sum()
+    }
+
+    /// Asserts what every block promises, for one of `len` entries.
+    pub(super) fn check(&self, len: usize) {
+        assert!(0 < len && len <= SLOTS);
+        assert!(self.digests[len..].iter().all(|digest| *digest == K::Digest::MAX));
+        for slot in 1..len {
+            assert!(self.digests[slot - 1] <= self.digests[slot]);
+            let (left, right) = (self.key(slot - 1), self.key(slot));
+            assert!(K::ref_view(&left) < K::ref_view(&right), "{left:?} before {right:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The unsigned integers that models and searches work on: `u64` and `u128`.
+
+use std::fmt::Debug;
+
+/// An unsigned integer that stands for a key. All arithmetic on it is exact; no float is ever compared in place of a key.
+pub trait Digest: Copy + Ord + Debug + Send + Default + 'static {
+    /// The greatest value; fills unused slots.
+    const MAX: Self;
+    /// `self − base`, or 0 when that is negative.
+    fn distance(self, base: Self) -> Self;
+    /// `self ÷ 2^shift`, or `u32::MAX` when that is greater.
+    fn scale(self, shift: u32) -> u32;
+    /// Number of bits up to the highest one set; 0 for 0.
+    fn bits(self) -> u32;
+    /// The 64 bits from `shift` up; those above must be clear.
+    fn high(self, shift: u32) -> u64;
+    /// `2^exponent`, or the greatest value when that does not fit.
+    fn power(exponent: u32) -> Self;
+}
+
+macro_rules! digest {
+    ($($int:ty),*) => {$(
+        impl Digest for $int {
+            const MAX: Self = <$int>::MAX;
+
+            #[inline(always)]
+            fn distance(self, base: Self) -> Self {
+                self.saturating_sub(base)
+            }
+
+            #[inline(always)]
+            fn scale(self, shift: u32) -> u32 {
+                (self >> shift).min(u32::MAX as $int) as u32
+            }
+
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                <$int>::BITS - self.leading_zeros()
+            }
+
+            #[inline(always)]
+            fn high(self, shift: u32) -> u64 {
+                (self >> shift) as u64
+            }
+
+            fn power(exponent: u32) -> Self {
+                (1 as $int).checked_shl(exponent).unwrap_or(<$int>::MAX)
+            }
+        }
+    )*};
+}
+
+digest!(u64, u128);

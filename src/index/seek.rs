@@ -1,0 +1,215 @@
+//! Positions, and how keys, ranks and neighbours are found.
+
+use std::ops::Bound;
+
+use super::key::IndexKey;
+use super::leaf::Leaf;
+use super::map::LearnedIndex;
+
+/// Keys whose memory is fetched together.
+const BATCH: usize = 64;
+
+/// Where an entry is: valid until the next change of the index. Ordered as the entries are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) node: u32,
+    pub(super) leaf: u32,
+    pub(super) block: u32,
+    pub(super) slot: u32,
+}
+
+impl Position {
+    pub(super) fn new(node: usize, leaf: usize, (block, slot): (usize, usize)) -> Self {
+        Self { node: node as u32, leaf: leaf as u32, block: block as u32, slot: slot as u32 }
+    }
+
+    /// Block and slot within the leaf.
+    pub(super) fn place(self) -> (usize, usize) {
+        (self.block as usize, self.slot as usize)
+    }
+}
+
+impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn leaf_at(&self, position: Position) -> &Leaf<K, V> {
+        &self.nodes[position.node as usize].leaves[position.leaf as usize]
+    }
+
+    pub(super) fn leaf_mut_at(&mut self, position: Position) -> &mut Leaf<K, V> {
+        &mut self.nodes[position.node as usize].leaves[position.leaf as usize]
+    }
+
+    pub(super) fn value_at(&self, position: Position) -> V {
+        self.leaf_at(position).blocks[position.block as usize].value(position.slot as usize)
+    }
+
+    pub(super) fn value_mut_at(&mut self, position: Position) -> &mut V {
+        let (block, slot) = position.place();
+        self.leaf_mut_at(position).blocks[block].value_mut(slot)
+    }
+
+    pub(super) fn entry_at(&self, position: Position) -> (K::Ref<'_>, V) {
+        self.leaf_at(position).blocks[position.block as usize].entry(position.slot as usize)
+    }
+
+    #[inline(always)]
+    fn node_for(&self, key: &K::View) -> usize {
+        if self.nodes.len() == 1 {
+            return 0;
+        }
+        let digest = K::digest(key, 0);
+        self.lows[1..]
+            .partition_point(|(low, rest)| *low < digest || (*low == digest && (K::EXACT || K::compare_rest(rest, key).is_le())))
+    }
+
+    /// The leaf that holds `key` if any does; none when the index is empty.
+    #[inline(always)]
+    pub(super) fn leaf_for(&self, key: &K::View) -> Option<&Leaf<K, V>> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let node = &self.nodes[self.node_for(key)];
+        Some(&node.leaves[node.route(key)])
+    }
+
+    /// The position of `key`, or the one at which it would be inserted.
+    #[inline]
+    pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
+        if self.nodes.is_empty() {
+            return Err(Position::default());
+        }
+        let node = self.node_for(key);
+        let leaf = self.nodes[node].route(key);
+        match self.nodes[node].leaves[leaf].find(key) {
+            Ok(place) => Ok(Position::new(node, leaf, place)),
+            Err(place) => Err(Position::new(node, leaf, place)),
+        }
+    }
+
+    /// `position`, or the first entry behind it when it lies behind the last of its block.
+    fn settle(&self, position: Position) -> Option<Position> {
+        let node = self.nodes.get(position.node as usize)?;
+        let leaf = &node.leaves[position.leaf as usize];
+        if (position.slot as usize) < leaf.len_of(position.block as usize) {
+            return Some(position);
+        }
+        self.next_block(position)
+    }
+
+    /// The first entry of the next block.
+    pub(super) fn next_block(&self, position: Position) -> Option<Position> {
+        let node = &self.nodes[position.node as usize];
+        if position.block as usize + 1 < node.leaves[position.leaf as usize].blocks.len() {
+            Some(Position { block: position.block + 1, slot: 0, ..position })
+        } else if position.leaf as usize + 1 < node.leaves.len() {
+            Some(Position { leaf: position.leaf + 1, block: 0, slot: 0, ..position })
+        } else if position.node as usize + 1 < self.nodes.len() {
+            Some(Position { node: position.node + 1, leaf: 0, block: 0, slot: 0 })
+        } else {
+            None
+        }
+    }
+
+    /// The last entry of the block before.
+    pub(super) fn previous_block(&self, position: Position) -> Option<Position> {
+        let (mut node, mut leaf) = (position.node as usize, position.leaf as usize);
+        if position.block > 0 {
+            let block = position.block as usize - 1;
+            let slot = self.leaf_at(position).len_of(block) - 1;
+            return Some(Position::new(node, leaf, (block, slot)));
+        }
+        if leaf == 0 {
+            node = node.checked_sub(1)?;
+            leaf = self.nodes[node].leaves.len();
+        }
+        let (block, len) = self.nodes[node].leaves[leaf - 1].end();
+        Some(Position::new(node, leaf - 1, (block, len - 1)))
+    }
+
+    pub(super) fn next_position(&self, position: Position) -> Option<Position> {
+        self.settle(Position { slot: position.slot + 1, ..position })
+    }
+
+    pub(super) fn previous_position(&self, position: Position) -> Option<Position> {
+        if position.slot > 0 {
+            return Some(Position { slot: position.slot - 1, ..position });
+        }
+        if self.nodes.is_empty() { None } else { self.previous_block(position) }
+    }
+
+    pub(super) fn lower_position(&self, bound: Bound<&K::View>) -> Option<Position> {
+        match bound {
+            Bound::Unbounded => self.settle(Position::default()),
+            Bound::Included(key) => self.settle(self.find(key).unwrap_or_else(|position| position)),
+            Bound::Excluded(key) => match self.find(key) {
+                Ok(position) => self.next_position(position),
+                Err(position) => self.settle(position),
+            },
+        }
+    }
+
+    pub(super) fn upper_position(&self, bound: Bound<&K::View>) -> Option<Position> {
+        match bound {
+            Bound::Unbounded => {
+                let node = self.nodes.len().checked_sub(1)?;
+                let leaf = self.nodes[node].leaves.len() - 1;
+                let (block, len) = self.nodes[node].leaves[leaf].end();
+                Some(Position::new(node, leaf, (block, len - 1)))
+            }
+            Bound::Included(key) => match self.find(key) {
+                Ok(position) => Some(position),
+                Err(position) => self.previous_position(position),
+            },
+            Bound::Excluded(key) => self.previous_position(self.find(key).unwrap_or_else(|position| position)),
+        }
+    }
+
+    pub(super) fn position_of_rank(&self, rank: usize) -> Option<Position> {
+        let mut left = rank;
+        for (node, held) in self.nodes.iter().enumerate() {
+            for (leaf, held) in held.leaves.iter().enumerate() {
+                let entries = held.entries();
+                if left >= entries {
+                    left -= entries;
+                    continue;
+                }
+                for (block, len) in held.lens().iter().enumerate() {
+                    let len = usize::from(*len);
+                    if left < len {
+                        return Some(Position::new(node, leaf, (block, left)));
+                    }
+                    left -= len;
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks keys up in groups, one step of all before the next step of any, so that their fetches overlap.
+    #[inline(always)]
+    pub(super) fn get_batch_by<Q>(&self, keys: &[Q], view: impl Fn(&Q) -> &K::View, values: &mut [Option<V>]) {
+        assert_eq!(keys.len(), values.len(), "one place a key");
+        if self.nodes.is_empty() {
+            values.fill(None);
+            return;
+        }
+        for (keys, values) in keys.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
+            let first = &*self.nodes[0].leaves[0];
+            let mut leaves = [first; BATCH];
+            let mut places = [(0, 0); BATCH];
+            for (leaf, key) in leaves.iter_mut().zip(keys) {
+                *leaf = self.leaf_for(view(key)).expect("the index is not empty");
+                leaf.prefetch();
+            }
+            for ((place, leaf), key) in places.iter_mut().zip(leaves).zip(keys) {
+                *place = leaf.prefetch_for(view(key));
+            }
+            for (((value, leaf), place), key) in values.iter_mut().zip(leaves).zip(places).zip(keys) {
+                *value = leaf.get_in(place, view(key));
+            }
+        }
+    }
+}

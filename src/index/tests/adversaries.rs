@@ -1,0 +1,68 @@
+//! Sequences chosen to hurt must stay within the stated constants of memory and structural change.
+
+use crate::index::LearnedIndex;
+
+/// Bytes a key of 16 that no sequence of integers may exceed, once there are enough keys to speak of.
+const BYTES_PER_KEY_MAX: usize = 64;
+/// Structural changes a thousand inserts may bring about at most.
+const CHANGES_PER_MILLE_MAX: u64 = 250;
+const KEYS: u64 = if cfg!(miri) { 2_000 } else { 60_000 };
+
+fn mixed(i: u64) -> u64 {
+    let z = (i ^ (i >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn stays_bounded(keys: impl Iterator<Item = u64>) {
+    let mut index = LearnedIndex::<u64, u64>::new();
+    for key in keys {
+        index.insert(key, key);
+    }
+    index.check();
+    let stats = index.stats();
+    let changes = stats.splits + stats.retrains + stats.merges + stats.appends;
+    assert!(changes * 1000 <= CHANGES_PER_MILLE_MAX * index.len() as u64, "{changes} changes for {} keys", index.len());
+    assert!(index.bytes() <= BYTES_PER_KEY_MAX * index.len(), "{} bytes for {} keys", index.bytes(), index.len());
+    let keys: Vec<u64> = index.iter().map(|(key, _)| key).collect();
+    for key in &keys {
+        assert_eq!(index.remove(key), Some(*key));
+    }
+    assert!(index.is_empty());
+    assert_eq!(index.stats().blocks, 0, "memory is returned");
+}
+
+#[test]
+fn ascending() {
+    stays_bounded(0..KEYS);
+}
+
+#[test]
+fn descending_from_the_end_of_the_domain() {
+    stays_bounded((0..KEYS).map(|i| u64::MAX - i));
+}
+
+#[test]
+fn alternating_extremes() {
+    stays_bounded((0..KEYS).map(|i| if i % 2 == 0 { i } else { u64::MAX - i }));
+}
+
+#[test]
+fn from_the_middle_outwards() {
+    stays_bounded((0..KEYS).map(|i| if i % 2 == 0 { (1 << 63) + i * 977 } else { (1 << 63) - i * 977 }));
+}
+
+#[test]
+fn dense_bursts_at_random_scales() {
+    stays_bounded((0..KEYS).map(|i| (mixed(i / 200) >> (mixed(i / 200 + 7) % 50)).wrapping_add(i % 200)));
+}
+
+#[test]
+fn one_key_a_doubling_around_random_bases() {
+    stays_bounded((0..KEYS).map(|i| mixed(i / 64).wrapping_add(1 << (i % 64))));
+}
+
+#[test]
+fn doublings_with_a_dense_burst_inside() {
+    stays_bounded((0..KEYS).map(|i| mixed(i / 128).wrapping_add(if i % 128 < 64 { 1 << (i % 64) } else { i % 64 })));
+}

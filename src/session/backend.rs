@@ -7,17 +7,16 @@
 use std::sync::Arc;
 
 use crate::base::{CoreId, StorageId};
-use crate::catalog::{Catalog, TableDef};
+use crate::catalog::Catalog;
 use crate::error::{SqlError, SqlResult};
 use crate::metrics::CoreMetrics;
 use crate::session::response::Severity;
 use crate::shard::{ReadView, RowBatch, Savepoint, Txn};
 use crate::sql::SessionInfo;
-use crate::sql::expr::Expr;
 use crate::sql::plan::{PointSelect, Statement};
 use crate::storage::Key;
 use crate::txn::Isolation;
-use crate::types::{Datum, RowLayout, SqlType};
+use crate::types::{Datum, RowLayout};
 
 /// What a running statement works with.
 pub struct Run<'a> {
@@ -116,9 +115,6 @@ pub trait Backend {
     /// Ends it; answers the number of rows.
     async fn copy_done(&self, copy: Self::CopyIn, run: Run<'_>) -> SqlResult<u64>;
 
-    /// The value and type of a constant expression.
-    fn evaluate(&self, expr: &Expr, session: &dyn SessionInfo, catalog: &Catalog) -> SqlResult<(Datum, SqlType)>;
-
     /// The key that a point lookup is for; `None` if it holds a NULL and so finds nothing.
     fn point_key(
         &self,
@@ -127,9 +123,6 @@ pub trait Backend {
         session: &dyn SessionInfo,
         catalog: &Catalog,
     ) -> SqlResult<Option<Key>>;
-
-    /// The layout of a table's rows.
-    fn layout(&self, table: &TableDef) -> Arc<RowLayout>;
 
     /// What a statement outside a transaction sees.
     fn read_view(&self) -> ReadView;

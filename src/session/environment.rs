@@ -6,6 +6,7 @@ use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::settings::{Effective, Settings};
 use crate::sql::SessionInfo;
+use crate::types::SessionFormat;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -109,10 +110,6 @@ impl Environment {
 }
 
 impl SessionInfo for Environment {
-    fn format(&self) -> &crate::types::SessionFormat {
-        &self.effective().format
-    }
-
     fn database(&self) -> &str {
         &self.database
     }
@@ -159,7 +156,7 @@ impl SessionInfo for Environment {
         self.pid
     }
 
-    fn format(&self) -> &crate::types::SessionFormat {
+    fn format(&self) -> &SessionFormat {
         &self.effective().format
     }
 

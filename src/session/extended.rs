@@ -11,7 +11,7 @@ use crate::session::backend::Backend;
 use crate::session::formats::{FormatCodes, parameter};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, Prepared};
-use crate::session::response::{Client, Failure, Gone, Response, RowShape};
+use crate::session::response::{Client, Failure, Response, RowShape};
 use crate::session::run::Outcome;
 use crate::session::transaction::Block;
 use crate::sql::utility::Utility;
@@ -56,7 +56,7 @@ impl<B: Backend> Session<B> {
             }
         };
         self.txn.enter_implicit();
-        self.statements.insert(name, Entry::new(prepared, false))
+        self.statements.insert(name, Entry::new(prepared))
     }
 
     /// The plan of a text that has been prepared before, if it is still good.

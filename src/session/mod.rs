@@ -33,6 +33,8 @@ mod run;
 pub mod settings;
 mod simple;
 mod tag;
+#[cfg(test)]
+pub(crate) mod testing;
 mod transaction;
 mod utility;
 
@@ -262,13 +264,11 @@ impl<B: Backend> Session<B> {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
             }
         };
-        Ok(self.new_prepared(backend, text, declared, statement))
+        Ok(self.new_prepared(text, statement))
     }
 
-    fn new_prepared(&self, backend: &B, text: &str, declared: &[SqlType], statement: Option<Arc<Statement>>) -> Arc<Prepared> {
-        let epoch = self.env.settings().plan_epoch();
-        let now = environment::clock_micros();
-        Arc::new(Prepared::new(backend, text.into(), declared.to_vec(), statement, epoch, now))
+    fn new_prepared(&self, text: &str, statement: Option<Arc<Statement>>) -> Arc<Prepared> {
+        Arc::new(Prepared::new(text.into(), statement, self.env.settings().plan_epoch()))
     }
 
     /// Whether a plan was made from what every session sees, so that it may outlive this transaction.

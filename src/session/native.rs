@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::{CoreId, StorageId};
-use crate::catalog::{Catalog, CatalogStore, TableDef};
+use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult};
 use crate::exec::copy_from::CopyFrom;
 use crate::exec::keys::key_of_values;
@@ -13,13 +13,12 @@ use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
 use crate::shard::{Engine, ReadView, RowBatch, Savepoint, SnapshotPin, Txn, engine};
-use crate::sql::expr::Expr;
-use crate::sql::expr::eval::{NoRow, eval, type_of};
+use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::{EvalContext, NoSubqueries, SessionInfo};
 use crate::storage::Key;
 use crate::txn::Isolation;
-use crate::types::{Datum, RowLayout, RowView, SqlType};
+use crate::types::{Datum, RowView};
 
 /// The executor and engine of one core.
 #[derive(Clone)]
@@ -218,11 +217,6 @@ impl Backend for NativeBackend {
         copy.copy.finish(&mut context).await
     }
 
-    fn evaluate(&self, expr: &Expr, session: &dyn SessionInfo, catalog: &Catalog) -> SqlResult<(Datum, SqlType)> {
-        let context = EvalContext { params: &[], outer: None, session, catalog, subqueries: &NoSubqueries };
-        Ok((eval(expr, &NoRow, &context)?, type_of(expr)))
-    }
-
     fn point_key(
         &self,
         point: &PointSelect,
@@ -236,10 +230,6 @@ impl Backend for NativeBackend {
         }
         let values = point.key.iter().map(|expr| eval(expr, &NoRow, &context)).collect::<SqlResult<Vec<_>>>()?;
         key_of_values(&point.table, &values)
-    }
-
-    fn layout(&self, table: &TableDef) -> Arc<RowLayout> {
-        table.layout().clone()
     }
 
     fn read_view(&self) -> ReadView {

@@ -58,14 +58,27 @@ impl PlanCache {
     pub fn clear(&mut self) {
         self.plans.clear();
     }
+}
 
-    /// How many plans there are.
-    pub fn len(&self) -> usize {
-        self.plans.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> Arc<Prepared> {
+        Arc::new(Prepared::new(text.into(), None, 0))
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.plans.is_empty()
+    #[test]
+    fn what_is_used_stays_and_there_is_a_bound() {
+        let mut cache = PlanCache::default();
+        for i in 0..10 * PLANS_MAX {
+            cache.insert(&format!("text {i}"), plan("x"));
+            assert!(cache.get("text 0", 1, 0).is_some(), "the plan that is used all the time is never the oldest");
+        }
+        assert_eq!(cache.plans.len(), PLANS_MAX);
+        cache.insert(&"long".repeat(TEXT_BYTES_MAX), plan("x"));
+        assert_eq!(cache.plans.len(), PLANS_MAX);
+        cache.clear();
+        assert!(cache.get("text 0", 1, 0).is_none());
     }
 }

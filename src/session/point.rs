@@ -226,7 +226,7 @@ impl<B: Backend> Session<B> {
         let Some(known) = self.known_text(backend, text, &[]) else {
             return false;
         };
-        let replaced = self.statements.insert("", Entry::new(known, false));
+        let replaced = self.statements.insert("", Entry::new(known));
         assert!(replaced.is_ok(), "the unnamed statement can always be replaced");
         self.points.waiting.push(Waiting::Parsed);
         true

@@ -7,14 +7,12 @@ use smallvec::SmallVec;
 
 use crate::base::StorageId;
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::session::backend::Backend;
 use crate::session::formats::{FormatCodes, integer};
 use crate::session::response::RowShape;
 use crate::sql::expr::Expr;
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::utility::Utility;
 use crate::storage::Key;
-use crate::types::key::is_i64_key;
 use crate::types::{RowLayout, SqlType};
 
 /// Named prepared statements of one session.
@@ -28,8 +26,6 @@ const SHAPES_MAX: usize = 4;
 pub struct Prepared {
     /// The text it came from; it is bound again from this when the catalog changes.
     pub text: Arc<str>,
-    /// Parameter types as the client declared them.
-    pub declared: Vec<SqlType>,
     /// The plan; `None` for an empty query string.
     pub statement: Option<Arc<Statement>>,
     /// The settings' epoch it was bound in.
@@ -38,24 +34,15 @@ pub struct Prepared {
     pub point: Option<PointPlan>,
     /// The result in text format, which is what most clients want.
     pub text_shape: Arc<RowShape>,
-    /// When a client used PREPARE or Parse, for pg_prepared_statements: microseconds since 2000-01-01 UTC.
-    pub prepared_micros: i64,
 }
 
 impl Prepared {
-    /// A statement just bound by `backend`'s core.
-    pub fn new<B: Backend>(
-        backend: &B,
-        text: Arc<str>,
-        declared: Vec<SqlType>,
-        statement: Option<Arc<Statement>>,
-        plan_epoch: u64,
-        now_micros: i64,
-    ) -> Self {
-        let point = statement.as_ref().and_then(|statement| PointPlan::of(backend, statement));
+    /// A statement just bound.
+    pub fn new(text: Arc<str>, statement: Option<Arc<Statement>>, plan_epoch: u64) -> Self {
+        let point = statement.as_ref().and_then(|statement| PointPlan::of(statement));
         let columns = statement.as_ref().map_or(&[][..], |statement| &statement.columns);
         let text_shape = Arc::new(RowShape::text(columns));
-        Self { text, declared, statement, plan_epoch, point, text_shape, prepared_micros: now_micros }
+        Self { text, statement, plan_epoch, point, text_shape }
     }
 
     /// The types of its parameters.
@@ -104,12 +91,12 @@ pub struct PointPlan {
 }
 
 impl PointPlan {
-    fn of<B: Backend>(backend: &B, statement: &Statement) -> Option<Self> {
+    fn of(statement: &Statement) -> Option<Self> {
         let Plan::Query(query) = &statement.plan else {
             return None;
         };
         let point = query.point.as_ref().filter(|_| query.locking.is_none())?;
-        Some(Self { storage: point.table.storage, layout: backend.layout(&point.table), key_param: key_param(point) })
+        Some(Self { storage: point.table.storage, layout: Arc::clone(point.table.layout()), key_param: key_param(point) })
     }
 
     /// The key, if it is a plain integer parameter with an ordinary value.
@@ -137,9 +124,6 @@ fn key_param(point: &PointSelect) -> Option<(usize, SqlType)> {
         return None;
     };
     let column_type = point.table.columns[*column].ty.ty;
-    if !is_i64_key(column_type) {
-        return None;
-    }
     let (index, ty) = match expr {
         Expr::Param(index, ty) => (*index, *ty),
         Expr::Cast { arg, to, .. } if to.ty == column_type => match &**arg {
@@ -158,20 +142,21 @@ fn key_param(point: &PointSelect) -> Option<(usize, SqlType)> {
     (width(ty)? <= width(column_type)?).then_some((index, ty))
 }
 
+/// Format codes and the result they make.
+type KnownShape = (Box<[i16]>, Arc<RowShape>);
+
 /// A prepared statement with the result formats that have been asked of it.
 #[derive(Debug)]
 pub struct Entry {
     /// The statement.
     pub prepared: Arc<Prepared>,
-    shapes: SmallVec<[(Box<[i16]>, Arc<RowShape>); 1]>,
-    /// It was made by PREPARE and not by Parse.
-    pub from_sql: bool,
+    shapes: SmallVec<[KnownShape; 1]>,
 }
 
 impl Entry {
     /// A statement nobody has executed yet.
-    pub fn new(prepared: Arc<Prepared>, from_sql: bool) -> Self {
-        Self { prepared, shapes: SmallVec::new(), from_sql }
+    pub fn new(prepared: Arc<Prepared>) -> Self {
+        Self { prepared, shapes: SmallVec::new() }
     }
 
     /// Replaces the plan by a newer one.

@@ -76,7 +76,7 @@ impl<B: Backend> Session<B> {
             return Err(failed_block().into());
         }
         let statement = Arc::new(self.bind_statement(backend, parsed, &[])?);
-        let prepared = self.new_prepared(backend, &text[parsed.range.clone()], &[], Some(statement));
+        let prepared = self.new_prepared(&text[parsed.range.clone()], Some(statement));
         self.run_now(backend, client, prepared, Vec::new(), last).await
     }
 
@@ -128,7 +128,7 @@ impl<B: Backend> Session<B> {
         let context = crate::sql::BindContext { catalog: &catalog, param_types: &[], session: &self.env };
         match cache::prepare(one, normalised, &context)? {
             cache::Prepared::Shared(statement) => {
-                let prepared = self.new_prepared(backend, text, &[], Some(Arc::new(statement)));
+                let prepared = self.new_prepared(text, Some(Arc::new(statement)));
                 if self.is_shareable(backend, &prepared) {
                     self.normal_forms.insert(&normalised.key, Arc::clone(&prepared));
                 }
@@ -136,7 +136,7 @@ impl<B: Backend> Session<B> {
                 Ok((prepared, params))
             }
             cache::Prepared::Private(statement) => {
-                let prepared = self.new_prepared(backend, text, &[], Some(Arc::new(statement)));
+                let prepared = self.new_prepared(text, Some(Arc::new(statement)));
                 if self.is_shareable(backend, &prepared) {
                     self.texts.insert(text, Arc::clone(&prepared));
                 }

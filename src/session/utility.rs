@@ -11,10 +11,11 @@ use crate::session::response::{Client, Failure, Response, RowShape, Severity};
 use crate::session::run::Outcome;
 use crate::session::tag::Tag;
 use crate::session::transaction::{Block, failed_block, not_in_block};
-use crate::sql::SessionInfo;
 use crate::sql::expr::Expr;
+use crate::sql::expr::eval::{NoRow, eval, type_of};
 use crate::sql::plan::Plan;
 use crate::sql::utility::{TransactionModes, Utility};
+use crate::sql::{EvalContext, NoSubqueries, SessionInfo};
 use crate::txn::Isolation;
 use crate::types::{CastContext, ColumnType, Datum, SqlType, cast};
 
@@ -228,7 +229,7 @@ impl<B: Backend> Session<B> {
         if !matches!(plan, Some(Plan::Query(_) | Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_))) {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "utility statements cannot be prepared"));
         }
-        self.statements.insert(name, Entry::new(prepared, true))?;
+        self.statements.insert(name, Entry::new(prepared))?;
         Ok("PREPARE".into())
     }
 
@@ -265,10 +266,11 @@ impl<B: Backend> Session<B> {
         }
         let catalog = backend.catalog(self.txn.txn());
         let format = &self.env.effective().format;
+        let context = EvalContext { params: &[], outer: None, session: &self.env, catalog: &catalog, subqueries: &NoSubqueries };
         args.iter()
             .zip(types)
             .map(|(arg, to)| {
-                let (value, from) = backend.evaluate(arg, &self.env, &catalog)?;
+                let (value, from) = (eval(arg, &NoRow, &context)?, type_of(arg));
                 let to = ColumnType { ty: *to, typmod: -1 };
                 if from == to.ty { Ok(value) } else { cast(value, from, to, CastContext::Assignment, format) }
             })

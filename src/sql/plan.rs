@@ -211,7 +211,7 @@ pub struct Scan {
 pub enum Access {
     /// Everything, in key order.
     Full,
-    /// One or more full primary keys (IN lists and equality).
+    /// One or more full primary keys (IN lists and equality). Parameters can make two of them equal: a row is returned once.
     Points(Vec<Vec<Expr>>),
     /// An equality prefix and bounds on the next key column.
     Range {
@@ -344,6 +344,7 @@ pub struct CopyPlan {
 }
 
 /// Direction and object of a COPY.
+#[expect(clippy::large_enum_variant, reason = "one a statement; a box would only cost")]
 #[derive(Clone, Debug)]
 pub enum CopyDirection {
     /// COPY table (columns) FROM STDIN: columns given in the data, and for every table column that is not given its default.

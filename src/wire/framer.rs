@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn lengths_are_checked_by_type() {
-        let cases: &[(&[u8], Result<Cut<u8>, FrameError>)] = &[
+        type Case<'a> = (&'a [u8], Result<Cut<u8>, FrameError>);
+        let cases: &[Case<'_>] = &[
             (b"", Ok(Cut::Partial(5))),
             (b"Q", Ok(Cut::Partial(5))),
             (b"Q\0\0\0", Ok(Cut::Partial(5))),

@@ -70,7 +70,8 @@ impl InputBuffer {
     }
 
     /// Bytes of memory held.
-    pub fn held_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 }

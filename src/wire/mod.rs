@@ -26,3 +26,6 @@ pub mod startup;
 pub mod stream;
 
 pub use connection::{Admission, Exit, Moving, Services, refuse, resume, serve};
+
+#[cfg(test)]
+mod tests;

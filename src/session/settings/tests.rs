@@ -1,3 +1,5 @@
+//! Settings as SQL and the startup packet change them.
+
 use super::*;
 
 fn settings() -> Settings {

@@ -212,6 +212,11 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("TRY_CAST"));
         }
         let start = position(expr);
+        if types::is_regnamespace(data_type) {
+            // There is no such type here; where it is cast to, the schema's name is what is wanted.
+            let value = self.coerce_implicit(self.expr(inner, place)?.at(position(inner)), SqlType::Oid)?;
+            return self.function_call("\0regnamespaceout", vec![value], start);
+        }
         let to = types::resolve(data_type).map_err(|error| at(error, start))?;
         if let (Ast::Array(array), SqlType::Array(element)) = (&**inner, to.ty) {
             // The cast types the elements (documentation 4.2.12), which matters for an empty or unknown-only constructor.

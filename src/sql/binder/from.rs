@@ -35,16 +35,16 @@ struct Joined<'p> {
 
 impl Binder<'_> {
     /// Binds a FROM clause; without items, one row without columns.
-    pub fn from<'p>(&self, items: &[ast::TableWithJoins], scope: Scope<'p>) -> SqlResult<(Node, Scope<'p>)> {
+    pub fn join_clause<'p>(&self, items: &[ast::TableWithJoins], scope: Scope<'p>) -> SqlResult<(Node, Scope<'p>)> {
         let mut joined = Joined { node: None, scope };
         for item in items {
-            self.from_item(item, &mut joined)?;
+            self.join_item(item, &mut joined)?;
         }
         let node = joined.node.unwrap_or(Node::Values { rows: vec![Vec::new()], types: Vec::new() });
         Ok((node, joined.scope))
     }
 
-    fn from_item<'p>(&self, item: &ast::TableWithJoins, joined: &mut Joined<'p>) -> SqlResult<()> {
+    fn join_item<'p>(&self, item: &ast::TableWithJoins, joined: &mut Joined<'p>) -> SqlResult<()> {
         let preserves_right = item.joins.iter().any(|join| {
             matches!(join.join_operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_))
         });

@@ -40,7 +40,7 @@ impl Binder<'_> {
         tail: Tail<'_>,
     ) -> SqlResult<Bound> {
         check_clauses(select)?;
-        let (mut node, scope) = self.from(&select.from, scope)?;
+        let (mut node, scope) = self.join_clause(&select.from, scope)?;
         if let Some(condition) = &select.selection {
             let predicate = self.condition(condition, Place::scalar(&scope, Clause::Where), "WHERE")?;
             node = Node::Filter { input: Box::new(node), predicate };
@@ -82,7 +82,7 @@ impl Binder<'_> {
             node = Node::Filter { input: Box::new(node), predicate };
         }
         node = set_returning(node, width, &mut items, &mut collector);
-        Ok(finish(node, items, given, keys, distinct, on)?)
+        finish(node, items, given, keys, distinct, on)
     }
 
     /// Output items that stand over a row as it is, as in RETURNING.
@@ -115,7 +115,7 @@ impl Binder<'_> {
             sample: None,
             index_hints: Vec::new(),
         };
-        let (node, scope) = self.from(&[ast::TableWithJoins { relation: factor, joins: Vec::new() }], scope)?;
+        let (node, scope) = self.join_clause(&[ast::TableWithJoins { relation: factor, joins: Vec::new() }], scope)?;
         let columns = scope.relations.into_iter().flat_map(|relation| relation.columns).collect();
         Ok(Bound { node, columns })
     }

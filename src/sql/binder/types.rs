@@ -249,6 +249,14 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> SqlResult<ColumnType> {
     if OTHERS.contains(&base.as_str()) { Err(SqlError::unsupported(format!("type {base}"))) } else { Err(unknown()) }
 }
 
+/// Whether a type name is `regnamespace`.
+pub fn is_regnamespace(data_type: &DataType) -> bool {
+    let DataType::Custom(name, modifiers) = data_type else { return false };
+    modifiers.is_empty()
+        && matches!(super::names::qualified(name), Ok((schema, name, _))
+            if name == "regnamespace" && schema.as_deref().is_none_or(|schema| schema == "pg_catalog"))
+}
+
 /// `pg_type.typname` to type. `char` unquoted and unqualified is `char(1)`, otherwise the one-byte type.
 pub fn by_name(name: &str, exact: bool) -> Option<SqlType> {
     Some(match name {

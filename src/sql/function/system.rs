@@ -13,6 +13,9 @@ use crate::types::{ColumnType, Datum, SqlType};
 /// What `version()` answers: clients look for a PostgreSQL version in front.
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (OmenDB ", env!("CARGO_PKG_VERSION"), ")");
 
+/// The OID of schema `pg_catalog`.
+const PG_CATALOG: u32 = 11;
+
 /// The one role there is, under PostgreSQL's OID for the bootstrap superuser.
 const OWNER: u32 = 10;
 
@@ -90,11 +93,15 @@ fn session(functions: &mut Vec<Function>) {
     Entry::function("gen_random_uuid", &[], UUID, Implementation::Context(uuid)).volatile().add(functions);
     let unsupported = |name: &'static str| -> Context {
         match name {
+            "pg_get_function" => |_, _| Err(SqlError::unsupported("the definition of a function")),
             "pg_sleep" => |_, _| Err(SqlError::unsupported("pg_sleep")),
             _ => |_, _| Err(SqlError::unsupported("txid_current")),
         }
     };
     Entry::function("txid_current", &[], INT8, Implementation::Context(unsupported("txid_current"))).volatile().add(functions);
+    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"] {
+        Entry::function(name, &[OID], TEXT, Implementation::Context(unsupported("pg_get_function"))).stable().add(functions);
+    }
     Entry::function("pg_sleep", &[FLOAT8], VOID, Implementation::Context(unsupported("pg_sleep"))).volatile().add(functions);
 }
 
@@ -119,6 +126,11 @@ fn names(functions: &mut Vec<Function>) {
         ("regtypein", &[TEXT], REGTYPE, |a, _| regtype_in(text(&a[0])?).map(Datum::Oid)),
         ("regtypeout", &[REGTYPE], TEXT, |a, _| Ok(Datum::Text(type_text(oid(&a[0])?, -1).into()))),
         ("regprocout", &[Kind::Is(SqlType::Regproc)], TEXT, |a, _| Ok(Datum::Text(number_or_dash(oid(&a[0])?).into()))),
+        ("\0regnamespaceout", &[OID], TEXT, |a, c| {
+            let oid = oid(&a[0])?;
+            let name = c.catalog.schemas.get(&oid).map_or_else(|| number_or_dash(oid), |schema| quote_identifier(&schema.name));
+            Ok(Datum::Text(if oid.0 == PG_CATALOG { "pg_catalog".into() } else { name.into() }))
+        }),
         ("to_regclass", &[TEXT], REGCLASS, |a, c| match regclass_in(text(&a[0])?, c.catalog, c.session) {
             Ok(oid) => Ok(Datum::Oid(oid)),
             Err(error) if matches!(error.code(), SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME) => Ok(Datum::Null),
@@ -411,7 +423,7 @@ fn size_pretty(bytes: i64) -> String {
         unit += 1;
     }
     if half {
-        size = (size + i128::from(size.signum())) / 2;
+        size = (size + size.signum()) / 2;
     }
     format!("{size} {}", UNITS[unit])
 }

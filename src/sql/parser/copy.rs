@@ -26,11 +26,11 @@ pub fn parse(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
         CopyObject::Table(table, columns)
     };
     let to = cursor.accept("to");
-    if !to || matches!(object, CopyObject::Query(_)) && !to {
-        cursor.expect("from")?;
+    if !to {
         if matches!(object, CopyObject::Query(_)) {
             return Err(cursor.error());
         }
+        cursor.expect("from")?;
     }
     if cursor.accept("program") {
         cursor.string()?;

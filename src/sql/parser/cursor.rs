@@ -227,7 +227,7 @@ impl<'a> Cursor<'a> {
                 self.next = self.end;
                 Ok(value)
             }
-            Err(error) => Err(self.from_parser_error(error)),
+            Err(error) => Err(self.translate_error(error)),
         }
     }
 
@@ -237,7 +237,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// PostgreSQL's error for sqlparser's: only the place is taken from it.
-    fn from_parser_error(&self, error: ParserError) -> SqlError {
+    fn translate_error(&self, error: ParserError) -> SqlError {
         let message = match error {
             ParserError::RecursionLimitExceeded => return too_deep(),
             ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,

@@ -98,7 +98,8 @@ fn types() {
     );
 }
 
-/// Errors that PostgreSQL 15 gives, with its positions.
+/// Errors that PostgreSQL 15 gives. Positions are PostgreSQL's but for operators and `::` (ours is where the left operand starts,
+/// theirs the operator), set operations (we have none), and lists and types in parentheses (off by the parenthesis).
 #[test]
 fn errors() {
     for (sql, expected) in [

@@ -138,7 +138,7 @@ impl CopyFrom {
         read.map_err(|error| target.at_line(error, number, Some(line)))?;
         target.defaults_into(row, context).map_err(|error| target.at_line(error, number, Some(line)))?;
         for (index, &column) in target.columns.iter().enumerate() {
-            row[column] = target.value(fields.get(line, index), column, number, context.session.format())?;
+            row[column] = target.value(fields.get(line, index), column, (number, line), context.session.format())?;
         }
         let missing = |(column, value): (usize, &Datum)| value.is_null() && target.table.columns[column].not_null;
         if let Some(column) = row.iter().enumerate().position(missing) {
@@ -224,9 +224,15 @@ impl Target {
         Ok(())
     }
 
-    fn value(&self, field: Option<&[u8]>, column: usize, number: u64, format: &SessionFormat) -> SqlResult<Datum> {
+    fn value(
+        &self,
+        field: Option<&[u8]>,
+        column: usize,
+        (number, line): (u64, &[u8]),
+        format: &SessionFormat,
+    ) -> SqlResult<Datum> {
         let Some(bytes) = field else { return Ok(Datum::Null) };
-        let text = utf8(bytes).map_err(|error| self.at_line(error, number, None))?;
+        let text = utf8(bytes).map_err(|error| self.at_line(error, number, Some(line)))?;
         let definition = &self.table.columns[column];
         parse_text(definition.ty.ty, definition.ty.typmod, text, format).map_err(|error| {
             let (table, name) = (&self.table.name, &definition.name);

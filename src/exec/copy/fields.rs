@@ -94,10 +94,11 @@ impl Fields {
             let mut escaped = false;
             while end < line.len() && line[end] != self.delimiter {
                 // A backslash takes the next byte with it, a delimiter too.
-                let is_escape = line[end] == b'\\' && end + 1 < line.len();
+                let is_escape = line[end] == b'\\';
                 escaped |= is_escape;
                 end += if is_escape { 2 } else { 1 };
             }
+            end = end.min(line.len());
             let raw = &line[start..end];
             if raw == self.null {
                 self.fields.push(Field::Null);
@@ -178,9 +179,13 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     while at < raw.len() {
         let byte = raw[at];
         at += 1;
-        if byte != b'\\' || at == raw.len() {
+        if byte != b'\\' {
             out.push(byte);
             continue;
+        }
+        if at == raw.len() {
+            // Only at the end of the data; PostgreSQL drops it.
+            return;
         }
         let escaped = raw[at];
         at += 1;

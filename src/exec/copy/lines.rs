@@ -215,38 +215,29 @@ impl LineReader {
 
     /// A backslash that may begin `\.`. In CSV, where it may be data too, `Found::Line` says that it is.
     fn end_marker(&self, position: usize) -> SqlResult<Found> {
-        let no_marker = Ok(Found::Line(position, position));
         let rest = &self.buffer[position + 1..];
         let wanted = if self.line_end == Some(LineEnd::CrLf) { 3 } else { 2 };
         match rest.first() {
             Some(b'.') => {}
             None if !self.finished => return Ok(Found::More),
-            _ => return no_marker,
+            _ => return Ok(Found::Line(position, position)),
         }
         if rest.len() < wanted && !self.finished {
             return Ok(Found::More);
         }
-        let corrupt = || if self.csv { no_marker_found(position) } else { Err(bad_format("end-of-copy marker corrupt")) };
-        let unlike = || {
-            if self.csv {
-                no_marker_found(position)
-            } else {
-                Err(bad_format("end-of-copy marker does not match previous newline style"))
-            }
-        };
+        // What a CSV file may hold as data, the text format may not.
+        let unless_csv = |error: &str| if self.csv { Ok(Found::Line(position, position)) } else { Err(bad_format(error)) };
+        let (corrupt, unlike) = ("end-of-copy marker corrupt", "end-of-copy marker does not match previous newline style");
         match (self.line_end, rest.get(1), rest.get(2)) {
             (Some(LineEnd::CrLf), Some(b'\r'), Some(b'\n')) => Ok(Found::EndOfData(position)),
-            (Some(LineEnd::CrLf), Some(b'\n'), _) | (Some(LineEnd::CrLf), Some(b'\r'), Some(b'\r')) => unlike(),
-            (Some(LineEnd::CrLf), ..) => corrupt(),
+            (Some(LineEnd::CrLf), Some(b'\r'), Some(b'\r')) => Err(bad_format(unlike)),
+            (Some(LineEnd::CrLf), Some(b'\n'), _) => unless_csv(unlike),
+            (Some(LineEnd::CrLf), ..) => unless_csv(corrupt),
             (Some(LineEnd::Lf) | None, Some(b'\n'), _) | (Some(LineEnd::Cr) | None, Some(b'\r'), _) => {
                 Ok(Found::EndOfData(position))
             }
-            (_, Some(b'\n' | b'\r'), _) => unlike(),
-            _ => corrupt(),
+            (_, Some(b'\n' | b'\r'), _) => Err(bad_format(unlike)),
+            _ => unless_csv(corrupt),
         }
     }
-}
-
-fn no_marker_found(position: usize) -> SqlResult<Found> {
-    Ok(Found::Line(position, position))
 }

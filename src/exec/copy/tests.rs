@@ -74,7 +74,7 @@ fn text() {
     check("a\\\nb\nc\n", &["1:a\nb", "2:c"], None);
     check("a\\\\\nb\n", &["1:a\\", "2:b"], None);
     check("1\tlast", &["1:1|last"], None);
-    check("a\\", &["1:a\\"], None);
+    check("a\\", &["1:a"], None);
     check("\\N\\N\n", &["1:NN"], None);
     check("a\n\\.\nrubbish\n", &["1:a"], None);
     check("a\nb\\.\nrubbish\n", &["1:a", "2:b"], None);
@@ -95,11 +95,13 @@ fn csv() {
     let csv = options(CopyFormat::Csv);
     let plain = |data, lines: &[&str], error| check(&csv, data, lines, error);
     plain("1,a\n2,\n3,\"\"\n", &["1:1|a", "2:2|∅", "3:3|"], None);
-    plain("1,\"a \"\"q\"\", \nb\"\n2,c\n", &["1:1|a \"q\", \nb", "3:2|c"], None);
+    plain("1,\"a \"\"q\"\", \nb\"\n2,\"c\nd\"\n", &["1:1|a \"q\", \nb", "3:2|c\nd"], None);
     plain("x\"y,z\"w,v\n", &["1:xy,zw|v"], None);
     plain("a\\,b\n", &["1:a\\|b"], None);
     plain("a\n\\.\nrubbish\n", &["1:a"], None);
     plain("a\n\\.x\nb\\.\n", &["1:a", "2:\\.x", "3:b\\."], None);
+    plain("a\n\\.", &["1:a", "2:\\."], None);
+    plain("a\n\\.\r\n", &["1:a"], Some("end-of-copy marker does not match previous newline style"));
     plain("1,\"open\n", &[], Some("unterminated CSV quoted field"));
     plain("a\nb\rc\n", &["1:a"], Some("unquoted carriage return found in data"));
     let backslash = CopyOptions { escape: b'\\', ..csv.clone() };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult};
 use crate::exec::context::{CommandTag, ExecContext, Row, RowSink};
+use crate::exec::copy::CopyWriter;
 use crate::exec::query::QueryStream;
 use crate::exec::{ddl, dml, insert, maintenance};
-use crate::sql::plan::{Plan, Statement};
+use crate::sql::plan::{CopyDirection, CopyPlan, Plan, Statement};
 use crate::types::{Datum, RowView};
 
 /// How far an execution has come.
@@ -23,6 +24,8 @@ pub enum Progress {
 enum State {
     Fresh,
     Query(Box<QueryStream>),
+    /// COPY TO STDOUT: the rows of a query, as lines.
+    Copy(Box<QueryStream>, Box<CopyWriter>),
     /// Rows that RETURNING has produced, with the tag they end in.
     Rows(std::vec::IntoIter<Row>, CommandTag),
     Done,
@@ -35,6 +38,8 @@ pub struct Portal {
     /// Rows of a batch that the last fetch did not take.
     rest: std::vec::IntoIter<Row>,
     returned: u64,
+    /// The line of COPY TO being written.
+    line: Vec<u8>,
 }
 
 /// Keeps rows for later fetches.
@@ -64,7 +69,7 @@ impl RowSink for Buffer {
 impl Portal {
     /// A statement about to be executed.
     pub fn new(statement: Arc<Statement>) -> Self {
-        Self { statement, state: State::Fresh, rest: Vec::new().into_iter(), returned: 0 }
+        Self { statement, state: State::Fresh, rest: Vec::new().into_iter(), returned: 0, line: Vec::new() }
     }
 
     /// The statement.
@@ -97,7 +102,14 @@ impl Portal {
                     return Ok(Progress::Full);
                 }
                 let Some(row) = self.rest.next() else { break };
-                sink.row(&row)?;
+                match &mut self.state {
+                    State::Copy(_, writer) => {
+                        self.line.clear();
+                        writer.row(&row, context.session.format(), &mut self.line);
+                        sink.copy_line(&self.line)?;
+                    }
+                    _ => sink.row(&row)?,
+                }
                 self.returned += 1;
                 left -= 1;
             }
@@ -110,6 +122,13 @@ impl Portal {
                     None => {
                         self.state = State::Done;
                         return Ok(Progress::Done(CommandTag::Select(self.returned)));
+                    }
+                },
+                State::Copy(stream, _) => match stream.next(context).await? {
+                    Some(rows) => self.rest = rows.into_iter(),
+                    None => {
+                        self.state = State::Done;
+                        return Ok(Progress::Done(CommandTag::Copy(self.returned)));
                     }
                 },
                 State::Rows(rows, tag) => {
@@ -135,6 +154,16 @@ impl Portal {
         let statement = self.statement.clone();
         if let Plan::Query(query) = &statement.plan {
             self.state = State::Query(Box::new(QueryStream::open_query(query, context).await?));
+            return Ok(None);
+        }
+        if let Plan::Copy(CopyPlan { direction: CopyDirection::ToStdout { query, columns }, options }) = &statement.plan {
+            let stream = QueryStream::open_query(query, context).await?;
+            let mut writer = CopyWriter::new(options.clone(), columns);
+            self.line.clear();
+            if writer.header(&mut self.line) {
+                sink.copy_line(&self.line)?;
+            }
+            self.state = State::Copy(Box::new(stream), Box::new(writer));
             return Ok(None);
         }
         if let Plan::Ddl(statement) = &statement.plan {

@@ -56,7 +56,7 @@ pub struct Notice {
 
 impl Notice {
     /// A NOTICE.
-    pub fn notice(message: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>) -> Self {
         Self { severity: "NOTICE", fields: SqlError::new(SqlState(*b"00000"), message) }
     }
 }

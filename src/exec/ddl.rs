@@ -33,7 +33,7 @@ pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<Comm
         }
         Ddl::DropTable { tables, missing } => {
             for name in missing {
-                context.notices.push(Notice::notice(format!("table \"{name}\" does not exist, skipping")));
+                context.notices.push(Notice::new(format!("table \"{name}\" does not exist, skipping")));
             }
             for table in tables {
                 drop_table(table, context).await?;
@@ -73,7 +73,7 @@ async fn create_table(new: &NewTable<'_>, if_not_exists: bool, context: &mut Exe
     if find_table(new.schema, new.name, context) {
         let message = format!("relation \"{}\" already exists", new.name);
         if if_not_exists {
-            let mut notice = Notice::notice(format!("{message}, skipping"));
+            let mut notice = Notice::new(format!("{message}, skipping"));
             notice.fields = SqlError::new(SqlState::DUPLICATE_TABLE, notice.fields.message());
             context.notices.push(notice);
             return Ok(());

@@ -23,6 +23,11 @@ use crate::txn::snapshots::SnapshotSlot;
 /// a few milliseconds at most.
 pub(super) const REDIRECTS_MAX: u32 = 10_000;
 
+/// What stops the server when a log has failed.
+pub(super) type LogFailureHook = Rc<dyn Fn(&str)>;
+/// What looks at each flush.
+pub(super) type FlushHook = Rc<dyn Fn(&crate::wal::FlushReport)>;
+
 /// One core's engine.
 pub struct EngineInner {
     pub(super) core: CoreId,
@@ -30,8 +35,8 @@ pub struct EngineInner {
     pub(super) shard: RefCell<Shard>,
     pub(super) mesh: Mesh<Request, Reply>,
     next_txn: std::cell::Cell<u64>,
-    pub(super) on_log_failure: RefCell<Option<Rc<dyn Fn(&str)>>>,
-    pub(super) on_flush: RefCell<Option<Rc<dyn Fn(&crate::wal::FlushReport)>>>,
+    pub(super) on_log_failure: RefCell<Option<LogFailureHook>>,
+    pub(super) on_flush: RefCell<Option<FlushHook>>,
     /// Whether a checkpoint is under way (core 0).
     pub(super) checkpointing: std::cell::Cell<bool>,
     /// Whether the balancer is moving a tablet (core 0).

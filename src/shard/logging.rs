@@ -63,10 +63,10 @@ impl Engine {
     /// Writes out the log and stops its tasks.
     pub(super) async fn close_log_here(&self) {
         let wal = self.0.shard.borrow().wal.clone();
-        if let Some(wal) = wal {
-            if let Err(error) = wal.shutdown().await {
-                tracing::error!(core = %self.0.core, %error, "the log could not be closed");
-            }
+        if let Some(wal) = wal
+            && let Err(error) = wal.shutdown().await
+        {
+            tracing::error!(core = %self.0.core, %error, "the log could not be closed");
         }
     }
 }

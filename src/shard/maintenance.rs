@@ -13,6 +13,9 @@ const SLICE: usize = 256;
 /// Keys moved from one tablet to its new neighbour in one slice.
 const SHIFT: usize = 128;
 
+/// A tablet taken out for a move, with its keys that have garbage.
+pub(super) type TakenTablet = (Box<Tablet>, Vec<(CommitTs, Key)>);
+
 /// What a slice came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slice {
@@ -67,7 +70,7 @@ impl Shard {
             return;
         }
         if !tablet.is_appending() {
-            if tablet.keys() % 1024 == 0 {
+            if tablet.keys().is_multiple_of(1024) {
                 self.to_split.push((storage, key.clone()));
             }
             return;
@@ -120,7 +123,7 @@ impl Shard {
     }
 
     /// Takes a tablet out for a move, with its garbage, if nothing is in progress on it.
-    pub(super) fn take_tablet(&mut self, storage: StorageId, id: TabletId) -> Option<(Box<Tablet>, Vec<(CommitTs, Key)>)> {
+    pub(super) fn take_tablet(&mut self, storage: StorageId, id: TabletId) -> Option<TakenTablet> {
         let tablets = self.tablets.get_mut(&storage)?;
         let position = tablets.iter().position(|tablet| tablet.id == id)?;
         let busy = tablets[position].intents() > 0 || self.row_locks.any_in(storage, |key| tablets[position].covers(key));

@@ -30,10 +30,10 @@ impl Engine {
                 runtime::sleep(ROUND).await;
                 round = round.wrapping_add(1);
                 engine.housekeeping().await;
-                if round % ROUNDS_PER_COUNT == 0 {
+                if round.is_multiple_of(ROUNDS_PER_COUNT) {
                     engine.0.shard.borrow_mut().count_memory();
                 }
-                if engine.0.core == CoreId(0) && round % ROUNDS_PER_BALANCE == 0 {
+                if engine.0.core == CoreId(0) && round.is_multiple_of(ROUNDS_PER_BALANCE) {
                     engine.balance().await;
                 }
             }

@@ -38,7 +38,7 @@ impl VersionRef {
     pub const NONE: VersionRef = VersionRef(u32::MAX);
 
     fn new(page: usize, offset: usize) -> Self {
-        debug_assert!(page <= MAX_PAGES && offset < PAGE_BYTES && offset % GRANULE == 0);
+        debug_assert!(page <= MAX_PAGES && offset < PAGE_BYTES && offset.is_multiple_of(GRANULE));
         Self((page as u32) << 12 | (offset / GRANULE) as u32)
     }
 

@@ -35,7 +35,7 @@ impl BootOptions {
             clients: 2 + (sim.random_u64() % 6) as u32,
             transactions: if last { 4 } else { 10 + (sim.random_u64() % 30) as u32 },
             tablet_keys: 8 + (sim.random_u64() % 40) as usize,
-            checkpoints: sim.random_u64() % 2 == 0,
+            checkpoints: sim.random_u64().is_multiple_of(2),
         }
     }
 }
@@ -139,10 +139,11 @@ impl Machine {
     async fn direct(&self, engine: &Engine, bank: Bank) {
         while self.running.get() > 0 && !self.done.get() {
             runtime::sleep(Duration::from_millis(1 + runtime::random_u64() % 20)).await;
-            if self.options.checkpoints && runtime::random_u64() % 4 == 0 {
-                if let Err(problem) = engine.checkpoint(ROOT.as_ref()).await {
-                    return self.problem(format!("a checkpoint failed: {problem}"));
-                }
+            if self.options.checkpoints
+                && runtime::random_u64().is_multiple_of(4)
+                && let Err(problem) = engine.checkpoint(ROOT.as_ref()).await
+            {
+                return self.problem(format!("a checkpoint failed: {problem}"));
             }
             engine.balance().await;
         }

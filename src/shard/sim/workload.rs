@@ -96,7 +96,7 @@ impl Bank {
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
         let written = self.write_transfer(&engine, &mut txn, number, transfer).await;
-        let give_up = runtime::random_u64() % 12 == 0;
+        let give_up = runtime::random_u64().is_multiple_of(12);
         if give_up || written.is_err() {
             engine.abort(txn).await;
             history.borrow_mut().refused.push(number);
@@ -131,7 +131,7 @@ impl Bank {
         // Numbers are spread over the key space, so that the ledger is not one tail.
         engine.insert(txn, &view, self.ledger, vec![(Key::Int(spread(number)), row)]).await?;
         self.add(engine, txn, transfer.from, -transfer.amount).await?;
-        if runtime::random_u64() % 8 == 0 {
+        if runtime::random_u64().is_multiple_of(8) {
             let savepoint = engine.savepoint(txn);
             self.add(engine, txn, transfer.to, 500).await?;
             self.add(engine, txn, transfer.to, 500).await?;
@@ -175,7 +175,7 @@ impl Bank {
     }
 
     async fn scan(&self, engine: &Engine, view: ReadView, storage: StorageId) -> Result<Vec<(i64, Vec<u8>)>, String> {
-        let reverse = runtime::random_u64() % 4 == 0;
+        let reverse = runtime::random_u64().is_multiple_of(4);
         let spec = ScanSpec { storage, range: KeyRange::all(), reverse, filter: None, limit: None, with_keys: true };
         let mut cursor = engine.scan(view, spec);
         let mut rows = Vec::new();

@@ -8,8 +8,10 @@ pub struct SystemTableRef(pub u16);
 pub struct SystemContext<'a> {
     /// The catalog the transaction sees.
     pub catalog: &'a crate::catalog::Catalog,
-    /// The session.
-    pub session: &'a dyn crate::sql::SessionInfo,
+    /// The database connected to.
+    pub database: &'a str,
+    /// The user.
+    pub user: &'a str,
 }
 
 /// The rows of a system table.

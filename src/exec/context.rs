@@ -1,5 +1,6 @@
 //! What a statement is executed with.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use crate::base::Oid;
@@ -22,8 +23,8 @@ pub struct ExecContext<'a> {
     pub view: ReadView,
     /// The session, for functions and settings.
     pub session: &'a dyn SessionInfo,
-    /// The same, as it was when the statement began, for programs that are shipped to other cores.
-    pub frozen: Arc<FrozenSession>,
+    /// The same as it is now, made when the first program that needs it is shipped to other cores.
+    pub frozen: OnceCell<Arc<FrozenSession>>,
     /// The catalog the transaction sees.
     pub catalog: Arc<Catalog>,
     /// Where DDL gets its OIDs.
@@ -39,6 +40,11 @@ pub struct ExecContext<'a> {
 }
 
 impl ExecContext<'_> {
+    /// The session as it is now, to be shared with other cores.
+    pub fn frozen(&self) -> Arc<FrozenSession> {
+        self.frozen.get_or_init(|| Arc::new(FrozenSession::of(self.session))).clone()
+    }
+
     /// An evaluation context for expressions over a row.
     pub fn eval<'c>(&'c self, outer: Option<&'c OuterRow<'c>>, subqueries: &'c dyn SubqueryResults) -> EvalContext<'c> {
         EvalContext { params: &self.params, outer, session: self.session, catalog: &self.catalog, subqueries }

@@ -37,7 +37,7 @@ pub async fn update(plan: &UpdatePlan, context: &mut ExecContext<'_>, sink: &mut
         filter: plan.filter.clone(),
         assignments: plan.assignments.clone(),
         returning: !plan.returning.is_empty(),
-        context: ProgramContext::of(context),
+        context: ProgramContext::of(context, plan.filter.iter()),
     });
     let target =
         Target { table: &plan.table, access: &plan.access, filter: plan.filter.as_ref(), returning: &plan.returning, program };
@@ -51,7 +51,7 @@ pub async fn delete(plan: &DeletePlan, context: &mut ExecContext<'_>, sink: &mut
         table: plan.table.clone(),
         filter: plan.filter.clone(),
         returning: !plan.returning.is_empty(),
-        context: ProgramContext::of(context),
+        context: ProgramContext::of(context, plan.filter.iter()),
     });
     let target =
         Target { table: &plan.table, access: &plan.access, filter: plan.filter.as_ref(), returning: &plan.returning, program };
@@ -165,7 +165,7 @@ async fn modify_range(
         Arc::new(FilterProgram {
             layout: target.table.layout().clone(),
             condition: condition.clone(),
-            context: ProgramContext::of(context),
+            context: ProgramContext::of(context, std::iter::once(condition)),
         }) as Arc<dyn RowFilter>
     });
     let spec = ScanSpec { storage: target.table.storage, range, reverse: false, filter, limit: None, with_keys: true };

@@ -111,7 +111,7 @@ async fn upsert_batch(
             excluded: row.clone(),
             assignments: assignments.clone(),
             filter: filter.clone(),
-            context: ProgramContext::of(context),
+            context: ProgramContext::of(context, assignments.iter().map(|(_, expr)| expr).chain(filter)),
         });
         let done = engine.insert_rows(context.txn, &view, plan.table.storage, encoded, OnExisting::Update(program)).await?;
         match done.into_iter().next() {

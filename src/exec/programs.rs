@@ -4,7 +4,7 @@
 //! only is the old one's bytes with those columns changed.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
@@ -14,8 +14,10 @@ use crate::exec::context::{ExecContext, FrozenSession};
 use crate::shard::{RowAction, RowFilter, RowOutput, RowUpdate};
 use crate::sql::expr::Expr;
 use crate::sql::expr::eval::{PairRow, eval, eval_bool};
+use crate::sql::expr::walk;
+use crate::sql::function::{FunctionRef, Implementation};
 use crate::sql::{EvalContext, NoSubqueries};
-use crate::types::{Datum, RowLayout, RowView, compare_as, write_text};
+use crate::types::{Datum, RowLayout, RowView, SessionFormat, compare_as, write_text};
 
 /// What shipped programs evaluate their expressions with.
 #[derive(Clone)]
@@ -25,10 +27,38 @@ pub struct ProgramContext {
     catalog: Arc<Catalog>,
 }
 
+/// What stands for the session where no expression asks for it: making a picture of one costs more than a point update.
+static NO_SESSION: LazyLock<Arc<FrozenSession>> = LazyLock::new(|| {
+    Arc::new(FrozenSession {
+        database: String::new(),
+        user: String::new(),
+        search_path: Vec::new(),
+        format: SessionFormat::default(),
+        transaction_micros: 0,
+        statement_micros: 0,
+        backend_pid: 0,
+    })
+});
+
+/// Whether evaluating an expression may ask for the session: casts do, for formats, and functions that say so.
+fn asks_session(expr: &Expr) -> bool {
+    let asks =
+        |function: &FunctionRef| matches!(function.get().implementation, Implementation::Context(_) | Implementation::Typed(_));
+    let own = match expr {
+        Expr::Cast { .. } | Expr::Subquery(_) => true,
+        Expr::Call { function, .. } | Expr::AnyAll { function, .. } => asks(function),
+        _ => false,
+    };
+    let mut any = own;
+    walk::for_each_child(expr, &mut |child| any = any || asks_session(child));
+    any
+}
+
 impl ProgramContext {
-    /// From a statement's context.
-    pub fn of(context: &ExecContext<'_>) -> Self {
-        Self { params: context.params.clone(), session: context.frozen.clone(), catalog: context.catalog.clone() }
+    /// From a statement's context, for these expressions.
+    pub fn of<'e>(context: &ExecContext<'_>, mut exprs: impl Iterator<Item = &'e Expr>) -> Self {
+        let session = if exprs.any(asks_session) { context.frozen() } else { NO_SESSION.clone() };
+        Self { params: context.params.clone(), session, catalog: context.catalog.clone() }
     }
 
     /// For evaluation. Subqueries and outer references have been replaced by their values before an expression is shipped.

@@ -1,5 +1,6 @@
 //! The backend of production: the native executor over the current core's engine.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult};
 use crate::exec::copy_from::CopyFrom;
 use crate::exec::keys::key_of_values;
-use crate::exec::{ExecContext, FrozenSession, Portal, Progress};
+use crate::exec::{ExecContext, Portal, Progress};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
@@ -60,7 +61,7 @@ impl NativeBackend {
             txn: run.txn,
             view,
             session: run.session,
-            frozen: Arc::new(FrozenSession::of(run.session)),
+            frozen: OnceCell::new(),
             catalog: run.catalog.clone(),
             store: self.store.clone(),
             params,

@@ -42,7 +42,7 @@ impl ExprFilter {
             condition: condition.clone(),
             layout: table.layout().clone(),
             params: context.params.clone(),
-            session: context.frozen.clone(),
+            session: context.frozen(),
             catalog: context.catalog.clone(),
             subqueries,
             outer: scope.outer().clone(),

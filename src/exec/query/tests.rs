@@ -86,7 +86,7 @@ impl Database {
             txn,
             view,
             session,
-            frozen: Arc::new(session.clone()),
+            frozen: std::cell::OnceCell::new(),
             catalog: Arc::new(self.catalog.clone()),
             store: Arc::new(CatalogStore::default()),
             params: Arc::new([]),

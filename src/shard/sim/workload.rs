@@ -81,9 +81,9 @@ impl Bank {
     pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
         for _ in 0..transactions {
             match runtime::random_u64() % 10 {
-                0..=5 => self.transfer(&history).await?,
-                6 | 7 => self.increment(&history).await?,
-                8 => self.look().await?,
+                0..=4 => self.transfer(&history).await?,
+                5 | 6 => self.increment(&history).await?,
+                7 | 8 => self.look().await?,
                 _ => runtime::sleep(Duration::from_micros(runtime::random_u64() % 2000)).await,
             }
         }

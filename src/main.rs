@@ -1,1 +1,36 @@
-fn main() {}
+//! The program: read the configuration, then serve.
+
+use std::process::ExitCode;
+
+use omendb::config::{self, Command};
+use omendb::server;
+
+fn main() -> ExitCode {
+    let invocation = match config::from_process() {
+        Ok(invocation) => invocation,
+        Err(refusal) => return ExitCode::from(u8::try_from(refusal.report()).unwrap_or(2)),
+    };
+    match invocation.command {
+        Command::PrintConfig => {
+            print!("{}", invocation.to_toml());
+            ExitCode::SUCCESS
+        }
+        Command::Serve => serve(&invocation.config),
+    }
+}
+
+fn serve(config: &config::Config) -> ExitCode {
+    if let Err(error) = server::logging::init(&config.log) {
+        eprintln!("omendb: logging cannot be started: {error}");
+        return ExitCode::FAILURE;
+    }
+    let code = match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    };
+    server::logging::flush();
+    code
+}

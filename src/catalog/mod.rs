@@ -1,1 +1,13 @@
+//! What tables there are. Core 0 owns the catalog as versioned rows of a system storage, written by ordinary transactions (so
+//! that DDL is transactional and recovered like data), and publishes an immutable snapshot with each commit that touches it.
+//! Sessions bind against a snapshot, overlaid with what their own transaction has changed.
 
+pub mod encode;
+pub mod model;
+pub mod store;
+pub mod system;
+
+pub use crate::storage::KeyKind;
+pub use encode::Object;
+pub use model::{Catalog, ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
+pub use store::CatalogStore;

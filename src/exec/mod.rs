@@ -1,1 +1,28 @@
-//! (header to be written by the module's author)
+//! The native executor: carries out plans on the session's core, asking the engine for rows.
+//!
+//! | module | role |
+//! |---|---|
+//! | `context` | what a statement runs with; sinks; command tags |
+//! | `keys` | from key expressions to storage keys and ranges, and back for error messages |
+//! | `programs` | filters and updates as row programs that owners run on row bytes |
+//! | `query` | SELECT: streams of row batches, blocking operators |
+//! | `dml` | INSERT, UPDATE, DELETE, RETURNING |
+//! | `copy` | COPY's text and CSV formats, in and out |
+//! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
+//! | `portal` | a statement being executed, in pieces if the client wants |
+//! | `explain` | plans as PostgreSQL prints them |
+
+pub mod context;
+pub mod copy;
+pub mod copy_from;
+pub mod ddl;
+pub mod dml;
+pub mod insert;
+pub mod keys;
+pub mod maintenance;
+pub mod portal;
+pub mod programs;
+pub mod query;
+
+pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};
+pub use portal::{Portal, Progress};

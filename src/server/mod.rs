@@ -1,1 +1,144 @@
-//! (header to be written by the module's author)
+//! Assembly: checks the machine, starts the cores and the control plane, and stops them.
+
+pub mod banner;
+pub mod core;
+pub mod logging;
+pub mod observe;
+pub mod preflight;
+pub mod router;
+pub mod signals;
+
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::CoreId;
+use crate::catalog::CatalogStore;
+use crate::config::{Config, SessionMobility};
+use crate::http::{Control, HttpServer, Phase, ServerStatus};
+use crate::mesh::{ControlHandle, Fabric, MeshConfig};
+use crate::metrics::CoreSnapshot;
+use crate::runtime::{self, RuntimeConfig};
+use crate::server::core::CoreServices;
+use crate::server::router::Loads;
+use crate::session::interrupt::SessionRegistry;
+use crate::shard::messages::{Reply, Request};
+use crate::shard::{EngineLimits, Shared};
+use crate::wire::connection::Services;
+
+/// How long a client may take to start.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of registered file-buffer memory a core.
+const IO_MEMORY: usize = 256 << 10;
+
+/// Serve until a signal asks to stop.
+pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+    let mut checked = preflight::check(config)?;
+    let banner = banner::Banner::new(config, &checked);
+    let services = Arc::new(services(config, &checked));
+    let stopping = services.clone();
+    let _signals = signals::install(move || stopping.stop.store(true, Ordering::SeqCst))?;
+    let catalog = services.store.clone();
+    let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
+    assert!(hook.is_ok(), "the hook is set once");
+
+    // A commit that waits for its flush holds a credit of the session's core: more credits than sessions keep the rest moving.
+    let credits = u32::try_from(config.connections_max * 4 + 256).unwrap_or(u32::MAX);
+    let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
+    let control = Arc::new(ControlPlane { cores: fabric.control(), services: services.clone() });
+    let listeners = Arc::new(Mutex::new(std::mem::take(&mut checked.listeners)));
+    let runtime_config = RuntimeConfig { cpus: config.cpus.clone(), spin: config.spin, io_memory: IO_MEMORY };
+    let http = match checked.http.take() {
+        Some(listener) => Some(HttpServer::start(listener, control, &config.cpus)?),
+        None => None,
+    };
+    let for_cores = services.clone();
+    let cores = runtime::start(&runtime_config, move |core: CoreId| {
+        core::run(core, fabric.clone(), for_cores.clone(), listeners.clone())
+    })?;
+    announce(&services, &banner);
+    for (core, ended) in cores.join().into_iter().enumerate() {
+        if let Err(problem) = ended {
+            services.fail(format!("core {core}: {problem}"));
+        }
+    }
+    if let Some(http) = http {
+        http.stop();
+    }
+    let failure = services.failure.lock().expect("nothing panics while holding the failure").take();
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+    }
+}
+
+fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
+    let limits = EngineLimits {
+        memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
+        checkpoint_log_bytes: config.checkpoint_volume_bytes,
+        checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
+        ..EngineLimits::default()
+    };
+    CoreServices {
+        shared: Shared::new(config.cores(), limits),
+        store: Arc::new(CatalogStore::default()),
+        wire: Services {
+            registry: Arc::new(SessionRegistry::default()),
+            message_bytes_max: config.statement_bytes_max,
+            startup_timeout: Some(STARTUP_TIMEOUT),
+            hop: config.session_mobility == SessionMobility::Hop,
+        },
+        loads: Loads::new(config.cores(), config.connections_max),
+        status: Arc::new(ServerStatus::new(config.cores())),
+        config: config.clone(),
+        root: checked.data_dir.root().to_owned(),
+        stop: AtomicBool::new(false),
+        ready: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    }
+}
+
+/// Says where the server listens, once it serves.
+fn announce(services: &CoreServices, banner: &banner::Banner) {
+    while !services.ready.load(Ordering::SeqCst) && !services.stop.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if services.ready.load(Ordering::SeqCst) {
+        services.status.set_phase(Phase::Serving);
+        banner.announce();
+    }
+}
+
+/// What the control plane sees.
+struct ControlPlane {
+    cores: ControlHandle<Request, Reply>,
+    services: Arc<CoreServices>,
+}
+
+impl Control for ControlPlane {
+    async fn gather(&self) -> Vec<CoreSnapshot> {
+        if !self.services.ready.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let cores = (0..self.cores.core_count()).map(|core| CoreId(core as u16));
+        let asked: Vec<_> =
+            cores.map(|core| self.cores.submit(core, Request::Run(Box::new(|| Box::new(core::snapshot()))))).collect();
+        let mut snapshots = Vec::new();
+        for reply in asked.into_iter().flatten() {
+            if let Ok(Reply::Ran(snapshot)) = reply.await
+                && let Ok(snapshot) = snapshot.downcast::<CoreSnapshot>()
+            {
+                snapshots.push(*snapshot);
+            }
+        }
+        snapshots
+    }
+
+    fn status(&self) -> &ServerStatus {
+        &self.services.status
+    }
+}

@@ -1,1 +1,279 @@
-//! (header to be written by the module's author)
+//! One client's conversation with the database: its settings, transaction, prepared statements and portals, and the running of
+//! its statements.
+//!
+//! | module | role |
+//! |---|---|
+//! | `response` | what a session says and to whom: the [`Client`](response::Client) that the wire layer implements |
+//! | `backend` | what a session needs of executor and engine |
+//! | `settings`, `environment` | SET and SHOW; the session as functions see it |
+//! | `transaction` | the transaction block |
+//! | `prepared`, `portal`, `plan_cache` | what stays between messages |
+//! | `simple`, `extended` | the two query protocols |
+//! | `point` | point lookups, alone and in batches: the path of benchmarks |
+//! | `run`, `utility`, `copy` | running one statement |
+//! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
+//!
+//! Invariants: a session is `Send` between two calls and belongs to the core that calls it during one; it keeps no handle of a
+//! core. No borrow of its cells is held across an await.
+
+pub mod backend;
+mod copy;
+mod environment;
+mod extended;
+pub mod formats;
+mod guard;
+pub mod interrupt;
+pub mod native;
+mod plan_cache;
+mod point;
+mod portal;
+mod prepared;
+pub mod response;
+mod run;
+pub mod settings;
+mod simple;
+mod tag;
+#[cfg(test)]
+pub(crate) mod testing;
+mod transaction;
+mod utility;
+
+use std::sync::Arc;
+
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::session::backend::Backend;
+use crate::session::environment::Environment;
+use crate::session::interrupt::{CancelKey, Interrupt, Ticket};
+use crate::session::plan_cache::PlanCache;
+use crate::session::point::PointBatch;
+use crate::session::portal::Portals;
+use crate::session::prepared::{Prepared, Statements};
+use crate::session::response::{Client, Response, Severity, TransactionStatus};
+use crate::session::settings::Settings;
+use crate::session::transaction::{Transaction, failed_block, isolation_name};
+use crate::sql::plan::Statement;
+use crate::sql::{BindContext, ParsedStatement};
+use crate::txn::Isolation;
+use crate::types::SqlType;
+
+pub use extended::BindRequest;
+pub use guard::interrupted;
+pub use point::PointLookup;
+
+/// Who a session is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+}
+
+/// A session. Owned by one connection; moves between cores with it.
+pub struct Session<B: Backend> {
+    env: Environment,
+    ticket: Ticket,
+    txn: Transaction,
+    statements: Statements,
+    portals: Portals<B::Cursor>,
+    /// Plans by the exact text of Parse.
+    texts: PlanCache,
+    /// Plans by normal form, and of texts without literals.
+    normal_forms: PlanCache,
+    points: PointBatch,
+}
+
+impl<B: Backend> Session<B> {
+    /// A new session with the settings of its startup packet.
+    ///
+    /// Errors: those of SET.
+    pub fn new(identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
+        let settings = Settings::new(&identity.user, startup)?;
+        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings);
+        Ok(Self {
+            env,
+            ticket,
+            txn: Transaction::default(),
+            statements: Statements::default(),
+            portals: Portals::default(),
+            texts: PlanCache::default(),
+            normal_forms: PlanCache::default(),
+            points: PointBatch::default(),
+        })
+    }
+
+    /// What the client needs to cancel its statements.
+    pub fn cancel_key(&self) -> CancelKey {
+        self.ticket.key()
+    }
+
+    /// The session's ear.
+    pub fn interrupt(&self) -> &Arc<Interrupt> {
+        self.ticket.interrupt()
+    }
+
+    /// The settings that the client is told of at the start.
+    pub fn reported_settings(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.env.settings().reported()
+    }
+
+    /// What ReadyForQuery says.
+    pub fn status(&self) -> TransactionStatus {
+        self.txn.status()
+    }
+
+    /// After how many idle milliseconds the session is to be ended, and why; `None` for never.
+    pub fn idle_limit(&self) -> Option<(u32, SqlError)> {
+        let effective = self.env.effective();
+        let (limit, code, message) = match self.status() {
+            TransactionStatus::Idle => {
+                (effective.idle_timeout_ms, *b"57P05", "terminating connection due to idle-session timeout")
+            }
+            _ => {
+                (effective.idle_in_transaction_timeout_ms, *b"25P03", "terminating connection due to idle-in-transaction timeout")
+            }
+        };
+        (limit > 0).then(|| (limit, SqlError::new(SqlState(code), message)))
+    }
+
+    /// The connection is over: what its transaction did is undone.
+    pub async fn close(&mut self, backend: &B) {
+        self.portals.clear();
+        self.txn.rollback(backend).await;
+    }
+
+    /// Whether a ReadyForQuery would end nothing and have nothing more to say.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.may_read_alone() && !self.env.settings().has_changes() && !self.env.settings().has_reports()
+    }
+
+    /// A simple query does away with the unnamed statement and portal.
+    pub fn forget_unnamed(&mut self) {
+        self.statements.remove("");
+        self.portals.remove("");
+    }
+
+    /// ReadyForQuery of a session that is quiet.
+    pub fn ready_now(&mut self, client: &mut impl Client) {
+        assert!(self.is_quiet(), "nothing is to be ended");
+        self.txn.leave_implicit();
+        self.send_ready(client);
+    }
+
+    /// A message outside the extended protocol has failed.
+    pub async fn query_failed(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
+        self.report(backend, client, error).await;
+        self.send_ready(client);
+    }
+
+    /// Tells the client about settings that have changed, then that the next query may come.
+    fn send_ready(&mut self, client: &mut impl Client) {
+        if self.env.settings().has_reports() {
+            for (name, value) in self.env.settings_mut().take_reports() {
+                client.send(Response::Parameter(name, &value));
+            }
+        }
+        client.send(Response::Ready(self.txn.status()));
+    }
+
+    /// Sends a message that is no error, if the client wants to hear of it.
+    fn notice(&self, client: &mut impl Client, severity: Severity, error: &SqlError) {
+        if severity >= self.env.effective().message_min || severity == Severity::Info {
+            client.send(Response::Message(severity, error));
+        }
+    }
+
+    /// Sends what a statement has to say besides its result.
+    fn notices(&self, client: &mut impl Client, notices: &[(Severity, SqlError)]) {
+        for (severity, notice) in notices {
+            self.notice(client, *severity, notice);
+        }
+    }
+
+    /// Ends the transaction, keeping what it did unless its block has failed; `true` if it was kept.
+    async fn commit(&mut self, backend: &B) -> SqlResult<bool> {
+        self.portals.clear();
+        let outcome = self.txn.commit(backend).await;
+        match outcome {
+            Ok(true) => self.env.settings_mut().commit(),
+            Ok(false) | Err(_) => self.env.settings_mut().rollback(),
+        }
+        self.describe_transaction();
+        outcome
+    }
+
+    /// Ends the transaction, undoing what it did.
+    async fn rollback(&mut self, backend: &B) {
+        self.portals.clear();
+        self.txn.rollback(backend).await;
+        self.env.settings_mut().rollback();
+        self.describe_transaction();
+    }
+
+    /// A statement has failed: so has its transaction.
+    async fn fail(&mut self, backend: &B) {
+        self.portals.clear();
+        self.env.drop_pending();
+        match self.txn.fail(backend).await {
+            Some(mark) => self.env.settings_mut().rollback_to(mark),
+            None => self.env.settings_mut().rollback(),
+        }
+    }
+
+    /// Sends an error and lets the transaction fail.
+    async fn report(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
+        backend.metrics().sql.failed(error.code());
+        client.send(Response::Message(Severity::Error, error));
+        self.fail(backend).await;
+    }
+
+    /// Keeps what SHOW says about the transaction right.
+    fn describe_transaction(&mut self) {
+        let modes = self.txn.modes(self.env.effective());
+        self.env.describe_transaction(isolation_name(modes.isolation), modes.read_only, modes.deferrable);
+    }
+
+    /// Whether a statement may be answered outside any transaction: none is open, and none of several statements is wanted.
+    #[inline]
+    fn may_read_alone(&self) -> bool {
+        self.txn.is_free() && self.env.effective().isolation == Isolation::ReadCommitted
+    }
+
+    /// Binds a parsed statement against the catalog its transaction sees.
+    fn bind_statement(&self, backend: &B, parsed: &ParsedStatement, declared: &[SqlType]) -> SqlResult<Statement> {
+        let catalog = backend.catalog(self.txn.txn());
+        crate::sql::bind(parsed, &BindContext { catalog: &catalog, param_types: declared, session: &self.env })
+    }
+
+    /// A text of at most one statement, parsed and bound.
+    ///
+    /// Errors: 42601 for several statements, 25P02 in a failed block, and those of parsing and binding.
+    fn prepare(&mut self, backend: &B, text: &str, declared: &[SqlType]) -> SqlResult<Arc<Prepared>> {
+        let parsed = crate::sql::parse(text)?;
+        let statement = match parsed.as_slice() {
+            [] => None,
+            [one] => {
+                if self.txn.block() == transaction::Block::Failed && !one.ends_failed_transaction() {
+                    return Err(failed_block());
+                }
+                Some(Arc::new(self.bind_statement(backend, one, declared)?))
+            }
+            _ => {
+                let message = "cannot insert multiple commands into a prepared statement";
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+            }
+        };
+        Ok(self.new_prepared(text, statement))
+    }
+
+    fn new_prepared(&self, text: &str, statement: Option<Arc<Statement>>) -> Arc<Prepared> {
+        Arc::new(Prepared::new(text.into(), statement, self.env.settings().plan_epoch()))
+    }
+
+    /// Whether a plan was made from what every session sees, so that it may outlive this transaction.
+    fn is_shareable(&self, backend: &B, prepared: &Prepared) -> bool {
+        let published = backend.catalog_version(None);
+        prepared.statement.as_ref().is_some_and(|statement| statement.catalog_version == published)
+    }
+}

@@ -1,1 +1,46 @@
-//! (header to be written by the module's author)
+//! The engine as `exec` and `session` see it: one [`Engine`] a core, which runs what is local at once and sends what is not to
+//! the owning core. Below it, `storage` holds rows, `txn` decides visibility and conflicts, `wal` makes commits durable.
+//!
+//! Architecture Invariant: ONE OWNER. A tablet, its index, its locks and its log are touched by one core only; everything
+//! else goes through the mesh.
+//!
+//! [`state::Shard`] is what a core owns, plain data that never awaits; `engine` and its companions are the asynchronous part
+//! around it: they split work by owner, send it, wait for rows, for log space and for durability.
+
+pub mod api;
+mod boot;
+pub mod checkpointing;
+mod commit;
+pub mod cursor;
+mod durable;
+pub mod engine;
+pub mod error;
+mod locking;
+mod logging;
+mod maintenance;
+pub mod messages;
+pub mod range_map;
+mod read;
+pub mod recovery;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod sim;
+pub mod state;
+pub mod stats;
+mod storages;
+mod tasks;
+mod transactions;
+pub mod txn_handle;
+mod write;
+mod writes;
+
+pub use api::{KeyRange, ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate, ScanSpec};
+pub use boot::no_tables;
+pub use cursor::ScanCursor;
+pub use engine::{Engine, SnapshotPin, engine};
+pub use error::{EngineError, EngineResult};
+pub use messages::{Inserted, Modified, OnExisting};
+pub use recovery::{RecoveryOptions, RecoveryReport};
+pub use state::{CATALOG_STORAGE, EngineLimits, Shared};
+pub use txn_handle::{Savepoint, Txn};

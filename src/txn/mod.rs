@@ -1,1 +1,16 @@
-//! (header to be written by the module's author)
+//! Time, snapshots, intents and locks: what decides visibility and conflicts on one core.
+//!
+//! Source of the scheme: DESIGN of this project (docs/architecture.md, "Time, snapshots, commits"); the anomalies it excludes
+//! are those of Berenson et al., "A Critique of ANSI SQL Isolation Levels" (1995), at the levels PostgreSQL 15 gives them.
+
+pub mod clock;
+pub mod modes;
+pub mod row_locks;
+pub mod signal;
+pub mod snapshots;
+pub mod table;
+pub mod table_locks;
+
+pub use clock::Clock;
+pub use modes::{Isolation, LockStrength, LockWait, TableLock};
+pub use table::{TxnSlot, TxnState, TxnTable, WriteRef};

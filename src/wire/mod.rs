@@ -1,1 +1,31 @@
-//! (header to be written by the module's author)
+//! PostgreSQL's frontend/backend protocol, version 3: bytes in, bytes out.
+//!
+//! | module | role |
+//! |---|---|
+//! | `framer` | cuts the stream into whole messages of possible lengths |
+//! | `message` | the client's messages as borrowed views |
+//! | `startup` | what comes before the first statement |
+//! | `encode` | the server's messages, into one buffer |
+//! | `input` | the receive buffer |
+//! | `stream` | what a transport has to do, and one in memory |
+//! | `peer` | the client as its session sees it |
+//! | `dialogue` | the messages of a session as they come |
+//! | `connection` | a connection from its first byte to its last, or to its move to another core |
+//!
+//! Invariants: no byte sequence of a client makes anything here panic; nothing is decoded before its frame is complete and its
+//! length checked; memory held for a connection follows what its client has really sent.
+
+pub mod connection;
+mod dialogue;
+pub mod encode;
+pub mod framer;
+mod input;
+pub mod message;
+mod peer;
+pub mod startup;
+pub mod stream;
+
+pub use connection::{Admission, Exit, Moving, Services, refuse, resume, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+"""A small PostgreSQL client: protocol 3.0, trust authentication, simple queries, text results.
+
+Standard library only, so that the scripts need nothing but Python. It exists because a test of lost transactions has to know
+exactly which commits the server acknowledged, to the byte.
+"""
+
+import socket
+import struct
+
+
+class ServerError(Exception):
+    """An ErrorResponse; `code` is its SQLSTATE."""
+
+    def __init__(self, fields):
+        self.code = fields.get("C", "?????")
+        super().__init__(f"{self.code}: {fields.get('M', '')}")
+
+
+class Disconnected(Exception):
+    """The connection is gone."""
+
+
+class Connection:
+    """One connection. Not to be shared between threads."""
+
+    def __init__(self, port, host="127.0.0.1", user="postgres", database="postgres", timeout=60.0):
+        self._buffer = b""
+        try:
+            self._socket = socket.create_connection((host, port), timeout=timeout)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            parameters = b"user\0" + user.encode() + b"\0database\0" + database.encode() + b"\0\0"
+            self._socket.sendall(struct.pack("!ii", 8 + len(parameters), 196608) + parameters)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        self._until_ready()
+
+    def close(self):
+        """Say goodbye and close."""
+        try:
+            self._socket.sendall(b"X" + struct.pack("!i", 4))
+        except OSError:
+            pass
+        self._socket.close()
+
+    def query(self, text):
+        """Run statements; the rows of all of them, as tuples of text or None. Raises ServerError after the server is ready."""
+        body = text.encode() + b"\0"
+        try:
+            self._socket.sendall(b"Q" + struct.pack("!i", 4 + len(body)) + body)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        return self._until_ready()
+
+    def value(self, text):
+        """The first column of the first row."""
+        return self.query(text)[0][0]
+
+    def _until_ready(self):
+        rows, failure = [], None
+        while True:
+            kind, body = self._message()
+            if kind == b"D":
+                rows.append(_row(body))
+            elif kind == b"E":
+                failure = ServerError(_fields(body))
+                if _fields(body).get("S") == "FATAL":
+                    raise failure
+            elif kind == b"R" and struct.unpack("!i", body[:4])[0] != 0:
+                raise ServerError({"C": "28000", "M": "the server asks for a password"})
+            elif kind == b"Z":
+                if failure is not None:
+                    raise failure
+                return rows
+
+    def _message(self):
+        head = self._take(5)
+        length = struct.unpack("!i", head[1:])[0]
+        return head[:1], self._take(length - 4)
+
+    def _take(self, count):
+        while len(self._buffer) < count:
+            try:
+                received = self._socket.recv(65536)
+            except OSError as error:
+                raise Disconnected(str(error)) from error
+            if not received:
+                raise Disconnected("the server closed the connection")
+            self._buffer += received
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+
+def _row(body):
+    count = struct.unpack("!h", body[:2])[0]
+    at, values = 2, []
+    for _ in range(count):
+        length = struct.unpack("!i", body[at : at + 4])[0]
+        at += 4
+        if length < 0:
+            values.append(None)
+        else:
+            values.append(body[at : at + length].decode())
+            at += length
+    return tuple(values)
+
+
+def _fields(body):
+    parts = body.rstrip(b"\0").split(b"\0")
+    return {part[:1].decode(): part[1:].decode(errors="replace") for part in parts if part}

@@ -1,0 +1,132 @@
+//! The current catalog: built from the catalog's rows, published as immutable snapshots, changed by commits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::base::{Oid, StorageId};
+use crate::catalog::encode::Object;
+use crate::catalog::model::{Catalog, SchemaDef};
+use crate::storage::KeyKind;
+
+/// `pg_catalog`.
+pub const PG_CATALOG: Oid = Oid(11);
+/// `public`.
+pub const PUBLIC: Oid = Oid(2200);
+/// `information_schema`.
+pub const INFORMATION_SCHEMA: Oid = Oid(13_000);
+/// User objects start here.
+pub const FIRST_USER_OID: u32 = 16_384;
+
+/// Publishes the catalog.
+pub struct CatalogStore {
+    current: ArcSwap<Catalog>,
+    next_oid: AtomicU32,
+    version: AtomicU64,
+}
+
+impl Default for CatalogStore {
+    fn default() -> Self {
+        Self {
+            current: ArcSwap::from_pointee(Catalog::bootstrap()),
+            next_oid: AtomicU32::new(FIRST_USER_OID),
+            version: AtomicU64::new(1),
+        }
+    }
+}
+
+impl Catalog {
+    /// The catalog of an empty database: the built-in schemas.
+    pub fn bootstrap() -> Self {
+        let mut catalog = Catalog { version: 1, ..Catalog::default() };
+        for (oid, name) in [(PG_CATALOG, "pg_catalog"), (PUBLIC, "public"), (INFORMATION_SCHEMA, "information_schema")] {
+            catalog.schemas.insert(oid, Arc::new(SchemaDef { oid, name: name.into() }));
+        }
+        catalog
+    }
+
+    /// Puts an object in, in place of one with its OID.
+    pub fn put(&mut self, object: Object) {
+        self.remove(object.oid());
+        match object {
+            Object::Schema(schema) => {
+                self.schemas.insert(schema.oid, Arc::new(schema));
+            }
+            Object::Table(table) => {
+                self.table_names.insert((table.schema, table.name.clone()), table.oid);
+                self.tables.insert(table.oid, Arc::new(*table));
+            }
+        }
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, oid: Oid) {
+        self.schemas.remove(&oid);
+        if let Some(table) = self.tables.remove(&oid) {
+            self.table_names.remove(&(table.schema, table.name.clone()));
+        }
+    }
+}
+
+impl CatalogStore {
+    /// The newest committed catalog.
+    pub fn current(&self) -> Arc<Catalog> {
+        self.current.load_full()
+    }
+
+    /// The version of the newest committed catalog.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// A fresh OID. OIDs of transactions that abort are not given out again in this process.
+    pub fn next_oid(&self) -> Oid {
+        Oid(self.next_oid.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Starts from recovered rows.
+    pub fn load(&self, rows: &[(i64, Vec<u8>)]) -> Result<(), String> {
+        let mut catalog = Catalog::bootstrap();
+        for (_, bytes) in rows {
+            catalog.put(Object::decode(bytes)?);
+        }
+        let indexes = catalog.tables.values().filter_map(|table| table.primary_key.as_ref());
+        let keys = indexes.flat_map(|key| [key.index_oid.0, key.constraint_oid.0]);
+        let highest = catalog.tables.keys().chain(catalog.schemas.keys()).map(|oid| oid.0).chain(keys).max().unwrap_or(0);
+        self.next_oid.fetch_max(highest + 1, Ordering::Relaxed);
+        self.publish(catalog);
+        Ok(())
+    }
+
+    /// Applies what a commit has changed: called on the catalog's core, in commit order, before anybody is told of the commit.
+    pub fn apply(&self, changes: &[(i64, Option<Vec<u8>>)]) {
+        let mut catalog = Catalog::clone(&self.current.load());
+        for (oid, bytes) in changes {
+            match bytes {
+                None => catalog.remove(Oid(u32::try_from(*oid).expect("objects are keyed by OID"))),
+                Some(bytes) => catalog.put(Object::decode(bytes).expect("the object was encoded by this process")),
+            }
+        }
+        self.publish(catalog);
+    }
+
+    fn publish(&self, mut catalog: Catalog) {
+        catalog.version = self.version.load(Ordering::Relaxed) + 1;
+        let version = catalog.version;
+        self.current.store(Arc::new(catalog));
+        self.version.store(version, Ordering::Release);
+    }
+}
+
+/// What recovered catalog rows say about the storages of tables.
+pub fn storage_kinds(rows: &[(i64, Vec<u8>)]) -> Result<Vec<(StorageId, KeyKind)>, String> {
+    let mut kinds = Vec::new();
+    for (_, bytes) in rows {
+        if let Object::Table(table) = Object::decode(bytes)? {
+            kinds.push((table.storage, table.key_kind()));
+        }
+    }
+    Ok(kinds)
+}

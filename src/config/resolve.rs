@@ -1,0 +1,211 @@
+//! Where each value comes from: flag before environment before file before default.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction};
+
+use super::settings::{self, ENVIRONMENT_PREFIX, FILE_VARIABLE, SETTINGS, Setting};
+use super::{Config, ConfigError, Machine, Refusal, typed};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// The TOML file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A command-line flag, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => write!(f, "by default"),
+            Source::File(path) => write!(f, "in the file {}", path.display()),
+            Source::Environment(variable) => write!(f, "from the environment variable {variable}"),
+            Source::Flag(flag) => write!(f, "from the flag {flag}"),
+        }
+    }
+}
+
+/// What the program is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Serve,
+    /// Print the resolved configuration and stop.
+    PrintConfig,
+}
+
+/// A command with its configuration.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The configuration.
+    pub config: Config,
+    /// Every setting's text and source, in the order of [`SETTINGS`].
+    pub texts: Vec<(&'static Setting, String, Source)>,
+}
+
+impl Invocation {
+    /// The configuration as a TOML file, each value with its source as a comment.
+    pub fn to_toml(&self) -> String {
+        let line = |(setting, text, source): &(&Setting, String, Source)| {
+            format!("{} = {}  # {source}\n", setting.key, toml::Value::String(text.clone()))
+        };
+        self.texts.iter().map(line).collect()
+    }
+}
+
+/// Values as text, by key.
+pub(super) type Texts = BTreeMap<&'static str, (String, Source)>;
+
+pub(super) fn resolve(
+    arguments: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+    machine: &Machine,
+) -> Result<Invocation, Refusal> {
+    let matches = command_line().try_get_matches_from(arguments).map_err(|error| Refusal::Clap(Box::new(error)))?;
+    // Global flags may stand before or behind the subcommand; clap copies them to where the subcommand is.
+    let (command, matches) = match matches.subcommand() {
+        Some(("config", inner)) => (Command::PrintConfig, inner.clone()),
+        Some((_, inner)) => (Command::Serve, inner.clone()),
+        None => (Command::Serve, matches),
+    };
+    let mut errors = Vec::new();
+    let mut texts: Texts = SETTINGS.iter().map(|s| (s.key, (s.default.to_string(), Source::Default))).collect();
+    let from_flag = matches.get_one::<PathBuf>("config").cloned();
+    let from_variable = environment.iter().find(|(key, _)| key == FILE_VARIABLE).map(|(_, path)| PathBuf::from(path));
+    if let Some(path) = from_flag.or(from_variable) {
+        apply_file(&path, &mut texts, &mut errors);
+    }
+    apply_environment(environment, &mut texts, &mut errors);
+    for setting in SETTINGS {
+        if let Some(values) = matches.get_many::<String>(setting.key) {
+            let text = values.map(String::as_str).collect::<Vec<_>>().join(",");
+            texts.insert(setting.key, (text, Source::Flag(format!("--{}", setting.flag()))));
+        }
+    }
+    let config = typed::parse(&texts, machine, &mut errors);
+    match config {
+        Some(config) if errors.is_empty() => {
+            let of_setting = |setting: &'static Setting| {
+                let (text, source) = texts[setting.key].clone();
+                (setting, text, source)
+            };
+            Ok(Invocation { command, config, texts: SETTINGS.iter().map(of_setting).collect() })
+        }
+        _ => {
+            assert!(!errors.is_empty(), "a configuration is missing only for a reason");
+            Err(Refusal::Settings(errors))
+        }
+    }
+}
+
+fn command_line() -> clap::Command {
+    let mut command = clap::Command::new("omendb")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .after_help(
+            "Every setting can also be an environment variable (OMENDB_DATA_DIR) or a key of the TOML file (data_dir).\n\
+             Flags come before the environment, the environment before the file.",
+        )
+        .subcommand(clap::Command::new("serve").about("Run the server (what happens without a subcommand)"))
+        .subcommand(clap::Command::new("config").about("Print the resolved configuration and where each value comes from"))
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .global(true)
+                .help("TOML file with settings [env: OMENDB_CONFIG]"),
+        );
+    for setting in SETTINGS {
+        let help = format!("{} [default: {}]", setting.help, setting.default);
+        let arg = Arg::new(setting.key).long(setting.flag()).value_name(setting.placeholder).global(true).help(help);
+        // Only `listen` is a list that may be given flag by flag.
+        let action = if setting.key == "listen" { ArgAction::Append } else { ArgAction::Set };
+        command = command.arg(arg.action(action));
+    }
+    command
+}
+
+fn apply_file(path: &Path, texts: &mut Texts, errors: &mut Vec<ConfigError>) {
+    let source = Source::File(path.to_path_buf());
+    let mut refuse = |key: &str, message: String| {
+        errors.push(ConfigError { key: key.to_string(), source: source.clone(), message });
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return refuse("", format!("it cannot be read: {error}")),
+    };
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return refuse("", format!("it is not TOML: {error}")),
+    };
+    for (key, value) in table {
+        let Some(setting) = settings::find(&key) else {
+            refuse(&key, format!("there is no such setting; the settings are {}", known()));
+            continue;
+        };
+        match file_text(&value) {
+            Some(text) => {
+                texts.insert(setting.key, (text, source.clone()));
+            }
+            None => refuse(&key, "the value must be a string, a number or a list of them".to_string()),
+        }
+    }
+}
+
+/// A value of the file as the text a flag would have.
+fn file_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Array(parts) => {
+            let parts: Option<Vec<String>> =
+                parts.iter().map(|part| (!part.is_array()).then(|| file_text(part)).flatten()).collect();
+            Some(parts?.join(","))
+        }
+        _ => None,
+    }
+}
+
+fn known() -> String {
+    SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ")
+}
+
+fn apply_environment(environment: Vec<(String, OsString)>, texts: &mut Texts, errors: &mut Vec<ConfigError>) {
+    for (variable, value) in environment {
+        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE || is_not_meant_for_us(&variable) {
+            continue;
+        }
+        let source = Source::Environment(variable.clone());
+        let key = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+        let setting = settings::find(&key).filter(|setting| setting.variable() == variable);
+        match (setting, value.into_string()) {
+            (Some(setting), Ok(text)) => {
+                texts.insert(setting.key, (text, source));
+            }
+            (Some(_), Err(_)) => errors.push(ConfigError { key, source, message: "it is not UTF-8".to_string() }),
+            (None, _) => {
+                let message = format!("there is no such setting; the settings are {}", known());
+                errors.push(ConfigError { key, source, message });
+            }
+        }
+    }
+}
+
+/// Variables with our prefix that are no settings: what Kubernetes sets in every container beside a service called "omendb", and
+/// what the simulator's tests read, in whose environment a server may be started too.
+fn is_not_meant_for_us(variable: &str) -> bool {
+    let prefixes = ["OMENDB_SERVICE_", "OMENDB_PORT_", "OMENDB_SIM_"];
+    variable == "OMENDB_PORT" || prefixes.iter().any(|prefix| variable.starts_with(prefix))
+}

@@ -1,0 +1,63 @@
+//! The table of settings.
+
+/// One setting: what it is called, what it is when nobody says, what it does.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key in the file. The flag has dashes for underscores, the environment variable is `OMENDB_` and capitals.
+    pub key: &'static str,
+    /// The value when it is not set, as text.
+    pub default: &'static str,
+    /// What stands for the value in the help.
+    pub placeholder: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The flag, without its dashes in front.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("{ENVIRONMENT_PREFIX}{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// What the environment variables of settings begin with.
+pub const ENVIRONMENT_PREFIX: &str = "OMENDB_";
+
+/// The variable that names the file.
+pub const FILE_VARIABLE: &str = "OMENDB_CONFIG";
+
+macro_rules! settings {
+    ($($key:literal $placeholder:literal = $default:literal, $help:literal;)*) => {
+        &[$(Setting { key: $key, default: $default, placeholder: $placeholder, help: $help }),*]
+    };
+}
+
+/// Every setting.
+pub static SETTINGS: &[Setting] = settings! {
+    "data_dir" "DIR" = "./omendb-data", "Directory of the database; created when missing";
+    "listen" "ADDRESS" = "127.0.0.1:5433", "Addresses of the PostgreSQL protocol, comma-separated";
+    "unix_socket_dir" "DIR" = "off", "Directory for a Unix socket .s.PGSQL.<port>, or off";
+    "http" "ADDRESS" = "127.0.0.1:9090", "Address of the HTTP control plane (/metrics, /health), or off";
+    "cores" "CORES" = "all", "Cores to run on: a count, a list of CPUs such as 0,1 or 0-3, or all";
+    "spin_us" "MICROSECONDS" = "50", "How long an idle core looks for work before it sleeps";
+    "max_connections" "COUNT" = "100", "Client connections at once";
+    "memory_limit" "SIZE" = "70%", "Memory for data before writes are refused: a size or a share of the machine's";
+    "log_level" "FILTER" = "info", "error, warn, info, debug or trace; or a list such as info,omendb::wal=debug";
+    "log_format" "FORMAT" = "text", "Form of the log: text or json";
+    "wal_segment_size" "SIZE" = "64MB", "Size of one preallocated log segment";
+    "checkpoint_volume" "SIZE" = "1GB", "Log written after which a checkpoint starts";
+    "checkpoint_interval" "DURATION" = "5min", "Time after which a checkpoint starts if anything was written, or off";
+    "max_statement_size" "SIZE" = "64MB", "Largest message a client may send";
+    "max_startup_size" "SIZE" = "10000B", "Largest message a client may send before it is logged in";
+    "session_mobility" "MODE" = "call", "How a session reaches keys of other cores: call or hop";
+};
+
+/// The setting with this key.
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}

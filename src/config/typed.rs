@@ -1,0 +1,167 @@
+//! From texts to a validated [`Config`].
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::resolve::Texts;
+use super::{CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, SessionMobility, units};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Collects refusals while the fields are parsed one by one, so that all are reported.
+struct Parser<'a> {
+    texts: &'a Texts,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Parser<'_> {
+    fn field<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let (text, source) = self.texts.get(key).expect("every setting has at least its default");
+        match parse(text.trim()) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.errors.push(ConfigError { key: key.to_string(), source: source.clone(), message });
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: &'static str, message: String) {
+        self.field::<()>(key, |_| Err(message));
+    }
+}
+
+/// All fields, or `None` with at least one refusal in `errors`.
+pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigError>) -> Option<Config> {
+    let p = &mut Parser { texts, errors };
+    // Every field is parsed before any is missed: the `?` come last.
+    let data_dir = p.field("data_dir", directory);
+    let listen = p.field("listen", listen_addresses);
+    let unix_socket_dir = p.field("unix_socket_dir", |text| unless_off(text, directory));
+    let http = p.field("http", |text| unless_off(text, loopback_address));
+    let cpus = p.field("cores", |text| units::cores(text, &machine.cpus, CORES_MAX));
+    let spin_us = p.field("spin_us", |text| number(text, 0..=10_000));
+    let connections_max = p.field("max_connections", |text| number(text, 1..=CONNECTIONS_MAX as u64));
+    let memory_limit_bytes =
+        p.field("memory_limit", |text| within(units::bytes_or_share(text, machine.memory_bytes)?, 64 * MIB..=u64::MAX));
+    let filter = p.field("log_level", log_filter);
+    let format = p.field("log_format", |text| one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+    let wal_segment_bytes = p.field("wal_segment_size", segment_size);
+    let checkpoint_volume_bytes = p.field("checkpoint_volume", |text| within(units::bytes(text)?, 4 * MIB..=1024 * GIB));
+    let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, checkpoint_interval));
+    let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
+    let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
+    let session_mobility =
+        p.field("session_mobility", |text| one_of(text, &[("call", SessionMobility::Call), ("hop", SessionMobility::Hop)]));
+
+    if let (Some(listen), Some(Some(http))) = (&listen, &http)
+        && http.port() != 0
+        && listen.contains(http)
+    {
+        p.refuse("http", format!("{http} is also an address of the PostgreSQL protocol"));
+    }
+    Some(Config {
+        data_dir: data_dir?,
+        listen: listen?,
+        unix_socket_dir: unix_socket_dir?,
+        http: http?,
+        cpus: cpus?,
+        spin: Duration::from_micros(spin_us?),
+        connections_max: as_usize(connections_max?),
+        memory_limit_bytes: memory_limit_bytes?,
+        log: LogConfig { filter: filter?, format: format? },
+        wal_segment_bytes: wal_segment_bytes?,
+        checkpoint_volume_bytes: checkpoint_volume_bytes?,
+        checkpoint_interval: checkpoint_interval?,
+        statement_bytes_max: as_usize(statement_bytes_max?),
+        startup_bytes_max: as_usize(startup_bytes_max?),
+        session_mobility: session_mobility?,
+    })
+}
+
+fn as_usize(number: u64) -> usize {
+    usize::try_from(number).expect("limits are far below 2^64 and this server is for 64-bit machines")
+}
+
+fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text.eq_ignore_ascii_case("off") { Ok(None) } else { parse(text).map(Some) }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it must name a directory".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for part in text.split(',') {
+        let address = loopback_address(part.trim())?;
+        if address.port() != 0 && addresses.contains(&address) {
+            return Err(format!("{address} is there twice"));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Clients are trusted without a password, so nobody outside this machine may be one.
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let malformed = |why: String| format!("\"{text}\" is not an address such as 127.0.0.1:5433: {why}");
+    let mut found = text.to_socket_addrs().map_err(|error| malformed(error.to_string()))?;
+    let address = found.next().ok_or_else(|| malformed("the name has no address".to_string()))?;
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{address} can be reached from other machines, and there are no passwords yet: use a loopback address"
+        ));
+    }
+    Ok(address)
+}
+
+fn number(text: &str, limits: RangeInclusive<u64>) -> Result<u64, String> {
+    let number = text.parse().map_err(|_| format!("\"{text}\" is not a whole number"))?;
+    if limits.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} is outside the range {} to {}", limits.start(), limits.end()))
+    }
+}
+
+fn within(size: u64, limits: RangeInclusive<u64>) -> Result<u64, String> {
+    if limits.contains(&size) {
+        Ok(size)
+    } else if size < *limits.start() {
+        Err(format!("{size} bytes are too few: at least {}", limits.start()))
+    } else {
+        Err(format!("{size} bytes are too many: at most {}", limits.end()))
+    }
+}
+
+fn segment_size(text: &str) -> Result<u64, String> {
+    let size = within(units::bytes(text)?, MIB..=GIB)?;
+    if size.is_multiple_of(MIB) { Ok(size) } else { Err(format!("{size} bytes are not a multiple of 1 MB")) }
+}
+
+fn checkpoint_interval(text: &str) -> Result<Duration, String> {
+    let interval = units::duration(text, Duration::from_secs(1))?;
+    if interval < Duration::from_secs(1) { Err("it must be at least 1s".to_string()) } else { Ok(interval) }
+}
+
+/// Levels and `module=level`, comma-separated. tracing itself would take any word for a module.
+fn log_filter(text: &str) -> Result<String, String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let level = part.split_once('=').map_or(part, |(_, level)| level).trim();
+        if !levels.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            return Err(format!("\"{level}\" is not a level: {}", levels.join(", ")));
+        }
+    }
+    Ok(text.to_string())
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let names = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
+    found.map(|(_, value)| *value).ok_or_else(|| format!("\"{text}\" is not {}", names()))
+}

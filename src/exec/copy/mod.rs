@@ -1,0 +1,5 @@
+//! COPY's formats.
+
+mod parser;
+
+pub use parser::{CopyLine, CopyParser};

@@ -1,0 +1,295 @@
+//! Joins: hashed on equal expressions or nested loops, the right side held in memory; lateral ones open it again for each row.
+//!
+//! Output is made a piece at a time, so a join whose result is far larger than its inputs still runs in bounded memory.
+
+use crate::error::SqlResult;
+use crate::exec::context::{ExecContext, Row};
+use crate::exec::query::scope::{Exprs, Reservation, Scope, next_rows, row_bytes};
+use crate::exec::query::table::RowTable;
+use crate::exec::query::{BATCH, Op, open, types_of};
+use crate::runtime;
+use crate::sql::expr::eval::type_of;
+use crate::sql::plan::{self, JoinKind, Node};
+use crate::types::Datum;
+
+fn joined(left: &[Datum], right: &[Datum]) -> Row {
+    left.iter().chain(right).cloned().collect()
+}
+
+fn nulls(count: usize) -> Row {
+    vec![Datum::Null; count]
+}
+
+/// The hashed side of a join.
+struct Hashed {
+    left: Exprs,
+    keys: RowTable,
+    /// For each key the rows that have it.
+    rows: Vec<Vec<u32>>,
+}
+
+/// A join whose right side does not depend on the left.
+pub struct Join {
+    kind: JoinKind,
+    left: Op,
+    /// The right input and its keys until it has been read.
+    pending: Option<(Op, Option<Exprs>)>,
+    hashed: Option<Hashed>,
+    right: Vec<Row>,
+    /// Whether a right row has found a left one, for RIGHT and FULL.
+    right_matched: Vec<bool>,
+    condition: Option<Exprs>,
+    widths: (usize, usize),
+    batch: std::vec::IntoIter<(Row, Option<Row>)>,
+    current: Option<Current>,
+    /// The next right row to be looked at for NULLs on the left, after the left side has ended.
+    unmatched: Option<usize>,
+    scope: Scope,
+    reservation: Reservation,
+}
+
+/// A left row on its way along the right side.
+struct Current {
+    row: Row,
+    candidates: Candidates,
+    next: usize,
+    matched: bool,
+}
+
+enum Candidates {
+    All,
+    None,
+    Key(usize),
+}
+
+impl Join {
+    /// Opens a join.
+    pub async fn open(plan: &plan::Join, scope: Scope, context: &mut ExecContext<'_>) -> SqlResult<Join> {
+        let left = open(&plan.left, scope.clone(), context).await?;
+        let right = open(&plan.right, scope.clone(), context).await?;
+        let (left_keys, right_keys): (Vec<_>, Vec<_>) = plan.equal.iter().cloned().unzip();
+        let hashed = (!plan.equal.is_empty()).then(|| Hashed {
+            keys: RowTable::new(left_keys.iter().map(type_of).collect()),
+            left: Exprs::new(left_keys),
+            rows: Vec::new(),
+        });
+        let right_keys = hashed.is_some().then(|| Exprs::new(right_keys));
+        Ok(Join {
+            kind: plan.kind,
+            left,
+            pending: Some((right, right_keys)),
+            hashed,
+            right: Vec::new(),
+            right_matched: Vec::new(),
+            condition: plan.condition.clone().map(|condition| Exprs::new(vec![condition])),
+            widths: (types_of(&plan.left).len(), types_of(&plan.right).len()),
+            batch: Vec::new().into_iter(),
+            current: None,
+            unmatched: None,
+            reservation: scope.reserve(),
+            scope,
+        })
+    }
+
+    fn keeps_left(&self) -> bool {
+        matches!(self.kind, JoinKind::Left | JoinKind::Full)
+    }
+
+    fn keeps_right(&self) -> bool {
+        matches!(self.kind, JoinKind::Right | JoinKind::Full)
+    }
+
+    /// The next rows.
+    pub async fn next(&mut self, context: &mut ExecContext<'_>) -> SqlResult<Option<Vec<Row>>> {
+        if let Some((right, keys)) = self.pending.take() {
+            self.read_right(right, keys.as_ref(), context).await?;
+        }
+        let mut out = Vec::new();
+        let mut looked = 0_usize;
+        while out.len() < BATCH {
+            looked += 1;
+            if looked.is_multiple_of(64) && runtime::should_yield() {
+                runtime::yield_now().await;
+            }
+            if self.unmatched.is_some() {
+                if !self.take_unmatched(&mut out) {
+                    break;
+                }
+            } else if self.current.is_some() {
+                self.advance(&mut out, context).await?;
+            } else if !self.next_left(context).await? {
+                // Without it nothing is left to be done for the right side.
+                self.unmatched = Some(if self.keeps_right() { 0 } else { self.right.len() });
+            }
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+
+    async fn read_right(&mut self, mut right: Op, keys: Option<&Exprs>, context: &mut ExecContext<'_>) -> SqlResult<()> {
+        while let Some(rows) = right.next(context).await? {
+            if let (Some(hashed), Some(keys)) = (&mut self.hashed, keys) {
+                let keys = keys.rows(&rows, &self.scope, context).await?;
+                for (i, key) in keys.into_iter().enumerate() {
+                    // NULL equals nothing.
+                    if key.iter().any(Datum::is_null) {
+                        continue;
+                    }
+                    self.reservation.add(row_bytes(&key) + size_of::<u32>(), context)?;
+                    let (place, new) = hashed.keys.insert(key);
+                    if new {
+                        hashed.rows.push(Vec::new());
+                    }
+                    let index = u32::try_from(self.right.len() + i).expect("memory is limited far below 2^32 rows");
+                    hashed.rows[place].push(index);
+                }
+            }
+            for row in rows {
+                self.reservation.add(row_bytes(&row), context)?;
+                self.right.push(row);
+            }
+        }
+        self.right_matched = vec![false; if self.keeps_right() { self.right.len() } else { 0 }];
+        Ok(())
+    }
+
+    /// Takes up the next left row, if there is one.
+    async fn next_left(&mut self, context: &mut ExecContext<'_>) -> SqlResult<bool> {
+        loop {
+            if let Some((row, key)) = self.batch.next() {
+                let candidates = match (&self.hashed, key) {
+                    (None, _) => Candidates::All,
+                    (Some(_), Some(key)) if key.iter().any(Datum::is_null) => Candidates::None,
+                    (Some(hashed), Some(key)) => hashed.keys.find(&key).map_or(Candidates::None, Candidates::Key),
+                    (Some(_), None) => unreachable!("keys are evaluated with the batch"),
+                };
+                self.current = Some(Current { row, candidates, next: 0, matched: false });
+                return Ok(true);
+            }
+            let Some(rows) = next_rows(&mut self.left, context).await? else { return Ok(false) };
+            self.batch = match &self.hashed {
+                None => rows.into_iter().map(|row| (row, None)).collect::<Vec<_>>(),
+                Some(hashed) => {
+                    let keys = hashed.left.rows(&rows, &self.scope, context).await?;
+                    rows.into_iter().zip(keys.into_iter().map(Some)).collect()
+                }
+            }
+            .into_iter();
+        }
+    }
+
+    /// Joins the current left row with its next candidates.
+    async fn advance(&mut self, out: &mut Vec<Row>, context: &mut ExecContext<'_>) -> SqlResult<()> {
+        let mut current = self.current.take().expect("called with a left row");
+        let count = match current.candidates {
+            Candidates::All => self.right.len(),
+            Candidates::None => 0,
+            Candidates::Key(place) => self.hashed.as_ref().expect("a key comes of a table").rows[place].len(),
+        };
+        let end = count.min(current.next + BATCH);
+        let index = |i: usize| match (&current.candidates, &self.hashed) {
+            (Candidates::Key(place), Some(hashed)) => hashed.rows[*place][i] as usize,
+            _ => i,
+        };
+        let indexes: Vec<usize> = (current.next..end).map(index).collect();
+        let rows: Vec<Row> = indexes.iter().map(|i| joined(&current.row, &self.right[*i])).collect();
+        let matches = match &self.condition {
+            None => vec![true; rows.len()],
+            Some(condition) => condition.matches(&rows, &self.scope, context).await?,
+        };
+        for ((i, row), matched) in indexes.into_iter().zip(rows).zip(matches) {
+            if matched {
+                current.matched = true;
+                if let Some(found) = self.right_matched.get_mut(i) {
+                    *found = true;
+                }
+                out.push(row);
+            }
+        }
+        current.next = end;
+        if end < count {
+            self.current = Some(current);
+        } else if !current.matched && self.keeps_left() {
+            out.push(joined(&current.row, &nulls(self.widths.1)));
+        }
+        Ok(())
+    }
+
+    /// Adds the next right row that found no left one; false at the end.
+    fn take_unmatched(&mut self, out: &mut Vec<Row>) -> bool {
+        let next = self.unmatched.expect("called after the left side has ended");
+        let Some(row) = self.right.get(next) else { return false };
+        if !self.right_matched[next] {
+            out.push(joined(&nulls(self.widths.0), row));
+        }
+        self.unmatched = Some(next + 1);
+        true
+    }
+}
+
+/// A join whose right side is opened again for each left row.
+pub struct Lateral {
+    kind: JoinKind,
+    left: Op,
+    right_plan: Node,
+    condition: Option<Exprs>,
+    right_width: usize,
+    batch: std::vec::IntoIter<Row>,
+    current: Option<(Row, Op, bool)>,
+    scope: Scope,
+}
+
+impl Lateral {
+    /// Opens a lateral join.
+    pub async fn open(plan: &plan::Join, scope: Scope, context: &mut ExecContext<'_>) -> SqlResult<Lateral> {
+        if matches!(plan.kind, JoinKind::Right | JoinKind::Full) {
+            return Err(crate::error::SqlError::internal("a RIGHT or FULL JOIN cannot be lateral"));
+        }
+        Ok(Lateral {
+            kind: plan.kind,
+            left: open(&plan.left, scope.clone(), context).await?,
+            right_plan: plan.right.clone(),
+            condition: plan.condition.clone().map(|condition| Exprs::new(vec![condition])),
+            right_width: types_of(&plan.right).len(),
+            batch: Vec::new().into_iter(),
+            current: None,
+            scope,
+        })
+    }
+
+    /// The next rows.
+    pub async fn next(&mut self, context: &mut ExecContext<'_>) -> SqlResult<Option<Vec<Row>>> {
+        let mut out = Vec::new();
+        while out.len() < BATCH {
+            if runtime::should_yield() {
+                runtime::yield_now().await;
+            }
+            let Some((row, mut right, matched)) = self.current.take() else {
+                match self.batch.next() {
+                    Some(row) => {
+                        let right = open(&self.right_plan, self.scope.inside(row.clone()), context).await?;
+                        self.current = Some((row, right, false));
+                    }
+                    None => match next_rows(&mut self.left, context).await? {
+                        Some(rows) => self.batch = rows.into_iter(),
+                        None => break,
+                    },
+                }
+                continue;
+            };
+            match next_rows(&mut right, context).await? {
+                Some(rows) => {
+                    let mut rows: Vec<Row> = rows.iter().map(|other| joined(&row, other)).collect();
+                    if let Some(condition) = &self.condition {
+                        rows = condition.keep(rows, &self.scope, context).await?;
+                    }
+                    let matched = matched || !rows.is_empty();
+                    out.append(&mut rows);
+                    self.current = Some((row, right, matched));
+                }
+                None if !matched && self.kind == JoinKind::Left => out.push(joined(&row, &nulls(self.right_width))),
+                None => {}
+            }
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+}

@@ -1,0 +1,199 @@
+//! The four things a core records into: counter, gauge, HDR distribution, power-of-two distribution.
+//!
+//! All are plain memory behind `&self` (`Cell`, `RefCell`), for one thread. A borrow never outlives the call that takes it.
+
+use std::cell::{Cell, RefCell};
+
+use hdrhistogram::Histogram;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// Add one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Add `n`. Wraps at 2^64, which Prometheus reads as a restart.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.set(self.0.get().wrapping_add(n));
+    }
+
+    /// Take over a total that something else counts (an executor's statistics, the kernel's). Must not go down.
+    #[inline]
+    pub fn set_total(&self, total: u64) {
+        self.0.set(total);
+    }
+
+    /// The total so far.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(Cell<i64>);
+
+impl Gauge {
+    /// Replace the value.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.set(value);
+    }
+
+    /// Add `n` (negative to take away).
+    #[inline]
+    pub fn add(&self, n: i64) {
+        self.0.set(self.0.get() + n);
+    }
+
+    /// Add one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Take one away.
+    #[inline]
+    pub fn dec(&self) {
+        self.add(-1);
+    }
+
+    /// Keep the larger of the present value and `value`.
+    #[inline]
+    pub fn raise_to(&self, value: i64) {
+        self.0.set(self.0.get().max(value));
+    }
+
+    /// The value.
+    #[inline]
+    pub fn get(&self) -> i64 {
+        self.0.get()
+    }
+}
+
+/// The largest duration a distribution of times tells apart: anything longer counts as this long.
+pub const DURATION_NS_MAX: u64 = 120 * 1_000_000_000;
+
+/// The largest amount (rows, records, bytes) a distribution of amounts tells apart.
+pub const AMOUNT_MAX: u64 = 1 << 40;
+
+/// An HDR histogram of times in nanoseconds or of amounts, with an exact sum beside it.
+///
+/// Allocated at the first value: about 220 KiB at three significant digits over times, 35 KiB at two.
+#[derive(Debug)]
+pub struct Distribution {
+    value_max: u64,
+    digits: u8,
+    sum: Cell<u64>,
+    histogram: RefCell<Option<Box<Histogram<u64>>>>,
+}
+
+impl Distribution {
+    const fn new(value_max: u64, digits: u8) -> Self {
+        Self { value_max, digits, sum: Cell::new(0), histogram: RefCell::new(None) }
+    }
+
+    /// Of times in nanoseconds, to three significant digits.
+    pub const fn of_times() -> Self {
+        Self::new(DURATION_NS_MAX, 3)
+    }
+
+    /// Of times in nanoseconds, to two significant digits: where there are many distributions (one a pair of cores).
+    pub const fn of_times_coarse() -> Self {
+        Self::new(DURATION_NS_MAX, 2)
+    }
+
+    /// Of amounts, to two significant digits.
+    pub const fn of_amounts() -> Self {
+        Self::new(AMOUNT_MAX, 2)
+    }
+
+    /// Record one value. A value beyond the bounds counts as the bound; the sum stays exact.
+    #[inline]
+    pub fn record(&self, value: u64) {
+        self.sum.set(self.sum.get().wrapping_add(value));
+        let mut slot = self.histogram.borrow_mut();
+        slot.get_or_insert_with(|| Self::allocate(self.value_max, self.digits)).saturating_record(value);
+    }
+
+    #[cold]
+    fn allocate(value_max: u64, digits: u8) -> Box<Histogram<u64>> {
+        let histogram = Histogram::new_with_bounds(1, value_max, digits);
+        Box::new(histogram.expect("the bounds are constants that HdrHistogram accepts"))
+    }
+
+    /// The number of values recorded.
+    pub fn count(&self) -> u64 {
+        self.histogram.borrow().as_ref().map_or(0, |histogram| histogram.len())
+    }
+
+    /// The sum of the values recorded.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
+    /// A copy of the histogram, if anything was recorded.
+    pub(super) fn copy(&self) -> Option<Box<Histogram<u64>>> {
+        self.histogram.borrow().clone()
+    }
+
+    /// Forget everything recorded.
+    pub fn reset(&self) {
+        self.sum.set(0);
+        *self.histogram.borrow_mut() = None;
+    }
+}
+
+/// The number of buckets of a [`Log2Distribution`]: 0, 1, 2–3, 4–7, … and everything from 2^30 on.
+pub const LOG2_BUCKETS: usize = 32;
+
+/// Counts by power of two: for values recorded so often that even an HDR histogram would show, such as the distance between a
+/// learned model's prediction and the key. One addition a record, 256 bytes.
+#[derive(Debug, Default)]
+pub struct Log2Distribution {
+    sum: Cell<u64>,
+    buckets: [Cell<u64>; LOG2_BUCKETS],
+}
+
+impl Log2Distribution {
+    /// Record one value.
+    #[inline]
+    pub fn record(&self, value: u64) {
+        self.record_n(value, 1);
+    }
+
+    /// Record `value` `n` times.
+    #[inline]
+    pub fn record_n(&self, value: u64, n: u64) {
+        let bucket = &self.buckets[Self::bucket_of(value)];
+        bucket.set(bucket.get() + n);
+        self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));
+    }
+
+    #[inline]
+    fn bucket_of(value: u64) -> usize {
+        ((u64::BITS - value.leading_zeros()) as usize).min(LOG2_BUCKETS - 1)
+    }
+
+    /// The counts: bucket 0 holds zeros, bucket b > 0 holds values from 2^(b−1) to 2^b − 1, the last one all that are larger.
+    pub fn counts(&self) -> [u64; LOG2_BUCKETS] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// The sum of the values recorded.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
+    /// The number of values recorded.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Cell::get).sum()
+    }
+}

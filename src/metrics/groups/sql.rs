@@ -1,0 +1,188 @@
+//! Statements: how many, how long, how many rows, which errors, which way through the engine, and where the time goes.
+
+use std::cell::RefCell;
+
+use super::{Group, label_enum, one};
+use crate::error::SqlState;
+use crate::metrics::cell::{Counter, Distribution};
+use crate::metrics::families;
+use crate::metrics::snapshot::Collector;
+
+label_enum! {
+    /// What kind of statement it was.
+    QueryType {
+        /// SELECT, VALUES, TABLE.
+        Select = "select",
+        /// INSERT.
+        Insert = "insert",
+        /// UPDATE.
+        Update = "update",
+        /// DELETE.
+        Delete = "delete",
+        /// COPY in either direction.
+        Copy = "copy",
+        /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their kin.
+        Transaction = "transaction",
+        /// CREATE, ALTER, DROP, TRUNCATE and the like.
+        Ddl = "ddl",
+        /// SET, SHOW, VACUUM, ANALYZE, EXPLAIN and everything else that is understood.
+        Utility = "utility",
+        /// Text that could not be parsed or bound.
+        Invalid = "invalid",
+    }
+}
+
+label_enum! {
+    /// The way a statement took through the engine. One statement counts once, under the dearest way that applies.
+    QueryPath {
+        /// No table at all (SELECT 1, SHOW).
+        Constant = "constant",
+        /// The system catalog only.
+        Catalog = "catalog",
+        /// One key, on the session's own core.
+        PointLocal = "point_local",
+        /// One key, on another core.
+        PointRemote = "point_remote",
+        /// One of several reads that went to a core as one message.
+        PointBatched = "point_batched",
+        /// A range or full scan of one core's tablets.
+        ScanOneCore = "scan_one_core",
+        /// A range or full scan over several cores.
+        ScanSeveralCores = "scan_several_cores",
+        /// Writes on the session's own core only.
+        WriteLocal = "write_local",
+        /// Writes on one other core.
+        WriteRemote = "write_remote",
+        /// Writes on several cores.
+        WriteSeveralCores = "write_several_cores",
+        /// The vectorised executor.
+        Analytics = "analytics",
+    }
+}
+
+label_enum! {
+    /// A part of a statement's life.
+    Stage {
+        /// From the first byte of the message to its last.
+        Receive = "receive",
+        /// Text to syntax tree.
+        Parse = "parse",
+        /// Syntax tree to plan.
+        Plan = "plan",
+        /// Waiting for the core, its own or the owner's.
+        Queue = "queue",
+        /// Running.
+        Execute = "execute",
+        /// Waiting for rows held by others.
+        LockWait = "lock_wait",
+        /// Waiting for the log.
+        LogWait = "log_wait",
+        /// From the result in the buffer to the kernel's acceptance of it.
+        Send = "send",
+    }
+}
+
+/// The first two characters of a SQLSTATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ErrorClass(pub [u8; 2]);
+
+impl From<SqlState> for ErrorClass {
+    fn from(state: SqlState) -> Self {
+        Self([state.0[0], state.0[1]])
+    }
+}
+
+/// Statement figures of one core.
+#[derive(Debug)]
+pub struct SqlMetrics {
+    finished: [Counter; QueryType::COUNT],
+    durations: [Distribution; QueryType::COUNT],
+    rows: Distribution,
+    paths: [Counter; QueryPath::COUNT],
+    /// Few classes and no hot path: a short list searched from the front.
+    errors: RefCell<Vec<(ErrorClass, u64)>>,
+}
+
+impl Default for SqlMetrics {
+    fn default() -> Self {
+        Self {
+            finished: std::array::from_fn(|_| Counter::default()),
+            durations: std::array::from_fn(|_| Distribution::of_times()),
+            rows: Distribution::of_amounts(),
+            paths: std::array::from_fn(|_| Counter::default()),
+            errors: RefCell::new(Vec::new()),
+        }
+    }
+}
+
+impl SqlMetrics {
+    /// A statement finished, well or not: its kind, how long it took, how many rows it returned or affected.
+    #[inline]
+    pub fn finished(&self, query_type: QueryType, duration_ns: u64, rows: u64) {
+        self.finished[query_type as usize].inc();
+        self.durations[query_type as usize].record(duration_ns);
+        self.rows.record(rows);
+    }
+
+    /// Which way it took.
+    #[inline]
+    pub fn took_path(&self, path: QueryPath) {
+        self.paths[path as usize].inc();
+    }
+
+    /// An error was sent to a client.
+    pub fn failed(&self, state: SqlState) {
+        let class = ErrorClass::from(state);
+        let mut errors = self.errors.borrow_mut();
+        match errors.iter_mut().find(|(known, _)| *known == class) {
+            Some((_, count)) => *count += 1,
+            None => errors.push((class, 1)),
+        }
+    }
+}
+
+impl Group for SqlMetrics {
+    fn collect(&self, out: &mut Collector) {
+        for &query_type in QueryType::ALL {
+            let labels = || one("query_type", query_type.label());
+            out.counter(&families::SQL_QUERIES, labels(), self.finished[query_type as usize].get());
+            out.distribution(&families::SQL_DURATION, labels(), &self.durations[query_type as usize]);
+        }
+        out.distribution(&families::SQL_ROWS, super::none(), &self.rows);
+        for &path in QueryPath::ALL {
+            out.counter(&families::QUERY_PATH, one("path", path.label()), self.paths[path as usize].get());
+        }
+        for (class, count) in self.errors.borrow().iter() {
+            let text = String::from_utf8_lossy(&class.0).into_owned();
+            out.counter(&families::SQL_ERRORS, vec![("error_type", text.into())], *count);
+        }
+    }
+}
+
+/// Where statements spend their time on one core.
+#[derive(Debug)]
+pub struct StageMetrics {
+    durations: [Distribution; Stage::COUNT],
+}
+
+impl Default for StageMetrics {
+    fn default() -> Self {
+        Self { durations: std::array::from_fn(|_| Distribution::of_times()) }
+    }
+}
+
+impl StageMetrics {
+    /// A statement spent `duration_ns` in `stage`.
+    #[inline]
+    pub fn record(&self, stage: Stage, duration_ns: u64) {
+        self.durations[stage as usize].record(duration_ns);
+    }
+}
+
+impl Group for StageMetrics {
+    fn collect(&self, out: &mut Collector) {
+        for &stage in Stage::ALL {
+            out.distribution(&families::STAGE_DURATION, one("stage", stage.label()), &self.durations[stage as usize]);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Files on io_uring: direct I/O where the file system takes it, buffered where it does not.
+
+use std::io;
+use std::path::Path;
+
+use glommio::io::{BufferedFile, DmaFile, OpenOptions};
+
+use crate::runtime::fs::OpenMode;
+use crate::runtime::iobuf::{BLOCK, IoBuf};
+
+/// Aligned memory that glommio can write from.
+pub(in crate::runtime) type DmaMemory = glommio::io::DmaBuffer;
+
+/// `len` zero bytes. Needs no executor.
+pub(in crate::runtime) fn zeroed_memory(len: usize) -> DmaMemory {
+    let mut memory = glommio::allocate_dma_buffer_global(len);
+    memory.as_bytes_mut().fill(0);
+    memory
+}
+
+/// An open file of a glommio core.
+pub(in crate::runtime) enum GlommioFile {
+    /// `O_DIRECT`: the kernel's page cache is not involved.
+    Direct(DmaFile),
+    /// Through the page cache, on file systems that refuse `O_DIRECT`.
+    Buffered(BufferedFile),
+}
+
+impl GlommioFile {
+    pub(in crate::runtime) async fn open(path: &Path, mode: OpenMode) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode.write || mode.create).create(mode.create).mode(0o600);
+        if mode.sync_writes {
+            options.custom_flags(libc::O_DSYNC);
+        }
+        match options.dma_open(path).await {
+            Ok(file) => Ok(Self::Direct(file)),
+            Err(error) => {
+                let error = io::Error::from(error);
+                if error.raw_os_error() == Some(libc::EINVAL) {
+                    Ok(Self::Buffered(options.buffered_open(path).await?))
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    pub(in crate::runtime) fn is_direct(&self) -> bool {
+        matches!(self, Self::Direct(_))
+    }
+
+    /// One read request of whole blocks; fewer bytes come back at the end of the file.
+    pub(in crate::runtime) async fn read_blocks(&self, position: u64, len: usize) -> io::Result<impl AsRef<[u8]> + use<>> {
+        assert!(position.is_multiple_of(BLOCK as u64) && len.is_multiple_of(BLOCK), "reads are of whole blocks");
+        let read = match self {
+            Self::Direct(file) => file.read_at_aligned(position, len).await?,
+            Self::Buffered(file) => file.read_at(position, len).await?,
+        };
+        Ok(ReadBytes(read))
+    }
+
+    /// Writes the whole buffer.
+    pub(in crate::runtime) async fn write(&self, buffer: &IoBuf, position: u64) -> io::Result<()> {
+        let written = match self {
+            Self::Direct(file) => file.write_rc_at(buffer.share(), position).await?,
+            Self::Buffered(file) => file.write_at(buffer.as_slice().to_vec(), position).await?,
+        };
+        if written < buffer.len() {
+            // Rare: the kernel stops early when the disk fills up or a signal arrives. The rest reports which.
+            assert!(written <= buffer.len(), "the kernel cannot write more than it was given");
+            if written == 0 || !written.is_multiple_of(BLOCK) {
+                return Err(io::Error::new(io::ErrorKind::WriteZero, "the kernel wrote only a part of a file write"));
+            }
+            let rest = IoBuf::padded(&buffer.as_slice()[written..]);
+            return Box::pin(self.write(&rest, position + written as u64)).await;
+        }
+        Ok(())
+    }
+
+    pub(in crate::runtime) async fn sync_data(&self) -> io::Result<()> {
+        match self {
+            Self::Direct(file) => file.fdatasync().await?,
+            Self::Buffered(file) => file.fdatasync().await?,
+        }
+        Ok(())
+    }
+
+    /// Reserves disk space without changing the length.
+    pub(in crate::runtime) async fn reserve(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Direct(file) => file.pre_allocate(len, true).await?,
+            Self::Buffered(file) => file.pre_allocate(len, true).await?,
+        }
+        Ok(())
+    }
+
+    pub(in crate::runtime) async fn truncate(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Direct(file) => file.truncate(len).await?,
+            Self::Buffered(file) => file.truncate(len).await?,
+        }
+        Ok(())
+    }
+
+    pub(in crate::runtime) async fn len(&self) -> io::Result<u64> {
+        let len = match self {
+            Self::Direct(file) => file.file_size().await?,
+            Self::Buffered(file) => file.file_size().await?,
+        };
+        Ok(len)
+    }
+}
+
+struct ReadBytes(glommio::io::ReadResult);
+
+impl AsRef<[u8]> for ReadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,118 @@
+//! A core on a pinned glommio executor.
+//!
+//! What is not obvious about glommio 0.12, and shapes this module (all from its source):
+//!
+//! - Its loop runs the task queues until they are empty and looks at the kernel only then, or when the preemption timer
+//!   (100 ms) fires. A task that wakes itself keeps sockets and files waiting that long. So a yield here waits for a pipe
+//!   that is always readable: it is answered in the next turn of the reactor, after everything else that is ready.
+//! - If the preemption timer fires between being armed and the first look at the queues (a descheduled thread is enough),
+//!   the loop believes that nothing is runnable and sleeps. A short preemption timer makes that likely, which is what hangs
+//!   queues with `Latency::Matters`. With the default of 100 ms it takes a 100 ms stall at one point of the loop; the timer
+//!   driver's heartbeat ([`HEARTBEAT`]) ends such a sleep in any case.
+//! - Its timers are walked on every turn and registered anew on every poll, so a core has exactly one of them, which drives
+//!   the core's own timer map.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{PipeReader, Write};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use glommio::io::PollableFd;
+use glommio::timer::Timer;
+use glommio::{Latency, Shares, TaskQueueHandle};
+
+use super::context::SplitMix64;
+use super::task::QueueClass;
+use super::time::{TimerQueue, now};
+
+pub(super) mod file;
+pub(super) mod net;
+pub(super) mod start;
+
+/// The longest a core sleeps, so that a turn of glommio's loop that went wrong cannot become a hang.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// One core of the server on a glommio executor. Lives on its executor's thread.
+pub(in crate::runtime) struct GlommioCore {
+    queues: [TaskQueueHandle; 3],
+    timers: Rc<TimerQueue>,
+    random: SplitMix64,
+    /// A pipe with a byte in it, never read: readable in every turn of the reactor.
+    always_ready: PollableFd<PipeReader>,
+}
+
+impl GlommioCore {
+    /// Sets up the current executor: task queues, timers.
+    fn new() -> std::io::Result<Rc<Self>> {
+        let executor = glommio::executor();
+        let queue = |shares, name| executor.create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
+        let (reader, mut writer) = std::io::pipe()?;
+        writer.write_all(&[1])?;
+        Ok(Rc::new(Self {
+            queues: [queue(1000, "interactive"), queue(1000, "log"), queue(100, "background")],
+            timers: Rc::new(TimerQueue::default()),
+            random: SplitMix64::new(RandomState::new().build_hasher().finish()),
+            always_ready: PollableFd::new(reader)?,
+        }))
+    }
+
+    /// Starts a task that runs by itself.
+    pub(in crate::runtime) fn spawn(&self, class: QueueClass, future: impl Future<Output = ()> + 'static) {
+        let queue = self.queues[class as usize];
+        let task = glommio::spawn_local_into(future, queue).expect("the core's task queues are never removed");
+        task.detach();
+    }
+
+    /// The timers of this core.
+    pub(in crate::runtime) fn timers(&self) -> &Rc<TimerQueue> {
+        &self.timers
+    }
+
+    /// A random number.
+    pub(in crate::runtime) fn random_u64(&self) -> u64 {
+        self.random.next()
+    }
+
+    /// Waits for one turn of the reactor.
+    pub(in crate::runtime) async fn pass_reactor(&self) {
+        self.always_ready.readable().await.expect("polling a pipe of this process cannot fail");
+    }
+
+    /// Runs a blocking function on the executor's helper thread.
+    pub(in crate::runtime) async fn run_blocking<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
+        glommio::executor().spawn_blocking(function).await
+    }
+
+    /// Fires the core's timers, forever.
+    async fn drive_timers(self: Rc<Self>) {
+        let due = RefCell::new(Vec::new());
+        loop {
+            let now = now();
+            while let Some(waker) = self.timers.pop_due(now) {
+                due.borrow_mut().push(waker);
+            }
+            // Woken outside the map's borrow: a woken task may be polled at once and set a timer.
+            for waker in due.borrow_mut().drain(..) {
+                waker.wake();
+            }
+            let deadline = self.timers.next_deadline();
+            let wait = deadline.map_or(HEARTBEAT, |deadline| deadline.since(now).min(HEARTBEAT));
+            let mut timer = pin!(Timer::new(wait));
+            let mut registered = false;
+            poll_fn(|cx| {
+                if registered {
+                    // Either the timer fired or an earlier deadline appeared: look again.
+                    return Poll::Ready(());
+                }
+                registered = true;
+                self.timers.watch(cx.waker().clone());
+                timer.as_mut().poll(cx).map(drop)
+            })
+            .await;
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Sockets: TCP and Unix. On glommio cores only; the simulator has no network.
+pub use super::glommio::net::{Listener, PeerAddress, Socket, Stream};

@@ -1,0 +1,173 @@
+//! What one core of the server does from start to stop.
+
+use std::cell::RefCell;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::CoreId;
+use crate::catalog::{CatalogStore, store};
+use crate::config::Config;
+use crate::http::{Phase, ServerStatus};
+use crate::mesh::Fabric;
+use crate::metrics::{CoreMetrics, CoreSnapshot};
+use crate::runtime::net::Listener;
+use crate::runtime::{self, QueueClass};
+use crate::server::observe::{observe_engine, observe_flush};
+use crate::server::router::{self, Loads};
+use crate::session::native::NativeBackend;
+use crate::shard::messages::{Reply, Request};
+use crate::shard::{Engine, RecoveryOptions, Shared, engine};
+use crate::wal::WalOptions;
+use crate::wire::connection::Services;
+
+/// How long sessions may take to end when the server stops, before they are cut off.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What every core has of the server.
+pub struct CoreServices {
+    /// The engine's shared state.
+    pub shared: Arc<Shared>,
+    /// The catalog.
+    pub store: Arc<CatalogStore>,
+    /// What connections share.
+    pub wire: Services,
+    /// Connections by core.
+    pub loads: Loads,
+    /// Status for the control plane.
+    pub status: Arc<ServerStatus>,
+    /// Settings.
+    pub config: Config,
+    /// The data directory.
+    pub root: PathBuf,
+    /// Set when the server is to stop.
+    pub stop: AtomicBool,
+    /// Set when recovery is done and cores may serve.
+    pub ready: AtomicBool,
+    /// Why the server cannot go on.
+    pub failure: Mutex<Option<String>>,
+}
+
+thread_local! {
+    static METRICS: RefCell<Option<Rc<CoreMetrics>>> = const { RefCell::new(None) };
+}
+
+fn metrics() -> Rc<CoreMetrics> {
+    METRICS.with_borrow(Clone::clone).expect("a core has its metrics before it serves")
+}
+
+impl CoreServices {
+    /// The executor of the current core.
+    pub fn backend(self: &Arc<Self>) -> NativeBackend {
+        let statement_memory = (self.config.memory_limit_bytes / 8).min(1 << 30);
+        NativeBackend::new(self.store.clone(), metrics(), usize::try_from(statement_memory).unwrap_or(usize::MAX))
+    }
+
+    /// Records that the server cannot go on, and stops it.
+    pub fn fail(&self, why: String) {
+        self.failure.lock().expect("nothing panics while holding the failure").get_or_insert(why);
+        self.status.set_phase(Phase::Failed);
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// This core's figures. Runs on the core.
+pub fn snapshot() -> CoreSnapshot {
+    let metrics = metrics();
+    let engine = engine();
+    observe_engine(&metrics, &engine.stats(), engine.shared().clock.now());
+    metrics.snapshot()
+}
+
+/// A core's life.
+pub async fn run(
+    core: CoreId,
+    fabric: Fabric<Request, Reply>,
+    services: Arc<CoreServices>,
+    listeners: Arc<Mutex<Vec<TcpListener>>>,
+) {
+    let engine = Engine::install(services.shared.clone(), fabric.join(core));
+    METRICS.set(Some(Rc::new(CoreMetrics::new(core, services.shared.cores))));
+    engine.serve();
+    let failing = services.clone();
+    engine.on_log_failure(move |why| failing.fail(format!("the write-ahead log has failed: {why}")));
+    let observed = metrics();
+    engine.on_flush(move |report| observe_flush(&observed, report));
+    if core == CoreId(0) {
+        if let Err(problem) = recover(&engine, &services).await {
+            services.fail(problem);
+            return;
+        }
+        services.ready.store(true, Ordering::SeqCst);
+    } else {
+        wait_until(|| services.ready.load(Ordering::SeqCst) || services.is_stopping()).await;
+    }
+    engine.start_maintenance();
+    if core == CoreId(0) && !services.is_stopping() {
+        serve_listeners(&services, &listeners);
+        let regular = engine.clone();
+        runtime::spawn(QueueClass::Background, async move { regular.checkpoint_regularly().await });
+    }
+    wait_until(|| services.is_stopping()).await;
+    if core == CoreId(0) {
+        stop(&engine, &services).await;
+    } else {
+        // The others serve core 0 until the last transaction has ended and the logs are closed.
+        wait_until(|| !services.ready.load(Ordering::SeqCst)).await;
+    }
+    METRICS.set(None);
+    Engine::uninstall();
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    while !condition() {
+        runtime::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn recover(engine: &Engine, services: &Arc<CoreServices>) -> Result<(), String> {
+    let started = runtime::now();
+    services.status.set_phase(Phase::Recovering);
+    let root = services.root.clone();
+    let segment_bytes = services.config.wal_segment_bytes;
+    let options = RecoveryOptions {
+        root: root.clone(),
+        log_options: Arc::new(move |core, incarnation| WalOptions {
+            segment_bytes,
+            ..WalOptions::new(root.clone(), core, incarnation)
+        }),
+        storage_kinds: Arc::new(store::storage_kinds),
+    };
+    let report = engine.recover(&options).await?;
+    services.store.load(&report.catalog)?;
+    services.status.set_recovered(report.replayed, started.elapsed());
+    Ok(())
+}
+
+fn serve_listeners(services: &Arc<CoreServices>, listeners: &Arc<Mutex<Vec<TcpListener>>>) {
+    let taken = std::mem::take(&mut *listeners.lock().expect("nothing panics while holding the listeners"));
+    for listener in taken {
+        match Listener::from_tcp(listener) {
+            Ok(listener) => runtime::spawn(QueueClass::Interactive, router::accept(listener, services.clone())),
+            Err(error) => services.fail(format!("a listening socket cannot be used: {error}")),
+        }
+    }
+}
+
+/// Fast shutdown: sessions are told to end, what is open is aborted, the logs are written out.
+async fn stop(engine: &Engine, services: &Arc<CoreServices>) {
+    services.wire.registry.terminate_all();
+    let started = runtime::now();
+    while services.loads.total() > 0 && started.elapsed() < GOODBYE {
+        runtime::sleep(Duration::from_millis(5)).await;
+    }
+    engine.close().await;
+    services.ready.store(false, Ordering::SeqCst);
+}

@@ -1,0 +1,144 @@
+//! Accepting connections and placing them on cores.
+//!
+//! Core 0 accepts; a connection then lives on the least loaded core. SO_REUSEPORT would let the kernel spread them by a hash,
+//! which balances long-lived PostgreSQL connections badly. A session may move later: its socket and its state go to the other
+//! core, which answers the client itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::base::CoreId;
+use crate::error::{SqlError, SqlState};
+use crate::runtime::net::{Listener, Socket, Stream};
+use crate::runtime::{self, QueueClass};
+use crate::server::core::CoreServices;
+use crate::session::native::NativeBackend;
+use crate::shard::engine;
+use crate::wire::connection::{self, Admission, Exit, Moving};
+
+/// Connections by core.
+#[derive(Debug)]
+pub struct Loads {
+    cores: Box<[AtomicUsize]>,
+    connections_max: usize,
+}
+
+impl Loads {
+    /// No connections.
+    pub fn new(cores: usize, connections_max: usize) -> Self {
+        Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), connections_max }
+    }
+
+    /// Takes a place on the least loaded core, and says whether the server has room for it.
+    fn place(&self) -> (CoreId, bool) {
+        let total: usize = self.total();
+        let load = |core: &usize| self.cores[*core].load(Ordering::Relaxed);
+        let core = (0..self.cores.len()).min_by_key(load).expect("there is a core");
+        self.cores[core].fetch_add(1, Ordering::Relaxed);
+        (CoreId(core as u16), total < self.connections_max)
+    }
+
+    /// Connections in all.
+    pub fn total(&self) -> usize {
+        self.cores.iter().map(|core| core.load(Ordering::Relaxed)).sum()
+    }
+
+    fn leave(&self, core: CoreId) {
+        self.cores[core.index()].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, core: CoreId) {
+        self.cores[core.index()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a connection out when its task ends, in whatever way.
+struct Place {
+    services: Arc<CoreServices>,
+    core: CoreId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.services.loads.leave(self.core);
+    }
+}
+
+/// A connection's state between two cores.
+struct Move {
+    socket: Socket,
+    session: Box<crate::session::Session<NativeBackend>>,
+    input: Vec<u8>,
+}
+
+/// Accepts connections on core 0 until the server stops.
+pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
+    while !engine().is_stopping() {
+        match runtime::timeout(Duration::from_millis(200), listener.accept()).await {
+            Err(_elapsed) => {}
+            Ok(Ok(socket)) => {
+                let (core, room) = services.loads.place();
+                let place = Place { services: services.clone(), core };
+                let engine = engine();
+                // Placing one must not keep the next waiting.
+                runtime::spawn(QueueClass::Interactive, async move {
+                    engine.run_on(core, move || start(socket, room, place)).await;
+                });
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                runtime::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+/// Starts serving a connection on the current core.
+fn start(socket: Socket, room: bool, place: Place) {
+    runtime::spawn(QueueClass::Interactive, async move {
+        let services = place.services.clone();
+        let stream = match Stream::from_socket(socket) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be served");
+                return;
+            }
+        };
+        let admission = if room {
+            Admission::Trust
+        } else {
+            Admission::Refuse(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"))
+        };
+        let backend = services.backend();
+        backend.metrics_handle().connections.active.inc();
+        let exit = connection::serve(stream, backend.clone(), &services.wire, admission).await;
+        backend.metrics_handle().connections.active.dec();
+        go_on(exit, place).await;
+    });
+}
+
+/// Serves a connection that has come from another core.
+fn resume(moving: Move, place: Place) {
+    runtime::spawn(QueueClass::Interactive, async move {
+        let services = place.services.clone();
+        let Ok(stream) = Stream::from_socket(moving.socket) else { return };
+        let backend = services.backend();
+        backend.metrics_handle().connections.active.inc();
+        let moving = Moving { stream, session: moving.session, input: moving.input };
+        let exit = connection::resume(moving, backend.clone(), &services.wire).await;
+        backend.metrics_handle().connections.active.dec();
+        go_on(exit, place).await;
+    });
+}
+
+/// Sends a connection that wants to move on its way.
+async fn go_on(exit: Exit<Stream, NativeBackend>, place: Place) {
+    let Exit::Hop { core, moving } = exit else { return };
+    let moving = Move { socket: moving.stream.into_socket(), session: moving.session, input: moving.input };
+    let services = place.services.clone();
+    services.loads.enter(core);
+    let there = Place { services, core };
+    drop(place);
+    engine().run_on(core, move || resume(moving, there)).await;
+}

@@ -1,0 +1,172 @@
+//! The session as the binder and the functions of SQL see it.
+
+use std::cell::{Cell, RefCell};
+
+use crate::error::SqlResult;
+use crate::runtime;
+use crate::session::settings::{Effective, Settings};
+use crate::sql::SessionInfo;
+use crate::types::SessionFormat;
+
+/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A change that a statement has asked for through `set_config`; carried out when the statement ends.
+#[derive(Clone, Debug)]
+struct Pending {
+    name: String,
+    value: String,
+    local: bool,
+}
+
+/// Who the client is, its settings, and the clocks of its statement and transaction.
+#[derive(Debug)]
+pub struct Environment {
+    user: String,
+    database: String,
+    pid: i32,
+    settings: Settings,
+    /// Values of the settings of the running transaction, as SHOW prints them.
+    transaction: [(&'static str, &'static str); 3],
+    pending: RefCell<Vec<Pending>>,
+    transaction_micros: i64,
+    statement_micros: i64,
+    random: Cell<u64>,
+}
+
+/// Now, in microseconds since 2000-01-01 UTC.
+pub fn clock_micros() -> i64 {
+    runtime::wall_clock_micros() - POSTGRES_EPOCH_MICROS
+}
+
+impl Environment {
+    /// The environment of a new session.
+    pub fn new(user: String, database: String, pid: i32, settings: Settings) -> Self {
+        let now = clock_micros();
+        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        Self {
+            user,
+            database,
+            pid,
+            settings,
+            transaction: [
+                ("transaction_isolation", "read committed"),
+                ("transaction_read_only", "off"),
+                ("transaction_deferrable", "off"),
+            ],
+            pending: RefCell::new(Vec::new()),
+            transaction_micros: now,
+            statement_micros: now,
+            random: Cell::new(seed),
+        }
+    }
+
+    /// The settings.
+    #[inline]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The settings, to change.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// What the settings mean.
+    #[inline]
+    pub fn effective(&self) -> &Effective {
+        self.settings.effective()
+    }
+
+    /// A statement begins; if `transaction` says so, a transaction with it.
+    pub fn begin_statement(&mut self, transaction: bool) {
+        self.statement_micros = clock_micros();
+        if transaction {
+            self.transaction_micros = self.statement_micros;
+            self.settings.format_mut().now_micros = self.statement_micros;
+        }
+    }
+
+    /// What SHOW says about the running (or next) transaction.
+    pub fn describe_transaction(&mut self, isolation: &'static str, read_only: bool, deferrable: bool) {
+        let on_off = |flag| if flag { "on" } else { "off" };
+        self.transaction[0].1 = isolation;
+        self.transaction[1].1 = on_off(read_only);
+        self.transaction[2].1 = on_off(deferrable);
+    }
+
+    /// Carries out what the statement has asked for through `set_config`.
+    pub fn apply_pending(&mut self) -> SqlResult<()> {
+        for change in std::mem::take(self.pending.get_mut()) {
+            self.settings.set(&change.name, Some(&change.value), change.local)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets it: the statement has failed.
+    pub fn drop_pending(&mut self) {
+        self.pending.get_mut().clear();
+    }
+}
+
+impl SessionInfo for Environment {
+    fn database(&self) -> &str {
+        &self.database
+    }
+
+    fn user(&self) -> &str {
+        &self.user
+    }
+
+    fn search_path(&self) -> &[String] {
+        &self.effective().search_path
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        if let Some((_, value)) = self.transaction.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            return Some((*value).to_owned());
+        }
+        let pending = self.pending.borrow();
+        match pending.iter().rev().find(|change| change.name.eq_ignore_ascii_case(name)) {
+            Some(change) => Some(change.value.clone()),
+            None => self.settings.show(name),
+        }
+    }
+
+    fn set_setting(&self, name: &str, value: &str, local: bool) -> SqlResult<String> {
+        // A trial on a copy finds out now whether it can be done; doing it waits until nothing borrows the settings.
+        let value = self.settings.clone().set(name, Some(value), local)?;
+        self.pending.borrow_mut().push(Pending { name: name.to_owned(), value: value.clone(), local });
+        Ok(value)
+    }
+
+    fn transaction_micros(&self) -> i64 {
+        self.transaction_micros
+    }
+
+    fn statement_micros(&self) -> i64 {
+        self.statement_micros
+    }
+
+    fn clock_micros(&self) -> i64 {
+        clock_micros()
+    }
+
+    fn backend_pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn format(&self) -> &SessionFormat {
+        &self.effective().format
+    }
+
+    fn random(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

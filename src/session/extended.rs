@@ -1,0 +1,221 @@
+//! The extended query protocol: Parse, Bind, Describe, Execute, Close, Sync.
+//!
+//! Source: PostgreSQL 15 documentation, 55.2.3 "Extended Query".
+
+use std::sync::Arc;
+
+use crate::base::Oid;
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::session::Session;
+use crate::session::backend::Backend;
+use crate::session::formats::{FormatCodes, parameter};
+use crate::session::portal::{Portal, State};
+use crate::session::prepared::{Entry, Prepared};
+use crate::session::response::{Client, Failure, Response, RowShape};
+use crate::session::run::Outcome;
+use crate::session::transaction::Block;
+use crate::sql::utility::Utility;
+use crate::types::{Datum, SqlType};
+
+/// What Bind asks for. `P` goes over the values, `None` for NULL.
+#[derive(Clone, Copy, Debug)]
+pub struct BindRequest<'a, P> {
+    /// The portal's name.
+    pub portal: &'a str,
+    /// The statement's name.
+    pub statement: &'a str,
+    /// Formats of the parameters.
+    pub param_formats: FormatCodes<'a>,
+    /// The parameters.
+    pub params: P,
+    /// Formats of the result's columns.
+    pub result_formats: FormatCodes<'a>,
+}
+
+impl<B: Backend> Session<B> {
+    /// Parse.
+    pub fn parse(&mut self, backend: &B, name: &str, text: &str, types: impl Iterator<Item = u32>) -> SqlResult<()> {
+        if name.is_empty() {
+            // The unnamed statement goes even if its successor does not come to be.
+            self.statements.remove(name);
+        } else {
+            self.statements.check_free(name)?;
+        }
+        let declared = types.map(declared_type).collect::<SqlResult<Vec<_>>>()?;
+        let prepared = match self.known_text(backend, text, &declared) {
+            Some(known) => {
+                self.check_not_failed(&known)?;
+                known
+            }
+            None => {
+                let prepared = self.prepare(backend, text, &declared)?;
+                if declared.is_empty() && self.is_shareable(backend, &prepared) {
+                    self.texts.insert(text, Arc::clone(&prepared));
+                }
+                prepared
+            }
+        };
+        self.txn.enter_implicit();
+        self.statements.insert(name, Entry::new(prepared))
+    }
+
+    /// The plan of a text that has been prepared before, if it is still good.
+    #[inline]
+    pub(super) fn known_text(&mut self, backend: &B, text: &str, declared: &[SqlType]) -> Option<Arc<Prepared>> {
+        if !declared.is_empty() {
+            return None;
+        }
+        let version = backend.catalog_version(self.txn.txn());
+        self.texts.get(text, version, self.env.settings().plan_epoch()).map(Arc::clone)
+    }
+
+    /// Binds a statement again if the catalog or a setting it depends on has changed.
+    ///
+    /// Errors: 0A000 if its result would have other columns, and those of binding.
+    pub(super) fn revalidate(&mut self, backend: &B, name: &str) -> SqlResult<()> {
+        let version = backend.catalog_version(self.txn.txn());
+        let epoch = self.env.settings().plan_epoch();
+        let old = Arc::clone(&self.statements.get_mut(name)?.prepared);
+        if old.is_current(version, epoch) || self.txn.block() == Block::Failed {
+            return Ok(());
+        }
+        // The types that were inferred once are what the client knows.
+        let new = self.prepare(backend, &old.text, old.params())?;
+        if new.text_shape.columns != old.text_shape.columns {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        }
+        self.statements.get_mut(name)?.replace(new);
+        Ok(())
+    }
+
+    /// The result of a statement in text format; that of an EXECUTE is its prepared statement's.
+    pub(super) fn result_shape(&mut self, backend: &B, prepared: &Prepared) -> SqlResult<Arc<RowShape>> {
+        match prepared.utility() {
+            Some(Utility::Execute { name, .. }) => Ok(Arc::clone(&self.executed(backend, name)?.text_shape)),
+            _ => Ok(Arc::clone(&prepared.text_shape)),
+        }
+    }
+
+    /// Bind.
+    pub fn bind<'a, P>(&mut self, backend: &B, request: &BindRequest<'a, P>) -> SqlResult<()>
+    where
+        P: ExactSizeIterator<Item = Option<&'a [u8]>> + Clone,
+    {
+        self.portals.remove(if request.portal.is_empty() { "" } else { "\0" });
+        self.revalidate(backend, request.statement)?;
+        let prepared = Arc::clone(&self.statements.get_mut(request.statement)?.prepared);
+        self.check_not_failed(&prepared)?;
+        let params = self.bind_params(request, &prepared)?;
+        let shape = match prepared.utility() {
+            Some(Utility::Execute { .. }) => {
+                let target = self.result_shape(backend, &prepared)?;
+                Arc::new(RowShape::new(&target.columns, request.result_formats.iter())?)
+            }
+            _ => self.statements.get_mut(request.statement)?.shape(request.result_formats)?,
+        };
+        self.txn.enter_implicit();
+        self.portals.insert(request.portal, Portal { prepared, shape, state: State::Ready(params) })
+    }
+
+    /// The values of a Bind as its statement's parameter types.
+    pub(super) fn bind_params<'a, P>(&self, request: &BindRequest<'a, P>, prepared: &Prepared) -> SqlResult<Vec<Datum>>
+    where
+        P: ExactSizeIterator<Item = Option<&'a [u8]>> + Clone,
+    {
+        let types = prepared.params();
+        let given = request.params.clone();
+        if given.len() != types.len() {
+            let (count, required) = (given.len(), types.len());
+            let name = request.statement;
+            let message =
+                format!("bind message supplies {count} parameters, but prepared statement \"{name}\" requires {required}");
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let format = &self.env.effective().format;
+        given
+            .zip(types)
+            .enumerate()
+            .map(|(index, (bytes, ty))| parameter(index, *ty, request.param_formats.of(index), bytes, format))
+            .collect()
+    }
+
+    /// Describe of a statement.
+    pub fn describe_statement(&mut self, backend: &B, client: &mut impl Client, name: &str) -> SqlResult<()> {
+        self.revalidate(backend, name)?;
+        let prepared = Arc::clone(&self.statements.get_mut(name)?.prepared);
+        let shape = self.result_shape(backend, &prepared)?;
+        if !shape.columns.is_empty() {
+            self.check_not_failed(&prepared)?;
+        }
+        client.send(Response::ParameterDescription(prepared.params()));
+        describe(client, &shape);
+        Ok(())
+    }
+
+    /// Describe of a portal.
+    pub fn describe_portal(&mut self, client: &mut impl Client, name: &str) -> SqlResult<()> {
+        let portal = self.portals.get(name)?;
+        if !portal.shape.columns.is_empty() {
+            self.check_not_failed(&portal.prepared)?;
+        }
+        describe(client, &portal.shape);
+        Ok(())
+    }
+
+    /// Execute: `rows_max` 0 or less is no limit.
+    pub async fn execute<C: Client>(&mut self, backend: &B, client: &mut C, name: &str, rows_max: i32) -> Result<(), Failure> {
+        let mut portal = self.portals.take(name)?;
+        self.txn.enter_implicit();
+        let rows_max = u64::try_from(rows_max).unwrap_or(0);
+        let outcome = self.run_portal(backend, client, &mut portal, rows_max, false).await?;
+        match outcome {
+            Outcome::Complete(tag) => client.send(Response::Complete(&tag)),
+            Outcome::Suspended => client.send(Response::PortalSuspended),
+            Outcome::Empty => client.send(Response::EmptyQuery),
+        }
+        self.portals.put_back(name, portal);
+        Ok(())
+    }
+
+    /// Close of a statement; that it is not there is no error.
+    pub fn close_statement(&mut self, name: &str) {
+        self.statements.remove(name);
+    }
+
+    /// Close of a portal; that it is not there is no error.
+    pub fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+    }
+
+    /// Sync: the implicit transaction ends, and the client may go on.
+    pub async fn sync<C: Client>(&mut self, backend: &B, client: &mut C) {
+        if matches!(self.txn.block(), Block::Idle | Block::Implicit)
+            && let Err(error) = self.commit(backend).await
+        {
+            self.report(backend, client, &error).await;
+        }
+        self.ticket.interrupt().begin_statement();
+        self.send_ready(client);
+    }
+
+    /// A message of the extended protocol has failed: the client is told, and everything up to Sync is dropped by the caller.
+    pub async fn extended_failed<C: Client>(&mut self, backend: &B, client: &mut C, error: &SqlError) {
+        self.report(backend, client, error).await;
+    }
+}
+
+fn describe(client: &mut impl Client, shape: &RowShape) {
+    if shape.columns.is_empty() {
+        client.send(Response::NoData);
+    } else {
+        client.send(Response::RowDescription(shape));
+    }
+}
+
+fn declared_type(oid: u32) -> SqlResult<SqlType> {
+    match oid {
+        0 => Ok(SqlType::Unknown),
+        oid => SqlType::from_oid(Oid(oid))
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
+    }
+}

@@ -1,0 +1,228 @@
+//! How a session is told from outside to stop what it does: a cancel request, a shutdown. And the registry by which a cancel
+//! request, which comes in on a connection of its own and on any core, finds the session it means.
+//!
+//! Source: PostgreSQL 15 documentation, 55.2.8 "Canceling Requests in Progress".
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+
+const CANCEL: u8 = 1;
+const TERMINATE: u8 = 2;
+
+/// What a session is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// End the statement that runs, if one does (57014).
+    Cancel,
+    /// End the connection (57P01).
+    Terminate,
+}
+
+/// One session's ear. Set from any thread, heard by the core that the session is on.
+#[derive(Debug, Default)]
+pub struct Interrupt {
+    asked: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Interrupt {
+    /// Asks the running statement to end.
+    pub fn cancel(&self) {
+        self.ask(CANCEL);
+    }
+
+    /// Asks the connection to end.
+    pub fn terminate(&self) {
+        self.ask(TERMINATE);
+    }
+
+    fn ask(&self, what: u8) {
+        self.asked.fetch_or(what, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Forgets a cancel request that came between statements; it has no statement to end.
+    #[inline]
+    pub fn begin_statement(&self) {
+        if self.asked.load(Ordering::Relaxed) & CANCEL != 0 {
+            self.asked.fetch_and(!CANCEL, Ordering::AcqRel);
+        }
+    }
+
+    /// What has been asked; the graver first.
+    #[inline]
+    pub fn asked(&self) -> Option<Interruption> {
+        match self.asked.load(Ordering::Acquire) {
+            asked if asked & TERMINATE != 0 => Some(Interruption::Terminate),
+            asked if asked & CANCEL != 0 => Some(Interruption::Cancel),
+            _ => None,
+        }
+    }
+
+    /// Ready when something is asked. One task at a time listens.
+    pub fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<Interruption> {
+        if let Some(asked) = self.asked() {
+            return Poll::Ready(asked);
+        }
+        self.waker.register(cx.waker());
+        self.asked().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Waits until the connection is asked to end; cancel requests pass by.
+    pub async fn terminated(&self) {
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.asked() == Some(Interruption::Terminate) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// What a client needs to cancel its statement from another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelKey {
+    /// The process id it was told.
+    pub pid: i32,
+    /// The secret that goes with it.
+    pub secret: u32,
+}
+
+/// All sessions of the server by process id. Shared by all cores and touched when a connection starts, ends, or is cancelled;
+/// never by a statement.
+#[derive(Debug, Default)]
+pub struct SessionRegistry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: HashMap<i32, (u32, Arc<Interrupt>)>,
+    last_pid: i32,
+    terminating: bool,
+}
+
+impl SessionRegistry {
+    /// Takes a session in. It leaves when the ticket is dropped.
+    pub fn register(self: &Arc<Self>) -> Ticket {
+        let interrupt = Arc::new(Interrupt::default());
+        let secret = random_secret();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            inner.last_pid = if inner.last_pid == i32::MAX { 1 } else { inner.last_pid + 1 };
+            if !inner.sessions.contains_key(&inner.last_pid) {
+                break;
+            }
+        }
+        let key = CancelKey { pid: inner.last_pid, secret };
+        inner.sessions.insert(key.pid, (secret, Arc::clone(&interrupt)));
+        if inner.terminating {
+            interrupt.terminate();
+        }
+        drop(inner);
+        Ticket { registry: Arc::clone(self), key, interrupt }
+    }
+
+    /// Cancels what the session of this key runs. Says nothing about whether there is one, as the protocol demands.
+    pub fn cancel(&self, key: CancelKey) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((secret, interrupt)) = inner.sessions.get(&key.pid)
+            && secrets_equal(*secret, key.secret)
+        {
+            interrupt.cancel();
+        }
+    }
+
+    /// Ends all connections, present and future (fast shutdown).
+    pub fn terminate_all(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.terminating = true;
+        inner.sessions.values().for_each(|(_, interrupt)| interrupt.terminate());
+    }
+
+    /// Sessions at present.
+    pub fn len(&self) -> usize {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).sessions.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// 32 bits from the operating system's generator (a version 4 UUID has 122 of them).
+fn random_secret() -> u32 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Compares without telling by its duration where the first difference is.
+fn secrets_equal(a: u32, b: u32) -> bool {
+    std::hint::black_box(a ^ b) == 0
+}
+
+/// A session's place in the registry.
+#[derive(Debug)]
+pub struct Ticket {
+    registry: Arc<SessionRegistry>,
+    key: CancelKey,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Ticket {
+    /// What the client is told.
+    pub fn key(&self) -> CancelKey {
+        self.key
+    }
+
+    /// The session's ear.
+    pub fn interrupt(&self) -> &Arc<Interrupt> {
+        &self.interrupt
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.registry.inner.lock().unwrap_or_else(PoisonError::into_inner).sessions.remove(&self.key.pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_secret_cancels() {
+        let registry = Arc::new(SessionRegistry::default());
+        let (first, second) = (registry.register(), registry.register());
+        let wrong = CancelKey { secret: first.key().secret ^ 1, ..first.key() };
+        registry.cancel(wrong);
+        assert_eq!(first.interrupt().asked(), None);
+        registry.cancel(first.key());
+        assert_eq!(first.interrupt().asked(), Some(Interruption::Cancel));
+        assert_eq!(second.interrupt().asked(), None);
+        first.interrupt().begin_statement();
+        assert_eq!(first.interrupt().asked(), None);
+        let gone = first.key();
+        drop(first);
+        registry.cancel(gone);
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn a_shutdown_reaches_those_who_come_too_late() {
+        let registry = Arc::new(SessionRegistry::default());
+        let early = registry.register();
+        registry.terminate_all();
+        let late = registry.register();
+        for ticket in [&early, &late] {
+            ticket.interrupt().begin_statement();
+            assert_eq!(ticket.interrupt().asked(), Some(Interruption::Terminate));
+        }
+    }
+}

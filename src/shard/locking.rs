@@ -1,0 +1,197 @@
+//! Table locks over cores, and the deadlock detector.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::base::{CoreId, Oid, TxnId};
+use crate::runtime::{self, QueueClass};
+use crate::shard::engine::{Engine, join_calls};
+use crate::shard::error::EngineResult;
+use crate::shard::messages::Request;
+use crate::shard::txn_handle::Txn;
+use crate::storage::Head;
+use crate::txn::row_locks::WaitEdge;
+use crate::txn::{TableLock, TxnState};
+
+impl Engine {
+    /// Locks a table until the transaction ends.
+    pub async fn lock_table(&self, txn: &mut Txn, table: Oid, mode: TableLock) -> EngineResult<()> {
+        let held = txn.table_locks.iter().filter(|(held, _)| *held == table).map(|(_, mode)| *mode).max();
+        if held.is_some_and(|held| held >= mode && held != TableLock::ShareUpdateExclusive) {
+            return Ok(());
+        }
+        // Recorded first: whatever part of it was taken is released with the rest if the wait is cut short.
+        txn.table_locks.push((table, mode));
+        if mode.is_weak() {
+            return self.lock_table_here(txn.id, table, mode, txn.lock_timeout_ms).await;
+        }
+        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)) {
+            if core == self.0.core {
+                self.lock_table_here(txn.id, table, mode, txn.lock_timeout_ms).await?;
+                continue;
+            }
+            let request = Request::LockTable { txn: txn.id, table, mode, lock_timeout_ms: txn.lock_timeout_ms };
+            self.ask(core, request).await.done()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a table lock on this core.
+    pub(super) async fn lock_table_here(
+        &self,
+        txn: TxnId,
+        table: Oid,
+        mode: TableLock,
+        lock_timeout_ms: u32,
+    ) -> EngineResult<()> {
+        let mut place = QueuePlace { engine: self, txn, table, queued: false };
+        loop {
+            let receiver = {
+                let locks = &mut self.0.shard.borrow_mut().table_locks;
+                if locks.try_lock(table, txn, mode) {
+                    break;
+                }
+                place.queued = true;
+                locks.wait(table, txn, mode)
+            };
+            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a finished transaction's table locks.
+    pub(super) fn release_table_locks(&self, txn: &mut Txn) {
+        if txn.table_locks.is_empty() {
+            return;
+        }
+        let strong = txn.table_locks.iter().any(|(_, mode)| !mode.is_weak());
+        let tables: Vec<Oid> = txn.table_locks.drain(..).map(|(table, _)| table).collect();
+        self.unlock_tables_here(txn.id, &tables);
+        if !strong {
+            return;
+        }
+        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
+            let (engine, txn, tables) = (self.clone(), txn.id, tables.clone());
+            runtime::spawn(QueueClass::Interactive, async move {
+                engine.ask(core, Request::UnlockTables { txn, tables }).await;
+            });
+        }
+    }
+
+    /// Releases a transaction's table locks on this core and ends its waits for any.
+    pub(super) fn unlock_tables_here(&self, txn: TxnId, tables: &[Oid]) {
+        let mut shard = self.0.shard.borrow_mut();
+        for table in tables {
+            shard.table_locks.release(*table, txn);
+        }
+        shard.table_locks.abort_waits(txn, crate::txn::row_locks::Wake::Aborted);
+    }
+
+    /// Who waits for whom on this core.
+    pub(super) fn wait_edges_here(&self) -> Vec<WaitEdge> {
+        let shard = self.0.shard.borrow();
+        let mut edges = shard.row_locks.edges(|storage, key| {
+            let tablet = shard.tablet(storage, key)?;
+            match tablet.head(key, &shard.txns, |slot| shard.txns.get(slot).state == TxnState::Aborted) {
+                Head::Intent { slot, .. } => Some(shard.txns.get(slot).id),
+                Head::Absent | Head::Committed(..) => None,
+            }
+        });
+        edges.extend(shard.table_locks.edges());
+        edges
+    }
+
+    async fn wait_edges(&self) -> Vec<WaitEdge> {
+        let mut edges = self.wait_edges_here();
+        let mut calls = Vec::new();
+        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
+            calls.push((core, self.ask(core, Request::WaitEdges)));
+        }
+        for (_, reply) in join_calls(calls).await {
+            edges.extend(reply.edges());
+        }
+        edges
+    }
+
+    /// Looks for a cycle of waits through `txn`. The youngest of a cycle is the one that gives way; for it, this returns the
+    /// DETAIL of its error. Edges are gathered core by core, so a cycle counts only if it is there twice.
+    pub(super) async fn find_deadlock(&self, txn: TxnId) -> Option<String> {
+        let first = cycle_through(&self.wait_edges().await, txn)?;
+        if first.iter().max() != Some(&txn) {
+            return None;
+        }
+        let second = cycle_through(&self.wait_edges().await, txn)?;
+        if first != second {
+            return None;
+        }
+        let lines: Vec<String> = first
+            .iter()
+            .zip(first.iter().cycle().skip(1))
+            .map(|(waiter, holder)| format!("Transaction {waiter} waits for a lock held by transaction {holder}."))
+            .collect();
+        Some(lines.join("\n"))
+    }
+}
+
+/// A place in a table's queue, given up when the wait ends in whatever way.
+struct QueuePlace<'a> {
+    engine: &'a Engine,
+    txn: TxnId,
+    table: Oid,
+    queued: bool,
+}
+
+impl Drop for QueuePlace<'_> {
+    fn drop(&mut self) {
+        if self.queued
+            && let Ok(mut shard) = self.engine.0.shard.try_borrow_mut()
+        {
+            shard.table_locks.leave(self.table, self.txn);
+        }
+    }
+}
+
+/// The transactions of a shortest cycle that starts and ends at `start`, in order of waiting.
+fn cycle_through(edges: &[WaitEdge], start: TxnId) -> Option<Vec<TxnId>> {
+    let mut waits: FxHashMap<TxnId, Vec<TxnId>> = FxHashMap::default();
+    for edge in edges {
+        waits.entry(edge.waiter).or_default().push(edge.holder);
+    }
+    for holders in waits.values_mut() {
+        holders.sort_unstable();
+    }
+    let mut seen = FxHashSet::default();
+    let mut paths = std::collections::VecDeque::from([vec![start]]);
+    while let Some(path) = paths.pop_front() {
+        let last = path.last().expect("paths start with the start");
+        for holder in waits.get(last).into_iter().flatten() {
+            if *holder == start {
+                return Some(path);
+            }
+            if seen.insert(*holder) {
+                let mut longer = path.clone();
+                longer.push(*holder);
+                paths.push_back(longer);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
+        pairs.iter().map(|(waiter, holder)| WaitEdge { waiter: TxnId(*waiter), holder: TxnId(*holder) }).collect()
+    }
+
+    #[test]
+    fn cycles_are_found_only_through_the_asker() {
+        let found =
+            |pairs: &[(u64, u64)], start| cycle_through(&edges(pairs), TxnId(start)).map(|c| c.iter().map(|t| t.0).collect());
+        assert_eq!(found(&[(1, 2), (2, 1)], 1), Some(vec![1, 2]));
+        assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 4)], 3), Some(vec![3, 1, 2]));
+        assert_eq!(found(&[(1, 2), (2, 3), (3, 2)], 1), None::<Vec<u64>>, "a cycle ahead is not the asker's");
+        assert_eq!(found(&[(1, 2), (2, 3)], 1), None);
+    }
+}

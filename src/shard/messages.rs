@@ -1,0 +1,327 @@
+//! What cores say to each other.
+//!
+//! Every request can be carried out by its owner without awaiting another core, so two cores can never wait for each other
+//! inside a handler. A request that finds a row locked parks as a task on the owner and answers later.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
+use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
+use crate::shard::error::{EngineError, EngineResult};
+use crate::storage::{Key, Tablet};
+use crate::txn::row_locks::WaitEdge;
+use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
+
+/// Who writes, and how it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    /// The transaction.
+    pub txn: TxnId,
+    /// Its isolation level.
+    pub isolation: Isolation,
+    /// Its current command.
+    pub command: u32,
+    /// What the statement sees.
+    pub view: ReadView,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
+}
+
+/// What an insert does about a key that exists.
+#[derive(Clone)]
+pub enum OnExisting {
+    /// 23505.
+    Fail,
+    /// Leave it and say so.
+    Skip,
+    /// Run this on it.
+    Update(Arc<dyn RowUpdate>),
+}
+
+/// What happened to one key of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modified {
+    /// What was done.
+    pub action: crate::shard::api::RowAction,
+    /// What the program had to say.
+    pub reply: Vec<u8>,
+}
+
+/// What happened to one row of an insert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It went in.
+    New,
+    /// The key existed and was left alone.
+    Skipped,
+    /// The key existed and was updated.
+    Updated(Modified),
+}
+
+/// One kind of write on a run of keys of one storage.
+#[derive(Clone)]
+pub enum WriteJob {
+    /// Insert rows.
+    Insert {
+        /// Keys and rows.
+        rows: Arc<Vec<(Key, Vec<u8>)>>,
+        /// The rows of this owner: a range of `rows`, or a selection.
+        selection: Vec<u32>,
+        /// What about existing keys.
+        on_existing: OnExisting,
+    },
+    /// Update or delete.
+    Modify {
+        /// Keys.
+        keys: Vec<Key>,
+        /// What to do to each.
+        program: Arc<dyn RowUpdate>,
+    },
+    /// Lock rows and read their newest versions.
+    Lock {
+        /// Keys.
+        keys: Vec<Key>,
+        /// Strength.
+        strength: LockStrength,
+        /// What about locked rows.
+        wait: LockWait,
+        /// Rows that still qualify.
+        filter: Option<Arc<dyn RowFilter>>,
+    },
+}
+
+/// What a [`WriteJob`] brought about.
+#[derive(Clone, Debug)]
+pub enum WriteOutcome {
+    /// Of an insert, one a row.
+    Inserted(Vec<Inserted>),
+    /// Of an update or delete, one a key.
+    Modified(Vec<Modified>),
+    /// Of a lock: newest rows, `None` where there is none any more or it was skipped.
+    Locked(RowBatch),
+}
+
+/// A write's answer.
+#[derive(Debug)]
+pub struct WriteReply {
+    /// What was done, for the keys before `moved_at`.
+    pub outcome: WriteOutcome,
+    /// The first key (by position) that this core does not own: send it and the rest to its owner.
+    pub moved_at: Option<usize>,
+    /// With `commit` asked for: committed at this timestamp, durably.
+    pub committed: Option<CommitTs>,
+}
+
+/// Where a scan goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanNext {
+    /// Nowhere.
+    Done,
+    /// With this remaining range, here or on another core.
+    Rest(crate::shard::api::KeyRange),
+    /// This core does not own the start of the range: look again.
+    Moved,
+}
+
+/// A request from one core to another.
+pub enum Request {
+    /// Read rows by key.
+    PointReads {
+        /// What is seen.
+        view: ReadView,
+        /// Which.
+        reads: Vec<(StorageId, Key)>,
+    },
+    /// A piece of a scan.
+    Scan {
+        /// What is seen.
+        view: ReadView,
+        /// What is read, with the remaining range.
+        spec: ScanSpec,
+    },
+    /// A write.
+    Write {
+        /// For whom.
+        writer: Writer,
+        /// Where.
+        storage: StorageId,
+        /// What.
+        job: WriteJob,
+        /// Commit the transaction with it, durably or not: this core is its only participant.
+        commit: Option<bool>,
+    },
+    /// Promise to commit: reserve log space and publish a bound.
+    Prepare {
+        /// Whom.
+        txn: TxnId,
+    },
+    /// Commit what was prepared. Its durability is awaited through the clock.
+    Commit {
+        /// Whom.
+        txn: TxnId,
+        /// When.
+        ts: CommitTs,
+        /// Every core that logs a part of it, sorted.
+        participants: SmallVec<[CoreId; 4]>,
+    },
+    /// Commit a transaction of which this core is the only participant; answered when durable.
+    CommitAlone {
+        /// Whom.
+        txn: TxnId,
+        /// Wait for durability.
+        durable: bool,
+    },
+    /// Abort: undo intents, release locks, end waits.
+    Abort {
+        /// Whom.
+        txn: TxnId,
+    },
+    /// Undo what commands from this one on wrote and locked.
+    RollbackTo {
+        /// Whose.
+        txn: TxnId,
+        /// From this command.
+        command: u32,
+    },
+    /// Take a strong table lock's share on this core.
+    LockTable {
+        /// For whom.
+        txn: TxnId,
+        /// Which.
+        table: Oid,
+        /// How.
+        mode: TableLock,
+        /// lock_timeout in milliseconds, 0 for none.
+        lock_timeout_ms: u32,
+    },
+    /// Release table locks.
+    UnlockTables {
+        /// Whose.
+        txn: TxnId,
+        /// Which.
+        tables: Vec<Oid>,
+    },
+    /// Become the owner of a tablet.
+    Adopt {
+        /// The tablet.
+        tablet: Box<Tablet>,
+        /// Its keys with garbage: superseded at, key.
+        garbage: Vec<(CommitTs, Key)>,
+    },
+    /// Give a tablet away, if one can be spared.
+    GiveTablet {
+        /// Storage.
+        storage: StorageId,
+        /// How many more keys of it this core has than the other.
+        surplus: usize,
+        /// New owner.
+        to: CoreId,
+    },
+    /// Forget a storage and free its memory.
+    DropStorage(StorageId),
+    /// A step of recovery, directed by core 0.
+    Boot(crate::shard::recovery::BootStep),
+    /// Recovered writes.
+    Replay(Vec<(StorageId, Key, CommitTs, Option<Vec<u8>>)>),
+    /// Who waits for whom here.
+    WaitEdges,
+    /// End a transaction's wait with a deadlock error.
+    BreakWait(TxnId),
+    /// Write this core's part of a checkpoint.
+    Checkpoint {
+        /// Number of the checkpoint.
+        id: crate::checkpoint::CheckpointId,
+        /// Everything up to it.
+        through: CommitTs,
+        /// Where.
+        root: std::path::PathBuf,
+    },
+    /// End a storage's last tablet where hidden keys that were given out end, so that fresh ranges can follow.
+    CutRowIds(StorageId),
+    /// A checkpoint is complete: recycle log up to it.
+    CheckpointDone(CommitTs),
+    /// Collect garbage now.
+    CollectGarbage,
+    /// This core's figures.
+    Stats,
+    /// Take a checkpoint of all cores; core 0 directs it.
+    TakeCheckpoint,
+    /// Run this on the core: how the server places connections and gathers figures, which the engine knows nothing of.
+    Run(Box<dyn FnOnce() -> Box<dyn std::any::Any + Send> + Send>),
+    /// Write out the log and stop accepting writes.
+    Shutdown,
+}
+
+/// An answer.
+pub enum Reply {
+    /// To `PointReads` and `Scan`.
+    Rows(EngineResult<(RowBatch, ScanNext)>),
+    /// To `Write`.
+    Write(EngineResult<WriteReply>),
+    /// To most others.
+    Done(EngineResult<()>),
+    /// To `Prepare`: whether there is anything to commit here.
+    Prepared(EngineResult<bool>),
+    /// To `CommitAlone`.
+    Committed(EngineResult<CommitTs>),
+    /// To `WaitEdges`.
+    Edges(Vec<WaitEdge>),
+    /// To `CutRowIds`: where it was cut.
+    CutAt(EngineResult<i64>),
+    /// To `GiveTablet`: how many keys went.
+    Given(usize),
+    /// To `Checkpoint`.
+    Checkpointed(Result<Option<crate::checkpoint::DataFile>, String>),
+    /// To `Boot`.
+    Booted(Result<crate::shard::recovery::BootReply, String>),
+    /// To `TakeCheckpoint`.
+    CheckpointTaken(Result<crate::shard::checkpointing::CheckpointReport, String>),
+    /// To `Run`.
+    Ran(Box<dyn std::any::Any + Send>),
+    /// To `Stats`.
+    Stats(Box<crate::shard::stats::ShardStats>),
+    /// To anything: the handler gave up.
+    Failed,
+}
+
+impl Reply {
+    /// The rows.
+    pub fn rows(self) -> EngineResult<(RowBatch, ScanNext)> {
+        if let Reply::Rows(result) = self { result } else { Err(EngineError::Internal("a read was not answered with rows")) }
+    }
+
+    /// The result of a write.
+    pub fn write(self) -> EngineResult<WriteReply> {
+        if let Reply::Write(result) = self { result } else { Err(EngineError::Internal("a write was not answered as one")) }
+    }
+
+    /// A plain result.
+    pub fn done(self) -> EngineResult<()> {
+        if let Reply::Done(result) = self { result } else { Err(EngineError::Internal("a request was not acknowledged")) }
+    }
+
+    /// A vote.
+    pub fn prepared(self) -> EngineResult<bool> {
+        if let Reply::Prepared(result) = self {
+            result
+        } else {
+            Err(EngineError::Internal("a prepare was not answered with a vote"))
+        }
+    }
+
+    /// A commit's timestamp.
+    pub fn committed(self) -> EngineResult<CommitTs> {
+        if let Reply::Committed(result) = self {
+            result
+        } else {
+            Err(EngineError::Internal("a commit was not answered with a time"))
+        }
+    }
+
+    /// Who waits for whom; nobody, if the core could not say.
+    pub fn edges(self) -> Vec<WaitEdge> {
+        if let Reply::Edges(edges) = self { edges } else { Vec::new() }
+    }
+}

@@ -1,0 +1,290 @@
+//! Recovery: from checkpoint and logs to a serving engine, on any number of cores.
+//!
+//! Architecture Invariant: CUT, NOT GUESS. Every timestamp up to the first missing or torn one is kept, nothing after it.
+//!
+//! Core 0 directs; every core does its share of each step, as a request it answers when done:
+//!
+//! 1. The manifest names the last checkpoint (through timestamp K) and the cuts of earlier starts.
+//! 2. *Catalog and routes*: the first storage of core 0's checkpoint file is the catalog, and the manifest has the tablets as
+//!    they were; they are dealt to the cores there are now.
+//! 3. *Load*: each core reads its checkpoint files and gives every row to its owner.
+//! 4. *Scan*: each core reads its logs and reports which timestamps they hold; core 0 computes the cut R.
+//! 5. *Replay*: each core reads its logs again and gives every write in (K, R] to its owner, where the newest timestamp wins,
+//!    so the order of replay does not matter. The catalog goes first, so that rows of storages that no longer exist are left
+//!    out.
+//! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::{CommitTs, CoreId, StorageId};
+use crate::checkpoint::{CheckpointReader, Manifest};
+use crate::runtime;
+use crate::shard::engine::{Engine, join_calls};
+use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::messages::{Reply, Request};
+use crate::shard::state::Shard;
+use crate::storage::{Key, KeyKind};
+use crate::wal::cut::CommitList;
+use crate::wal::reader::{LogDirectory, LogScan, Relevance, scan_log};
+use crate::wal::{IncarnationHistory, LogReplay, Wal, WalOptions};
+
+/// Rows given to an owner in one message.
+const REPLAY_BATCH: usize = 256;
+
+/// A row on its way to its owner.
+pub type RecoveredWrite = (StorageId, Key, CommitTs, Option<Vec<u8>>);
+
+/// What the catalog says about the storages of live tables. The catalog's encoding belongs to a higher layer, so the server
+/// passes in how to read it.
+pub type StorageKinds = dyn Fn(&[(i64, Vec<u8>)]) -> Result<Vec<(StorageId, KeyKind)>, String> + Send + Sync;
+
+/// A step of recovery that core 0 asks of a core.
+pub enum BootStep {
+    /// Read checkpoint files.
+    Load { root: PathBuf, manifest: Arc<Manifest>, files: Vec<usize>, live: Arc<BTreeSet<StorageId>> },
+    /// Verify logs and report what they hold.
+    Scan { logs: Vec<LogDirectory>, history: Arc<IncarnationHistory>, checkpoint: CommitTs },
+    /// Replay the scanned logs between the checkpoint and the cut.
+    Replay { history: Arc<IncarnationHistory>, checkpoint: CommitTs, recovered: CommitTs, live: Arc<BTreeSet<StorageId>> },
+    /// Collect what replay left behind and count memory.
+    Settle,
+    /// Open the log and accept writes.
+    OpenLog { options: Box<WalOptions>, recovered: CommitTs },
+}
+
+/// What a step came to.
+pub enum BootReply {
+    /// Done; how many rows or writes were handled.
+    Done(u64),
+    /// The logs' contents.
+    Scanned(Vec<CommitList>),
+}
+
+/// What a core keeps between two steps.
+#[derive(Default)]
+pub struct BootState {
+    scanned: Vec<(LogDirectory, LogScan)>,
+}
+
+/// What recovery needs to know.
+pub struct RecoveryOptions {
+    /// The data directory, locked by the caller.
+    pub root: PathBuf,
+    /// How each core's log is to be opened.
+    pub log_options: Arc<dyn Fn(CoreId, crate::wal::Incarnation) -> WalOptions + Send + Sync>,
+    /// How to read the catalog.
+    pub storage_kinds: Arc<StorageKinds>,
+}
+
+/// What recovery found and did.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// Whether the directory was new.
+    pub fresh: bool,
+    /// The checkpoint's timestamp.
+    pub checkpoint: CommitTs,
+    /// The last timestamp kept.
+    pub recovered: CommitTs,
+    /// Rows loaded from the checkpoint.
+    pub rows: u64,
+    /// Writes replayed from the logs.
+    pub replayed: u64,
+    /// Timestamps found in a log beyond the cut and dropped.
+    pub dropped: usize,
+    /// The catalog's rows after recovery.
+    pub catalog: Vec<(i64, Vec<u8>)>,
+    /// Milliseconds of each phase.
+    pub phases_ms: Vec<(&'static str, u64)>,
+}
+
+impl Shard {
+    /// Applies recovered writes; the newest timestamp of a key wins.
+    pub(super) fn replay(&mut self, writes: &[RecoveredWrite]) -> EngineResult<()> {
+        for (storage, key, ts, row) in writes {
+            let Some(tablet) = self.tablet_mut(*storage, key) else { return Err(EngineError::StorageGone(*storage)) };
+            tablet.replay(key.as_ref(), *ts, row.as_deref())?;
+            if row.is_none() {
+                self.garbage.push_back(super::state::Garbage { ts: *ts, storage: *storage, key: key.clone() });
+            }
+            self.split_if_large(*storage, key);
+        }
+        Ok(())
+    }
+}
+
+/// Sends recovered writes to their owners in batches.
+struct Distributor<'a> {
+    engine: &'a Engine,
+    batches: Vec<Vec<RecoveredWrite>>,
+    handled: u64,
+}
+
+impl<'a> Distributor<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        let batches = (0..engine.0.shared.cores).map(|_| Vec::with_capacity(REPLAY_BATCH)).collect();
+        Self { engine, batches, handled: 0 }
+    }
+
+    /// Adds a write; says which core's batch is full.
+    fn add(&mut self, write: RecoveredWrite) -> Option<usize> {
+        let owner = self.engine.owner(write.0, &write.1)?.index();
+        self.handled += 1;
+        self.batches[owner].push(write);
+        (self.batches[owner].len() >= REPLAY_BATCH).then_some(owner)
+    }
+
+    async fn send(&mut self, owner: usize) -> EngineResult<()> {
+        let batch = std::mem::replace(&mut self.batches[owner], Vec::with_capacity(REPLAY_BATCH));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let core = CoreId(owner as u16);
+        if core == self.engine.0.core {
+            self.engine.0.shard.borrow_mut().replay(&batch)?;
+            if runtime::should_yield() {
+                runtime::yield_now().await;
+            }
+            return Ok(());
+        }
+        self.engine.ask(core, Request::Replay(batch)).await.done()
+    }
+
+    async fn finish(mut self) -> EngineResult<u64> {
+        for owner in 0..self.batches.len() {
+            self.send(owner).await?;
+        }
+        Ok(self.handled)
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn engine_text(error: EngineError) -> String {
+    crate::error::SqlError::from(error).to_string()
+}
+
+impl Engine {
+    /// Carries out one step on this core.
+    pub(super) async fn boot_step(&self, step: BootStep) -> Reply {
+        let result = match step {
+            BootStep::Load { root, manifest, files, live } => {
+                self.load_files(&root, &manifest, &files, &live).await.map(BootReply::Done)
+            }
+            BootStep::Scan { logs, history, checkpoint } => {
+                self.scan_logs(logs, &history, checkpoint).await.map(BootReply::Scanned)
+            }
+            BootStep::Replay { history, checkpoint, recovered, live } => {
+                let relevance = Relevance { history: &history, checkpoint };
+                self.replay_logs(relevance, recovered, &live).await.map(BootReply::Done)
+            }
+            BootStep::Settle => self.settle().await.map(BootReply::Done),
+            BootStep::OpenLog { options, recovered } => match Wal::open(*options, recovered).await {
+                Ok(wal) => {
+                    self.adopt_log(wal);
+                    Ok(BootReply::Done(0))
+                }
+                Err(error) => Err(text(error)),
+            },
+        };
+        Reply::Booted(result)
+    }
+
+    async fn load_files(
+        &self,
+        root: &Path,
+        manifest: &Manifest,
+        files: &[usize],
+        live: &BTreeSet<StorageId>,
+    ) -> Result<u64, String> {
+        let mut rows = Distributor::new(self);
+        for file in files.iter().map(|i| &manifest.files[*i]) {
+            let mut reader = CheckpointReader::open(root, manifest, file).await.map_err(text)?;
+            while let Some(block) = reader.next_block().await.map_err(text)? {
+                let mut full = Vec::new();
+                for entry in block.entries() {
+                    if live.contains(&entry.storage) {
+                        let write = (entry.storage, entry.key.to_key(), entry.ts, Some(entry.value.to_vec()));
+                        full.extend(rows.add(write));
+                    }
+                }
+                for owner in full {
+                    rows.send(owner).await.map_err(engine_text)?;
+                }
+            }
+        }
+        rows.finish().await.map_err(engine_text)
+    }
+
+    async fn scan_logs(
+        &self,
+        logs: Vec<LogDirectory>,
+        history: &IncarnationHistory,
+        checkpoint: CommitTs,
+    ) -> Result<Vec<CommitList>, String> {
+        let mut commits = Vec::new();
+        for log in logs {
+            let scan = scan_log(&log, &Relevance { history, checkpoint }, &|_bytes| {}).await.map_err(text)?;
+            commits.push(scan.commits.clone());
+            self.0.boot.borrow_mut().scanned.push((log, scan));
+        }
+        Ok(commits)
+    }
+
+    async fn replay_logs(
+        &self,
+        relevance: Relevance<'_>,
+        recovered: CommitTs,
+        live: &BTreeSet<StorageId>,
+    ) -> Result<u64, String> {
+        let scanned = std::mem::take(&mut self.0.boot.borrow_mut().scanned);
+        let mut total = 0;
+        for (log, scan) in &scanned {
+            total += self.replay_one(LogReplay::new(log, scan, relevance, recovered), live).await?;
+        }
+        self.0.boot.borrow_mut().scanned = scanned;
+        Ok(total)
+    }
+
+    async fn replay_one(&self, mut replay: LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
+        let mut writes = Distributor::new(self);
+        let mut full = Vec::new();
+        while let Some(ts) = replay.advance().await.map_err(text)? {
+            for write in replay.writes().map_err(text)? {
+                if live.contains(&write.storage) {
+                    full.extend(writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec))));
+                }
+            }
+            for owner in full.drain(..) {
+                writes.send(owner).await.map_err(engine_text)?;
+            }
+        }
+        writes.finish().await.map_err(engine_text)
+    }
+
+    async fn settle(&self) -> Result<u64, String> {
+        self.0.boot.borrow_mut().scanned.clear();
+        self.0.shard.borrow().publish_floor();
+        self.collect_garbage_here().await;
+        let mut shard = self.0.shard.borrow_mut();
+        shard.count_memory();
+        Ok(shard.stats().keys as u64)
+    }
+
+    async fn ask_boot(&self, core: CoreId, step: BootStep) -> Result<BootReply, String> {
+        let reply = if core == self.0.core { self.boot_step(step).await } else { self.ask(core, Request::Boot(step)).await };
+        match reply {
+            Reply::Booted(result) => result,
+            _ => Err(format!("core {core} gave up during recovery")),
+        }
+    }
+
+    pub(super) async fn ask_all(&self, mut step: impl FnMut(CoreId) -> BootStep) -> Result<Vec<BootReply>, String> {
+        let cores = (0..self.0.shared.cores).map(|core| CoreId(core as u16));
+        let calls = cores.map(|core| (core, self.ask_boot(core, step(core)))).collect();
+        join_calls(calls).await.into_iter().map(|(_, reply)| reply).collect()
+    }
+}

@@ -1,0 +1,114 @@
+//! What the clients of a simulation know: what they attempted, and what was acknowledged to them.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// Accounts of the bank.
+pub const ACCOUNTS: i64 = 24;
+/// What each starts with.
+pub const OPENING: i64 = 1000;
+/// Counters, each a row that all clients increment.
+pub const COUNTERS: i64 = 3;
+
+/// A transfer between two accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// From.
+    pub from: i64,
+    /// To.
+    pub to: i64,
+    /// How much.
+    pub amount: i64,
+}
+
+/// Everything attempted since the disk was empty.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Whether the opening balances were acknowledged.
+    pub opened: bool,
+    next: i64,
+    /// Every transfer begun, by its unique number.
+    pub attempted: BTreeMap<i64, Transfer>,
+    /// Numbers of those acknowledged.
+    pub acknowledged: Vec<i64>,
+    /// Numbers of those that certainly did not commit: aborted, or refused before the commit.
+    pub refused: Vec<i64>,
+    /// For each counter: increments begun and acknowledged.
+    pub increments: BTreeMap<i64, (i64, i64)>,
+    /// Deadlocks met.
+    pub deadlocks: u64,
+}
+
+/// Sums over the seeds of this thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub commits: u64,
+    pub deadlocks: u64,
+}
+
+thread_local! {
+    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, deadlocks: 0 }) };
+}
+
+/// The sums, starting anew.
+pub fn take_totals() -> Totals {
+    TOTALS.take()
+}
+
+impl History {
+    /// A new transfer.
+    pub fn begin(&mut self, transfer: Transfer) -> i64 {
+        self.next += 1;
+        self.attempted.insert(self.next, transfer);
+        self.next
+    }
+
+    /// Compares what was recovered with what must, may and must not be there.
+    pub fn check(
+        &self,
+        accounts: &BTreeMap<i64, i64>,
+        ledger: &BTreeMap<i64, Transfer>,
+        counters: &BTreeMap<i64, i64>,
+    ) -> Result<(), String> {
+        if !self.opened && accounts.is_empty() {
+            return if ledger.is_empty() { Ok(()) } else { Err("a ledger without accounts".into()) };
+        }
+        for number in &self.acknowledged {
+            if !ledger.contains_key(number) {
+                return Err(format!("transfer {number} was acknowledged and is lost"));
+            }
+        }
+        for number in &self.refused {
+            if ledger.contains_key(number) {
+                return Err(format!("transfer {number} was rolled back and is there"));
+            }
+        }
+        let mut expected: BTreeMap<i64, i64> = (0..ACCOUNTS).map(|account| (account, OPENING)).collect();
+        for (number, transfer) in ledger {
+            if self.attempted.get(number) != Some(transfer) {
+                return Err(format!("transfer {number} is {transfer:?}, not {:?}", self.attempted.get(number)));
+            }
+            *expected.get_mut(&transfer.from).expect("accounts are fixed") -= transfer.amount;
+            *expected.get_mut(&transfer.to).expect("accounts are fixed") += transfer.amount;
+        }
+        if *accounts != expected {
+            return Err(format!("balances {accounts:?} do not follow from the ledger: {expected:?}"));
+        }
+        for (counter, value) in counters {
+            let (begun, acknowledged) = self.increments.get(counter).copied().unwrap_or_default();
+            if *value < acknowledged || *value > begun {
+                return Err(format!("counter {counter} is {value}; {acknowledged} increments were acknowledged, {begun} begun"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        let mut totals = TOTALS.get();
+        totals.commits += self.acknowledged.len() as u64;
+        totals.deadlocks += self.deadlocks;
+        TOTALS.set(totals);
+    }
+}

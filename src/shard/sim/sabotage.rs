@@ -1,0 +1,39 @@
+//! Bugs planted on purpose, to show that the simulator would notice them. Compiled into tests only.
+
+use std::cell::Cell;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// A client is told of its commit before the log is flushed.
+    AcknowledgeBeforeFlush,
+    /// A commit over several cores leaves out one participant's record.
+    SkipParticipant,
+    /// Recovery keeps one timestamp more than it found.
+    CutOffByOne,
+    /// A core does not publish the bound that holds back visibility.
+    NoUndecidedBound,
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Sabotage>> = const { Cell::new(None) };
+}
+
+/// The bug is planted while this lives.
+pub(super) struct Active;
+
+pub(super) fn activate(sabotage: Option<Sabotage>) -> Active {
+    ACTIVE.set(sabotage);
+    Active
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        ACTIVE.set(None);
+    }
+}
+
+/// Whether a bug is planted.
+pub(crate) fn is(sabotage: Sabotage) -> bool {
+    ACTIVE.get() == Some(sabotage)
+}

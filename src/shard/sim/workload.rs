@@ -1,0 +1,225 @@
+//! What the simulated clients do.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::StorageId;
+use crate::error::SqlResult;
+use crate::runtime;
+use crate::shard::sim::history::{ACCOUNTS, COUNTERS, History, OPENING, Transfer};
+use crate::shard::{
+    CATALOG_STORAGE, Engine, EngineError, EngineResult, KeyRange, ReadView, RowAction, RowOutput, RowUpdate, ScanSpec, engine,
+};
+use crate::storage::{Key, KeyKind};
+use crate::txn::Isolation;
+
+/// The storages of the bank, as the catalog names them.
+#[derive(Clone, Copy, Debug)]
+pub struct Bank {
+    pub accounts: StorageId,
+    pub ledger: StorageId,
+    pub counters: StorageId,
+}
+
+/// Adds to a row that holds one little-endian i64.
+struct Add(i64);
+
+impl RowUpdate for Add {
+    fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
+        let value = i64::from_le_bytes(row.try_into().expect("rows of the bank are eight bytes"));
+        out.row.extend_from_slice(&(value + self.0).to_le_bytes());
+        Ok(RowAction::Replace)
+    }
+}
+
+fn below(limit: i64) -> i64 {
+    (runtime::random_u64() % limit as u64) as i64
+}
+
+impl Bank {
+    /// The bank whose storages the catalog's rows name, if it was opened.
+    pub fn find(catalog: &[(i64, Vec<u8>)]) -> Option<Bank> {
+        let storage = |name: i64| {
+            let (_, bytes) = catalog.iter().find(|(oid, _)| *oid == name)?;
+            Some(StorageId(u32::from_le_bytes(bytes[..4].try_into().ok()?)))
+        };
+        Some(Bank { accounts: storage(1)?, ledger: storage(2)?, counters: storage(3)? })
+    }
+
+    /// What the catalog's rows say about storages.
+    pub fn kinds(catalog: &[(i64, Vec<u8>)]) -> Vec<(StorageId, KeyKind)> {
+        let storage = |bytes: &[u8]| StorageId(u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")));
+        catalog.iter().map(|(_, bytes)| (storage(bytes), KeyKind::Int)).collect()
+    }
+
+    /// Makes the storages and the opening balances, in one transaction.
+    pub async fn open(history: &Rc<RefCell<History>>) -> EngineResult<Bank> {
+        let engine = engine();
+        let mut txn = engine.begin(Isolation::ReadCommitted, false);
+        let mut storages = Vec::new();
+        for name in 1..=3i64 {
+            let storage = engine.create_storage(&mut txn, KeyKind::Int).await?;
+            let view = engine.write_view(&mut txn);
+            let row = (Key::Int(name), storage.0.to_le_bytes().to_vec());
+            engine.insert(&mut txn, &view, CATALOG_STORAGE, vec![row]).await?;
+            storages.push(storage);
+        }
+        let bank = Bank { accounts: storages[0], ledger: storages[1], counters: storages[2] };
+        let rows = |count: i64, value: i64| (0..count).map(|key| (Key::Int(key), value.to_le_bytes().to_vec())).collect();
+        let view = engine.write_view(&mut txn);
+        engine.insert(&mut txn, &view, bank.accounts, rows(ACCOUNTS, OPENING)).await?;
+        engine.insert(&mut txn, &view, bank.counters, rows(COUNTERS, 0)).await?;
+        engine.commit(txn).await?;
+        history.borrow_mut().opened = true;
+        Ok(bank)
+    }
+
+    /// One client: a number of random transactions.
+    pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
+        for _ in 0..transactions {
+            match runtime::random_u64() % 10 {
+                0..=5 => self.transfer(&history).await?,
+                6 | 7 => self.increment(&history).await?,
+                8 => self.look().await?,
+                _ => runtime::sleep(Duration::from_micros(runtime::random_u64() % 2000)).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn transfer(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
+        let transfer = Transfer { from: below(ACCOUNTS), to: below(ACCOUNTS), amount: 1 + below(9) };
+        let number = history.borrow_mut().begin(transfer);
+        let engine = engine();
+        let mut txn = engine.begin(Isolation::ReadCommitted, false);
+        let written = self.write_transfer(&engine, &mut txn, number, transfer).await;
+        let give_up = runtime::random_u64() % 12 == 0;
+        if give_up || written.is_err() {
+            engine.abort(txn).await;
+            history.borrow_mut().refused.push(number);
+            return match written {
+                Ok(()) => Ok(()),
+                Err(EngineError::Deadlock { .. }) => {
+                    history.borrow_mut().deadlocks += 1;
+                    Ok(())
+                }
+                Err(error) => Err(format!("a transfer failed: {error:?}")),
+            };
+        }
+        match engine.commit(txn).await {
+            Ok(_) => history.borrow_mut().acknowledged.push(number),
+            Err(error) => return Err(format!("a commit failed: {error:?}")),
+        }
+        Ok(())
+    }
+
+    async fn write_transfer(
+        &self,
+        engine: &Engine,
+        txn: &mut crate::shard::Txn,
+        number: i64,
+        transfer: Transfer,
+    ) -> EngineResult<()> {
+        let mut row = Vec::with_capacity(24);
+        for value in [transfer.from, transfer.to, transfer.amount] {
+            row.extend_from_slice(&value.to_le_bytes());
+        }
+        let view = engine.write_view(txn);
+        // Numbers are spread over the key space, so that the ledger is not one tail.
+        engine.insert(txn, &view, self.ledger, vec![(Key::Int(spread(number)), row)]).await?;
+        self.add(engine, txn, transfer.from, -transfer.amount).await?;
+        if runtime::random_u64() % 8 == 0 {
+            let savepoint = engine.savepoint(txn);
+            self.add(engine, txn, transfer.to, 500).await?;
+            self.add(engine, txn, transfer.to, 500).await?;
+            engine.rollback_to(txn, savepoint).await;
+        }
+        self.add(engine, txn, transfer.to, transfer.amount).await
+    }
+
+    async fn add(&self, engine: &Engine, txn: &mut crate::shard::Txn, account: i64, amount: i64) -> EngineResult<()> {
+        let view = engine.write_view(txn);
+        let done = engine.modify(txn, &view, self.accounts, Key::Int(account), Arc::new(Add(amount))).await?;
+        assert_eq!(done.action, RowAction::Replace, "accounts are never deleted");
+        Ok(())
+    }
+
+    async fn increment(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
+        let counter = below(COUNTERS);
+        history.borrow_mut().increments.entry(counter).or_default().0 += 1;
+        let engine = engine();
+        let mut txn = engine.begin(Isolation::ReadCommitted, false);
+        let view = engine.write_view(&mut txn);
+        let done = engine.modify_and_commit(&mut txn, &view, self.counters, Key::Int(counter), Arc::new(Add(1))).await;
+        match done {
+            Ok(_) => history.borrow_mut().increments.entry(counter).or_default().1 += 1,
+            Err(error) => return Err(format!("an increment failed: {error:?}")),
+        }
+        Ok(())
+    }
+
+    /// A reader must see whole transfers only.
+    async fn look(&self) -> Result<(), String> {
+        let engine = engine();
+        let view = engine.read_view(None);
+        let _pin = engine.pin(&view);
+        let accounts = self.balances(&engine, view).await?;
+        let sum: i64 = accounts.values().sum();
+        if accounts.len() as i64 != ACCOUNTS || sum != ACCOUNTS * OPENING {
+            return Err(format!("a snapshot at {} shows {} accounts with {sum} in all", view.snapshot, accounts.len()));
+        }
+        Ok(())
+    }
+
+    async fn scan(&self, engine: &Engine, view: ReadView, storage: StorageId) -> Result<Vec<(i64, Vec<u8>)>, String> {
+        let reverse = runtime::random_u64() % 4 == 0;
+        let spec = ScanSpec { storage, range: KeyRange::all(), reverse, filter: None, limit: None, with_keys: true };
+        let mut cursor = engine.scan(view, spec);
+        let mut rows = Vec::new();
+        while let Some(batch) = cursor.next().await.map_err(|error| format!("a scan failed: {error:?}"))? {
+            for (key, row) in batch.keys().iter().zip(batch.iter()) {
+                let Key::Int(key) = key else { return Err("the bank has integer keys".into()) };
+                rows.push((*key, row.expect("scans return rows").to_vec()));
+            }
+        }
+        let sorted = rows.windows(2).all(|pair| if reverse { pair[0].0 > pair[1].0 } else { pair[0].0 < pair[1].0 });
+        if sorted { Ok(rows) } else { Err(format!("a scan of {storage} was out of order")) }
+    }
+
+    async fn balances(&self, engine: &Engine, view: ReadView) -> Result<BTreeMap<i64, i64>, String> {
+        let rows = self.scan(engine, view, self.accounts).await?;
+        Ok(rows.into_iter().map(|(key, row)| (key, word(&row, 0))).collect())
+    }
+
+    /// Checks everything that is there against the clients' history.
+    pub async fn check(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
+        let engine = engine();
+        let view = engine.read_view(None);
+        let _pin = engine.pin(&view);
+        let accounts = self.balances(&engine, view).await?;
+        let counters = self.scan(&engine, view, self.counters).await?;
+        let counters = counters.into_iter().map(|(key, row)| (key, word(&row, 0))).collect();
+        let ledger = self.scan(&engine, view, self.ledger).await?;
+        let ledger = ledger
+            .into_iter()
+            .map(|(key, row)| (unspread(key), Transfer { from: word(&row, 0), to: word(&row, 1), amount: word(&row, 2) }))
+            .collect();
+        history.borrow().check(&accounts, &ledger, &counters)
+    }
+}
+
+fn word(row: &[u8], index: usize) -> i64 {
+    i64::from_le_bytes(row[index * 8..index * 8 + 8].try_into().expect("rows of the bank are whole words"))
+}
+
+/// A bijection of the numbers that scatters them.
+fn spread(number: i64) -> i64 {
+    (number as u64).reverse_bits() as i64
+}
+
+fn unspread(key: i64) -> i64 {
+    (key as u64).reverse_bits() as i64
+}

@@ -1,0 +1,48 @@
+//! Figures of one core's engine, gathered by message.
+
+use crate::base::{CommitTs, CoreId, StorageId};
+
+/// One core's engine figures.
+#[derive(Clone, Debug, Default)]
+pub struct ShardStats {
+    /// Core.
+    pub core: CoreId,
+    /// Tablets owned.
+    pub tablets: usize,
+    /// Keys in them.
+    pub keys: usize,
+    /// Row versions in them.
+    pub versions: usize,
+    /// Bytes of indexes.
+    pub index_bytes: usize,
+    /// Bytes of version heaps.
+    pub heap_bytes: usize,
+    /// Keys by storage.
+    pub storages: Vec<(StorageId, usize)>,
+    /// Chains waiting for collection.
+    pub garbage: usize,
+    /// Versions collected since start.
+    pub collected: u64,
+    /// Transactions with intents or locks here.
+    pub transactions: usize,
+    /// Rows locked or waited for.
+    pub locked_rows: usize,
+    /// Requests waiting for a row.
+    pub waiting: usize,
+    /// Commits installed since start.
+    pub commits: u64,
+    /// Aborts since start.
+    pub aborts: u64,
+    /// Deadlocks broken since start.
+    pub deadlocks: u64,
+    /// The oldest snapshot in use.
+    pub oldest_snapshot: Option<CommitTs>,
+    /// Tablet splits and moves since start.
+    pub splits: u64,
+    /// Tablets moved away since start.
+    pub moves: u64,
+    /// Lookups found inside the predicted cache line.
+    pub index_hits: u64,
+    /// Lookups that had to search further.
+    pub index_misses: u64,
+}

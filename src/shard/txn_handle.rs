@@ -1,0 +1,102 @@
+//! A transaction as its session holds it: `Send`, so that it moves between cores with the session.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
+use crate::catalog::Catalog;
+use crate::shard::engine::SnapshotPin;
+use crate::txn::{Isolation, TableLock};
+
+/// A transaction in progress. One that is dropped without being committed or aborted is aborted.
+pub struct Txn {
+    /// Identity.
+    pub id: TxnId,
+    /// Isolation level.
+    pub isolation: Isolation,
+    /// READ ONLY.
+    pub read_only: bool,
+    /// Whether COMMIT waits for the log (synchronous_commit).
+    pub durable: bool,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
+    /// The snapshot that all statements share, from the first one on, at REPEATABLE READ and SERIALIZABLE.
+    pub(crate) snapshot: Option<CommitTs>,
+    pub(crate) pin: Option<SnapshotPin>,
+    /// Whether a statement has written or locked rows.
+    pub(crate) writing: bool,
+    /// The current command: one a statement. Its own writes are not visible to itself.
+    pub(crate) command: u32,
+    /// Cores that may hold intents, row locks or waits of it. A core is added before the first message that could make it one.
+    pub(crate) touched: SmallVec<[CoreId; 4]>,
+    /// Table locks held.
+    pub(crate) table_locks: SmallVec<[(Oid, TableLock); 4]>,
+    /// Storages that exist only if it commits, with the command that made them.
+    pub(crate) created_storages: Vec<(u32, StorageId)>,
+    /// Storages that go when it commits, with the command that dropped them.
+    pub(crate) dropped_storages: Vec<(u32, StorageId)>,
+    /// The catalog as each of its DDL commands has left it.
+    pub(crate) catalogs: Vec<(u32, Arc<Catalog>)>,
+    /// Set by commit and abort.
+    pub(crate) finished: bool,
+}
+
+/// A point to roll back to: everything a transaction wrote in commands at or after it is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint {
+    /// First command that is undone.
+    pub(crate) command: u32,
+}
+
+impl Txn {
+    pub(crate) fn new(id: TxnId, isolation: Isolation, read_only: bool) -> Self {
+        Self {
+            id,
+            isolation,
+            read_only,
+            durable: true,
+            lock_timeout_ms: 0,
+            snapshot: None,
+            pin: None,
+            writing: false,
+            command: 0,
+            touched: SmallVec::new(),
+            table_locks: SmallVec::new(),
+            created_storages: Vec::new(),
+            dropped_storages: Vec::new(),
+            catalogs: Vec::new(),
+            finished: false,
+        }
+    }
+
+    /// Records that a core takes part, before it is told anything.
+    pub(crate) fn touch(&mut self, core: CoreId) {
+        if !self.touched.contains(&core) {
+            self.touched.push(core);
+        }
+    }
+
+    /// The catalog as the transaction sees it, if it has changed it.
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        self.catalogs.last().map(|(_, catalog)| catalog)
+    }
+
+    /// Records what the current command has made of the catalog.
+    pub fn set_catalog(&mut self, catalog: Arc<Catalog>) {
+        self.catalogs.push((self.command, catalog));
+    }
+
+    /// Whether it has written, locked or changed anything.
+    pub fn has_effects(&self) -> bool {
+        !self.touched.is_empty() || !self.created_storages.is_empty() || !self.dropped_storages.is_empty()
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        if !self.finished {
+            crate::shard::transactions::abandon(self);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! UPDATE and DELETE.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{self, AssignmentTarget, Expr as Ast};
+
+use crate::catalog::TableDef;
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::binder::Binder;
+use crate::sql::binder::expr::{Clause, Place, position};
+use crate::sql::binder::insert::{column_index, is_default, table_scope};
+use crate::sql::binder::names::{at, identifier, parts};
+use crate::sql::binder::operators::unnest;
+use crate::sql::binder::scope::Scope;
+use crate::sql::expr::Expr;
+use crate::sql::plan::{Access, DeletePlan, OutputColumn, Plan, UpdatePlan};
+
+impl Binder<'_> {
+    /// Binds an UPDATE.
+    pub fn update(&self, update: &ast::Update) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        if update.from.is_some() {
+            return Err(SqlError::unsupported("UPDATE … FROM"));
+        }
+        if update.output.is_some() || update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
+            return Err(SqlError::unsupported("this clause of UPDATE"));
+        }
+        let (table, alias) = self.changed_table(&update.table, "UPDATE")?;
+        let scope = table_scope(&table, &alias)?;
+        let assignments = self.assignments(&update.assignments, &table, &scope)?;
+        let filter = self.where_clause(update.selection.as_ref(), &scope)?;
+        let (returning, output) = self.returning(update.returning.as_deref(), &table, &alias)?;
+        Ok((Plan::Update(UpdatePlan { table, access: Access::Full, filter, assignments, returning }), output))
+    }
+
+    /// Binds a DELETE.
+    pub fn delete(&self, delete: &ast::Delete) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        if delete.using.is_some() {
+            return Err(SqlError::unsupported("DELETE … USING"));
+        }
+        if !delete.tables.is_empty() || delete.output.is_some() || !delete.order_by.is_empty() || delete.limit.is_some() {
+            return Err(SqlError::unsupported("this clause of DELETE"));
+        }
+        let ast::FromTable::WithFromKeyword(from) = &delete.from else {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "DELETE needs FROM"));
+        };
+        let [from] = &from[..] else { return Err(SqlError::unsupported("DELETE from several tables")) };
+        let (table, alias) = self.changed_table(from, "DELETE")?;
+        let scope = table_scope(&table, &alias)?;
+        let filter = self.where_clause(delete.selection.as_ref(), &scope)?;
+        let (returning, output) = self.returning(delete.returning.as_deref(), &table, &alias)?;
+        Ok((Plan::Delete(DeletePlan { table, access: Access::Full, filter, returning }), output))
+    }
+
+    fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
+        let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, with_ordinality: false, .. } =
+            &table.relation
+        else {
+            return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
+        };
+        if !table.joins.is_empty() {
+            return Err(SqlError::unsupported(format!("{verb} of a join")));
+        }
+        if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+            return Err(SqlError::unsupported("column aliases here"));
+        }
+        self.target(name, alias.as_ref().map(|alias| identifier(&alias.name)))
+    }
+
+    fn where_clause(&self, condition: Option<&Ast>, scope: &Scope<'_>) -> SqlResult<Option<Expr>> {
+        condition.map(|condition| self.condition(condition, Place::scalar(scope, Clause::Where), "WHERE")).transpose()
+    }
+
+    /// SET: columns and their new values.
+    pub fn assignments(
+        &self,
+        assignments: &[ast::Assignment],
+        table: &Arc<TableDef>,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<(usize, Expr)>> {
+        let mut bound: Vec<(usize, Expr)> = Vec::with_capacity(assignments.len());
+        for assignment in assignments {
+            match &assignment.target {
+                AssignmentTarget::ColumnName(name) => self.assign(name, &assignment.value, table, scope, &mut bound)?,
+                AssignmentTarget::Tuple(names) => {
+                    let Ast::Tuple(values) = unnest(&assignment.value) else {
+                        return Err(SqlError::unsupported("assignment to several columns from a subquery"));
+                    };
+                    if names.len() != values.len() {
+                        let message = "number of columns does not match number of values";
+                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+                    }
+                    for (name, value) in names.iter().zip(values) {
+                        self.assign(name, value, table, scope, &mut bound)?;
+                    }
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    fn assign(
+        &self,
+        name: &ast::ObjectName,
+        value: &Ast,
+        table: &Arc<TableDef>,
+        scope: &Scope<'_>,
+        bound: &mut Vec<(usize, Expr)>,
+    ) -> SqlResult<()> {
+        let (names, start) = parts(name)?;
+        let column = match &names[..] {
+            [name] => column_index(table, name, start)?,
+            // PostgreSQL reads `a.b` as field b of column a.
+            [name, ..] => {
+                column_index(table, name, start)?;
+                return Err(at(SqlError::unsupported("a field of a column as a target"), start));
+            }
+            [] => return Err(SqlError::internal("an assignment has a target")),
+        };
+        let definition = &table.columns[column];
+        if bound.iter().any(|(other, _)| *other == column) {
+            let message = format!("multiple assignments to same column \"{}\"", definition.name);
+            return Err(at(SqlError::new(SqlState::SYNTAX_ERROR, message), start));
+        }
+        let value = if is_default(value) {
+            self.default_value(table, column)?
+        } else {
+            let value = self.expr(value, Place::scalar(scope, Clause::Update))?.at(position(value));
+            self.coerce_assignment(value, definition.ty, &definition.name)?.expr
+        };
+        bound.push((column, value));
+        Ok(())
+    }
+}

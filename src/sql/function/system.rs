@@ -1,0 +1,457 @@
+//! Functions about the session, the server and the catalog.
+
+use crate::base::Oid;
+use crate::catalog::{Catalog, TableDef};
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::binder::types::by_name;
+use crate::sql::context::{EvalContext, SessionInfo};
+use crate::sql::function::kinds::*;
+use crate::sql::function::strings::quote_identifier;
+use crate::sql::function::{Entry, Function, Implementation, Kind};
+use crate::types::{ColumnType, Datum, SqlType};
+
+/// What `version()` answers: clients look for a PostgreSQL version in front.
+pub const VERSION: &str = concat!("PostgreSQL 15.0 (OmenDB ", env!("CARGO_PKG_VERSION"), ")");
+
+/// The OID of schema `pg_catalog`.
+const PG_CATALOG: u32 = 11;
+
+/// The one role there is, under PostgreSQL's OID for the bootstrap superuser.
+const OWNER: u32 = 10;
+
+type Context = fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>;
+
+fn internal() -> SqlError {
+    SqlError::internal("a system function was called with values of other types than it was resolved for")
+}
+
+fn oid(datum: &Datum) -> SqlResult<Oid> {
+    match datum {
+        Datum::Oid(oid) => Ok(*oid),
+        _ => Err(internal()),
+    }
+}
+
+fn text(datum: &Datum) -> SqlResult<&str> {
+    datum.as_str().ok_or_else(internal)
+}
+
+/// Puts the functions into the table.
+pub fn register(functions: &mut Vec<Function>) {
+    session(functions);
+    names(functions);
+    definitions(functions);
+    privileges(functions);
+    sizes(functions);
+}
+
+fn session(functions: &mut Vec<Function>) {
+    let table: &[(&'static str, &'static [Kind], Kind, Context)] = &[
+        ("version", &[], TEXT, |_, _| Ok(Datum::text(VERSION))),
+        ("current_database", &[], NAME, |_, c| Ok(Datum::text(c.session.database()))),
+        ("current_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
+        ("session_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
+        ("current_schema", &[], NAME, |_, c| {
+            let first = existing_schemas(c).into_iter().next();
+            Ok(first.map_or(Datum::Null, |schema| Datum::text(&schema)))
+        }),
+        ("current_schemas", &[BOOL], NAMES, |a, c| {
+            let mut schemas = existing_schemas(c);
+            if a[0].as_bool() == Some(true) && !schemas.iter().any(|schema| schema == "pg_catalog") {
+                schemas.insert(0, "pg_catalog".to_owned());
+            }
+            Ok(Datum::Array(schemas.iter().map(|schema| Datum::text(schema)).collect()))
+        }),
+        ("pg_backend_pid", &[], INT4, |_, c| Ok(Datum::Int4(c.session.backend_pid()))),
+        ("pg_is_in_recovery", &[], BOOL, |_, _| Ok(Datum::Bool(false))),
+        ("current_setting", &[TEXT], TEXT, |a, c| {
+            let name = text(&a[0])?;
+            c.session.setting(name).map(|value| Datum::Text(value.into())).ok_or_else(|| unknown_setting(name))
+        }),
+        ("current_setting", &[TEXT, BOOL], TEXT, |a, c| {
+            let name = text(&a[0])?;
+            match c.session.setting(name) {
+                Some(value) => Ok(Datum::Text(value.into())),
+                None if a[1].as_bool() == Some(true) => Ok(Datum::Null),
+                None => Err(unknown_setting(name)),
+            }
+        }),
+    ];
+    for &(name, args, result, code) in table {
+        Entry::function(name, args, result, Implementation::Context(code)).stable().add(functions);
+    }
+    let set_config: Context = |a, c| {
+        let value = a[1].as_str().unwrap_or("");
+        let local = a[2].as_bool().unwrap_or(false);
+        c.session.set_setting(text(&a[0])?, value, local).map(|value| Datum::Text(value.into()))
+    };
+    Entry::function("set_config", &[TEXT, TEXT, BOOL], TEXT, Implementation::Context(set_config)).lax().volatile().add(functions);
+    let uuid: Context = |_, c| {
+        let bits = u128::from(c.session.random()) << 64 | u128::from(c.session.random());
+        Ok(Datum::Uuid(*uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().as_bytes()))
+    };
+    Entry::function("gen_random_uuid", &[], UUID, Implementation::Context(uuid)).volatile().add(functions);
+    let unsupported = |name: &'static str| -> Context {
+        match name {
+            "pg_get_function" => |_, _| Err(SqlError::unsupported("the definition of a function")),
+            "pg_sleep" => |_, _| Err(SqlError::unsupported("pg_sleep")),
+            _ => |_, _| Err(SqlError::unsupported("txid_current")),
+        }
+    };
+    Entry::function("txid_current", &[], INT8, Implementation::Context(unsupported("txid_current"))).volatile().add(functions);
+    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"] {
+        Entry::function(name, &[OID], TEXT, Implementation::Context(unsupported("pg_get_function"))).stable().add(functions);
+    }
+    Entry::function("pg_sleep", &[FLOAT8], VOID, Implementation::Context(unsupported("pg_sleep"))).volatile().add(functions);
+}
+
+fn unknown_setting(name: &str) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+fn existing_schemas(context: &EvalContext<'_>) -> Vec<String> {
+    let exists =
+        |name: &&String| name.as_str() == "pg_catalog" || context.catalog.schemas.values().any(|schema| schema.name == **name);
+    context.session.search_path().iter().filter(exists).cloned().collect()
+}
+
+// Names of objects.
+
+fn names(functions: &mut Vec<Function>) {
+    let code = Implementation::Typed(|_, types, _| Ok(Datum::Oid(types[0].oid())));
+    Entry::function("pg_typeof", &[ANY], REGTYPE, code).lax().stable().add(functions);
+    let table: &[(&'static str, &'static [Kind], Kind, Context)] = &[
+        ("regclassin", &[TEXT], REGCLASS, |a, c| regclass_in(text(&a[0])?, c.catalog, c.session).map(Datum::Oid)),
+        ("regclassout", &[REGCLASS], TEXT, |a, c| Ok(Datum::Text(regclass_out(oid(&a[0])?, c).into()))),
+        ("regtypein", &[TEXT], REGTYPE, |a, _| regtype_in(text(&a[0])?).map(Datum::Oid)),
+        ("regtypeout", &[REGTYPE], TEXT, |a, _| Ok(Datum::Text(type_text(oid(&a[0])?, -1).into()))),
+        ("regprocout", &[Kind::Is(SqlType::Regproc)], TEXT, |a, _| Ok(Datum::Text(number_or_dash(oid(&a[0])?).into()))),
+        ("\0regnamespaceout", &[OID], TEXT, |a, c| {
+            let oid = oid(&a[0])?;
+            let name = c.catalog.schemas.get(&oid).map_or_else(|| number_or_dash(oid), |schema| quote_identifier(&schema.name));
+            Ok(Datum::Text(if oid.0 == PG_CATALOG { "pg_catalog".into() } else { name.into() }))
+        }),
+        ("to_regclass", &[TEXT], REGCLASS, |a, c| match regclass_in(text(&a[0])?, c.catalog, c.session) {
+            Ok(oid) => Ok(Datum::Oid(oid)),
+            Err(error) if matches!(error.code(), SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME) => Ok(Datum::Null),
+            Err(error) => Err(error),
+        }),
+        ("to_regtype", &[TEXT], REGTYPE, |a, _| Ok(regtype_in(text(&a[0])?).map_or(Datum::Null, Datum::Oid))),
+        ("pg_get_userbyid", &[OID], NAME, |a, c| {
+            let oid = oid(&a[0])?;
+            Ok(if oid.0 == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
+        }),
+        ("pg_encoding_to_char", &[INT4], NAME, |a, _| Ok(Datum::text(if matches!(a[0], Datum::Int4(6)) { "UTF8" } else { "" }))),
+        ("pg_table_is_visible", &[OID], BOOL, |a, c| Ok(table_visible(oid(&a[0])?, c).map_or(Datum::Null, Datum::Bool))),
+        (
+            "pg_type_is_visible",
+            &[OID],
+            BOOL,
+            |a, _| Ok(SqlType::from_oid(oid(&a[0])?).map_or(Datum::Null, |_| Datum::Bool(true))),
+        ),
+        ("pg_function_is_visible", &[OID], BOOL, |_, _| Ok(Datum::Bool(true))),
+        ("hashtext", &[TEXT], INT4, |a, _| Ok(Datum::Int4(hash_text(text(&a[0])?)))),
+    ];
+    for &(name, args, result, code) in table {
+        Entry::function(name, args, result, Implementation::Context(code)).stable().add(functions);
+    }
+    let format_type = Implementation::Values(|args| {
+        let Datum::Oid(oid) = &args[0] else { return Ok(Datum::Null) };
+        let typmod = if let Datum::Int4(typmod) = args[1] { typmod } else { -1 };
+        Ok(Datum::Text(type_text(*oid, typmod).into()))
+    });
+    Entry::function("format_type", &[OID, INT4], TEXT, format_type).lax().stable().add(functions);
+}
+
+fn number_or_dash(oid: Oid) -> String {
+    if oid.0 == 0 { "-".to_owned() } else { oid.to_string() }
+}
+
+fn type_text(oid: Oid, typmod: i32) -> String {
+    match SqlType::from_oid(oid) {
+        Some(ty) => ColumnType { ty, typmod }.to_string(),
+        None if oid.0 == 0 => "-".to_owned(),
+        None => "???".to_owned(),
+    }
+}
+
+/// A relation's OID from its name or number.
+pub fn regclass_in(name: &str, catalog: &Catalog, session: &dyn SessionInfo) -> SqlResult<Oid> {
+    if name == "-" {
+        return Ok(Oid(0));
+    }
+    if let Ok(number) = name.parse::<u32>() {
+        return Ok(Oid(number));
+    }
+    let mut parts = split_identifiers(name)?;
+    let relation = parts.pop().unwrap_or_default();
+    let schema = parts.pop();
+    if !parts.is_empty() {
+        return Err(SqlError::unsupported("a reference to another database"));
+    }
+    let found = match &schema {
+        Some(schema) => relation_in(catalog, schema, &relation),
+        None => relation_in(catalog, "pg_catalog", &relation)
+            .or_else(|| session.search_path().iter().find_map(|schema| relation_in(catalog, schema, &relation))),
+    };
+    found.ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
+}
+
+/// A table or primary key index of a schema, or a system table.
+fn relation_in(catalog: &Catalog, schema: &str, name: &str) -> Option<Oid> {
+    if let Some(oid) = crate::sql::binder::system::oid(schema, name) {
+        return Some(oid);
+    }
+    let schema = catalog.schemas.values().find(|candidate| candidate.name == schema)?;
+    if let Some(oid) = catalog.table_names.get(&(schema.oid, name.to_owned())) {
+        return Some(*oid);
+    }
+    let index = |table: &TableDef| {
+        let key = table.primary_key.as_ref()?;
+        (table.schema == schema.oid && key.name == name).then_some(key.index_oid)
+    };
+    catalog.tables.values().find_map(|table| index(table))
+}
+
+/// `a."B".c` to its parts, folded.
+fn split_identifiers(name: &str) -> SqlResult<Vec<String>> {
+    let (mut parts, mut current, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = name.trim().chars().peekable();
+    while let Some(ch) = characters.next() {
+        match ch {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                current.push('"');
+            }
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(std::mem::take(&mut current)),
+            ch if quoted => current.push(ch),
+            ch => current.extend(ch.to_lowercase()),
+        }
+    }
+    parts.push(current);
+    if quoted || parts.iter().any(String::is_empty) {
+        return Err(SqlError::new(SqlState(*b"42602"), "invalid name syntax"));
+    }
+    Ok(parts)
+}
+
+/// A type's OID from its name.
+pub fn regtype_in(name: &str) -> SqlResult<Oid> {
+    if let Ok(number) = name.parse::<u32>() {
+        return Ok(Oid(number));
+    }
+    let plain = name.trim().to_ascii_lowercase();
+    let plain = plain.strip_prefix("pg_catalog.").unwrap_or(&plain);
+    let ty = SqlType::from_name(plain).or_else(|| by_name(plain, false));
+    ty.map(SqlType::oid).ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist")))
+}
+
+/// A relation's name, qualified unless the search path finds it.
+fn regclass_out(oid: Oid, context: &EvalContext<'_>) -> String {
+    if oid.0 == 0 {
+        return "-".to_owned();
+    }
+    if let Some((schema, name)) = crate::sql::binder::system::name(oid) {
+        return if schema == "pg_catalog" { quote_identifier(&name) } else { format!("{schema}.{}", quote_identifier(&name)) };
+    }
+    let Some((table, name)) = relation(oid, context.catalog) else { return oid.to_string() };
+    if table_visible(oid, context) == Some(true) {
+        return quote_identifier(name);
+    }
+    let schema = context.catalog.schemas.get(&table.schema).map_or("", |schema| schema.name.as_str());
+    format!("{}.{}", quote_identifier(schema), quote_identifier(name))
+}
+
+/// The table an OID is, or whose index it is, and the relation's name.
+fn relation(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &str)> {
+    if let Some(table) = catalog.tables.get(&oid) {
+        return Some((table, &table.name));
+    }
+    catalog.tables.values().find_map(|table| {
+        let key = table.primary_key.as_ref().filter(|key| key.index_oid == oid)?;
+        Some((&**table, key.name.as_str()))
+    })
+}
+
+fn table_visible(oid: Oid, context: &EvalContext<'_>) -> Option<bool> {
+    let path = context.session.search_path();
+    if let Some((schema, _)) = crate::sql::binder::system::name(oid) {
+        return Some(schema == "pg_catalog" || path.iter().any(|name| name == schema));
+    }
+    let (table, name) = relation(oid, context.catalog)?;
+    let first = path.iter().find_map(|schema| relation_in(context.catalog, schema, name));
+    let hidden = crate::sql::binder::system::oid("pg_catalog", name).is_some();
+    let _ = table;
+    Some(!hidden && first == Some(oid))
+}
+
+/// A stable hash of a text, for advisory purposes only: its values are not PostgreSQL's.
+fn hash_text(text: &str) -> i32 {
+    let hash = text.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.cast_signed()
+}
+
+// Definitions.
+
+fn definitions(functions: &mut Vec<Function>) {
+    // There are no comments, so no object has a description.
+    let none: Context = |_, _| Ok(Datum::Null);
+    let without: &[(&'static str, &'static [Kind], Kind)] = &[
+        ("obj_description", &[OID, NAME], TEXT),
+        ("obj_description", &[OID], TEXT),
+        ("col_description", &[OID, INT4], TEXT),
+        ("shobj_description", &[OID, NAME], TEXT),
+        ("pg_get_viewdef", &[OID], TEXT),
+        ("pg_get_viewdef", &[OID, BOOL], TEXT),
+        ("pg_get_serial_sequence", &[TEXT, TEXT], TEXT),
+        ("pg_tablespace_location", &[OID], TEXT),
+        ("pg_get_statisticsobjdef_columns", &[OID], TEXT),
+        ("pg_get_partkeydef", &[OID], TEXT),
+    ];
+    for &(name, args, result) in without {
+        Entry::function(name, args, result, Implementation::Context(none)).stable().add(functions);
+    }
+    // `pg_node_tree` values are kept as the text they stand for.
+    let expression = Implementation::Values(|args| Ok(args[0].clone()));
+    Entry::function("pg_get_expr", &[TEXT, OID], TEXT, expression).stable().add(functions);
+    Entry::function("pg_get_expr", &[TEXT, OID, BOOL], TEXT, expression).stable().add(functions);
+    let index: Context = |a, c| Ok(index_definition(oid(&a[0])?, c).map_or(Datum::Null, |text| Datum::Text(text.into())));
+    Entry::function("pg_get_indexdef", &[OID], TEXT, Implementation::Context(index)).stable().add(functions);
+    let index: Context = |a, c| {
+        let (oid, column) = (oid(&a[0])?, a[1].as_i64().unwrap_or(0));
+        let text = if column == 0 { index_definition(oid, c) } else { index_column(oid, column, c) };
+        Ok(text.map_or(Datum::Null, |text| Datum::Text(text.into())))
+    };
+    Entry::function("pg_get_indexdef", &[OID, INT4, BOOL], TEXT, Implementation::Context(index)).stable().add(functions);
+    let constraint: Context = |a, c| {
+        let wanted = oid(&a[0])?;
+        let text = c.catalog.tables.values().find_map(|table| {
+            table.primary_key.as_ref().filter(|key| key.constraint_oid == wanted)?;
+            Some(format!("PRIMARY KEY ({})", key_columns(table)))
+        });
+        Ok(text.map_or(Datum::Null, |text| Datum::Text(text.into())))
+    };
+    Entry::function("pg_get_constraintdef", &[OID], TEXT, Implementation::Context(constraint)).stable().add(functions);
+    Entry::function("pg_get_constraintdef", &[OID, BOOL], TEXT, Implementation::Context(constraint)).stable().add(functions);
+    let publishable: Context = |_, _| Ok(Datum::Bool(false));
+    Entry::function("pg_relation_is_publishable", &[REGCLASS], BOOL, Implementation::Context(publishable))
+        .stable()
+        .add(functions);
+}
+
+fn key_columns(table: &TableDef) -> String {
+    let key = table.primary_key.as_ref();
+    let names = key.into_iter().flat_map(|key| &key.columns).map(|&column| quote_identifier(&table.columns[column].name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn index_definition(oid: Oid, context: &EvalContext<'_>) -> Option<String> {
+    let table =
+        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
+    let key = table.primary_key.as_ref()?;
+    let schema = context.catalog.schemas.get(&table.schema)?;
+    Some(format!(
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        quote_identifier(&key.name),
+        quote_identifier(&schema.name),
+        quote_identifier(&table.name),
+        key_columns(table)
+    ))
+}
+
+fn index_column(oid: Oid, column: i64, context: &EvalContext<'_>) -> Option<String> {
+    let table =
+        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
+    let number = usize::try_from(column).ok()?.checked_sub(1)?;
+    let column = *table.primary_key.as_ref()?.columns.get(number)?;
+    Some(quote_identifier(&table.columns[column].name))
+}
+
+// Privileges: until roles have any, everybody may do everything.
+
+fn privileges(functions: &mut Vec<Function>) {
+    const FUNCTIONS: [&str; 8] = [
+        "has_table_privilege",
+        "has_schema_privilege",
+        "has_database_privilege",
+        "has_function_privilege",
+        "has_any_column_privilege",
+        "has_sequence_privilege",
+        "has_tablespace_privilege",
+        "has_type_privilege",
+    ];
+    let yes = Implementation::Values(|_| Ok(Datum::Bool(true)));
+    for name in FUNCTIONS {
+        for args in [&[OID, TEXT] as &'static [Kind], &[TEXT, TEXT], &[NAME, OID, TEXT], &[NAME, TEXT, TEXT], &[OID, OID, TEXT]] {
+            Entry::function(name, args, BOOL, yes).stable().add(functions);
+        }
+    }
+    for args in [&[OID, TEXT, TEXT] as &'static [Kind], &[TEXT, TEXT, TEXT], &[OID, Kind::Is(SqlType::Int2), TEXT]] {
+        Entry::function("has_column_privilege", args, BOOL, yes).stable().add(functions);
+    }
+    Entry::function("pg_has_role", &[OID, TEXT], BOOL, yes).stable().add(functions);
+    Entry::function("pg_has_role", &[NAME, OID, TEXT], BOOL, yes).stable().add(functions);
+}
+
+// Sizes.
+
+fn sizes(functions: &mut Vec<Function>) {
+    let size: Context = |a, c| {
+        let oid = oid(&a[0])?;
+        if relation(oid, c.catalog).is_none() {
+            return Ok(Datum::Null);
+        }
+        c.session.relation_size(oid).map(Datum::Int8).ok_or_else(|| SqlError::unsupported("the size of a relation"))
+    };
+    for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size"] {
+        Entry::function(name, &[REGCLASS], INT8, Implementation::Context(size)).volatile().add(functions);
+    }
+    let pretty = Implementation::Unary(|bytes| Ok(Datum::Text(size_pretty(bytes.as_i64().ok_or_else(internal)?).into())));
+    Entry::function("pg_size_pretty", &[INT8], TEXT, pretty).add(functions);
+}
+
+/// Bytes with a unit: the next one from 10,240 of the last, half rounded up (dbsize.c).
+fn size_pretty(bytes: i64) -> String {
+    const UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let (mut size, mut unit) = (i128::from(bytes), 0);
+    // Below 10 * 1024 of a unit it is shown in that unit; one more bit is kept for rounding.
+    let mut half = false;
+    while unit + 1 < UNITS.len() && size.abs() >= if half { 20 * 1024 - 1 } else { 10 * 1024 } {
+        size /= if half { 1024 } else { 512 };
+        half = true;
+        unit += 1;
+    }
+    if half {
+        size = (size + size.signum()) / 2;
+    }
+    format!("{size} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{size_pretty, split_identifiers};
+
+    /// Answers of PostgreSQL 15.
+    #[test]
+    fn sizes_are_pretty() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (10_239, "10239 bytes"),
+            (10_240, "10 kB"),
+            (10_752, "11 kB"),
+            (10_485_247, "10239 kB"),
+            (10_485_248, "10 MB"),
+            (-10_240, "-10 kB"),
+            (1_000_000_000_000, "931 GB"),
+        ] {
+            assert_eq!(size_pretty(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn identifiers_are_split() {
+        assert_eq!(split_identifiers("Public.\"A\"\".b\"").expect("valid"), ["public", "A\".b"]);
+        assert!(split_identifiers("a.\"b").is_err());
+    }
+}

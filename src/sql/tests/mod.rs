@@ -1,0 +1,5 @@
+//! The front as a whole: text in; plan, types, values or error out.
+
+mod bind;
+mod hostile;
+mod support;

@@ -1,0 +1,117 @@
+//! Statements that the session carries out itself.
+
+use crate::sql::plan::Statement;
+pub use crate::txn::Isolation;
+
+/// Transaction modes; what is not given keeps the session's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    /// ISOLATION LEVEL.
+    pub isolation: Option<Isolation>,
+    /// READ ONLY (true) or READ WRITE (false).
+    pub read_only: Option<bool>,
+    /// DEFERRABLE.
+    pub deferrable: Option<bool>,
+}
+
+/// EXPLAIN's options. BUFFERS, WAL, SETTINGS and formats other than TEXT answer 0A000 when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplainOptions {
+    /// ANALYZE: run it and report rows and times.
+    pub analyze: bool,
+    /// VERBOSE.
+    pub verbose: bool,
+    /// COSTS: print estimates (the default).
+    pub costs: bool,
+    /// TIMING: with ANALYZE, print times of each node (the default).
+    pub timing: bool,
+    /// SUMMARY: print planning and execution time; by default with ANALYZE.
+    pub summary: Option<bool>,
+}
+
+impl Default for ExplainOptions {
+    fn default() -> Self {
+        Self { analyze: false, verbose: false, costs: true, timing: true, summary: None }
+    }
+}
+
+/// A utility statement.
+#[derive(Clone, Debug)]
+pub enum Utility {
+    /// BEGIN / START TRANSACTION; the flag: written as START TRANSACTION (command tag).
+    Begin(TransactionModes, bool),
+    /// COMMIT / END [AND CHAIN].
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK / ABORT [AND CHAIN].
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
+    /// SET TRANSACTION.
+    SetTransaction(TransactionModes),
+    /// SET SESSION CHARACTERISTICS AS TRANSACTION.
+    SetSessionCharacteristics(TransactionModes),
+    /// SET [SESSION | LOCAL] name = value; `None` is DEFAULT.
+    Set {
+        /// Parameter name, lower case.
+        name: String,
+        /// The value as text (list items joined with ", ").
+        value: Option<String>,
+        /// LOCAL.
+        local: bool,
+    },
+    /// SHOW name, or ALL.
+    Show(String),
+    /// RESET name, or all.
+    Reset(Option<String>),
+    /// DISCARD ALL / PLANS / SEQUENCES / TEMP.
+    Discard(String),
+    /// EXPLAIN.
+    Explain {
+        /// What is explained.
+        statement: Box<Statement>,
+        /// Options.
+        options: ExplainOptions,
+    },
+    /// VACUUM, with ANALYZE if asked; tables, or all.
+    Vacuum {
+        /// Tables, empty for all.
+        tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+        /// ANALYZE too.
+        analyze: bool,
+    },
+    /// ANALYZE.
+    Analyze {
+        /// Tables, empty for all.
+        tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+    },
+    /// CHECKPOINT.
+    Checkpoint,
+    /// PREPARE name AS …: the statement's text.
+    Prepare {
+        /// Name.
+        name: String,
+        /// The statement's own text.
+        text: String,
+        /// Declared parameter types.
+        types: Vec<crate::types::SqlType>,
+    },
+    /// EXECUTE name (args).
+    Execute {
+        /// Name.
+        name: String,
+        /// Arguments: constant expressions.
+        args: Vec<crate::sql::expr::Expr>,
+    },
+    /// DEALLOCATE name, or ALL.
+    Deallocate(Option<String>),
+}

@@ -1,0 +1,291 @@
+//! Explicit row locks and the queues of those who wait for a row.
+//!
+//! An intent is a lock by itself (NO KEY UPDATE, or UPDATE for a deletion); this table holds only what SELECT … FOR … takes,
+//! and, for a row that somebody waits for, its queue. Both are rare, so the table is usually empty and costs one check.
+//!
+//! Queues are fair: whoever asks for a row that others already wait for goes behind them, and a freed row is offered to the
+//! first of the queue, which keeps its place until it has tried.
+//!
+//! One core owns the table; waiting happens outside, on a [`signal`].
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::base::{StorageId, TxnId};
+use crate::storage::Key;
+use crate::txn::modes::LockStrength;
+use crate::txn::signal::{Receiver, Sender, signal};
+
+/// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
+pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
+    use LockStrength::{KeyShare, NoKeyUpdate, Share, Update};
+    match (a, b) {
+        (KeyShare, other) | (other, KeyShare) => other == Update,
+        (Share, other) | (other, Share) => other >= NoKeyUpdate,
+        (NoKeyUpdate | Update, NoKeyUpdate | Update) => true,
+    }
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The row may be free: try again.
+    Retry,
+    /// The waiting transaction was aborted from outside.
+    Aborted,
+    /// The waiting transaction was chosen to break a deadlock.
+    Deadlock,
+}
+
+/// A place in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(u64);
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: Ticket,
+    txn: TxnId,
+    strength: LockStrength,
+    /// `None` once woken.
+    sender: Option<Sender<Wake>>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    slot: u32,
+    txn: TxnId,
+    strength: LockStrength,
+    command: u32,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    holders: SmallVec<[Holder; 1]>,
+    queue: VecDeque<Waiter>,
+}
+
+/// Locks and queues of one core's rows.
+#[derive(Debug, Default)]
+pub struct RowLocks {
+    rows: FxHashMap<(StorageId, Key), Row>,
+    next_ticket: u64,
+    waiting: usize,
+}
+
+/// Somebody waits for somebody: an edge of the wait-for graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitEdge {
+    /// Who waits.
+    pub waiter: TxnId,
+    /// For whom.
+    pub holder: TxnId,
+}
+
+impl RowLocks {
+    /// Whether no row is locked or waited for.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether a request must wait: another transaction holds a conflicting lock, or others have been waiting with
+    /// conflicting requests before (`ticket` is the request's own place, if it has one).
+    pub fn must_wait(&self, storage: StorageId, key: &Key, txn: TxnId, strength: LockStrength, ticket: Option<Ticket>) -> bool {
+        if self.rows.is_empty() {
+            return false;
+        }
+        let Some(row) = self.rows.get(&(storage, key.clone())) else { return false };
+        if row.holders.iter().any(|holder| holder.txn != txn && conflict(holder.strength, strength)) {
+            return true;
+        }
+        // Whoever holds the row already may take more of it ahead of the queue; else it would wait for itself.
+        if row.holders.iter().any(|holder| holder.txn == txn) {
+            return false;
+        }
+        row.queue
+            .iter()
+            .take_while(|waiter| Some(waiter.ticket) != ticket)
+            .any(|waiter| waiter.txn != txn && conflict(waiter.strength, strength))
+    }
+
+    /// Takes a place in the row's queue, or, with a ticket, keeps it and waits on.
+    pub fn wait(
+        &mut self,
+        storage: StorageId,
+        key: &Key,
+        txn: TxnId,
+        strength: LockStrength,
+        ticket: Option<Ticket>,
+    ) -> (Ticket, Receiver<Wake>) {
+        let (sender, receiver) = signal();
+        let row = self.rows.entry((storage, key.clone())).or_default();
+        if let Some(waiter) = ticket.and_then(|ticket| row.queue.iter_mut().find(|waiter| waiter.ticket == ticket)) {
+            waiter.sender = Some(sender);
+            return (waiter.ticket, receiver);
+        }
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        row.queue.push_back(Waiter { ticket, txn, strength, sender: Some(sender) });
+        self.waiting += 1;
+        (ticket, receiver)
+    }
+
+    /// Gives a place up: the request succeeded, failed or went away. The next in line is woken, as the row may be free for it.
+    pub fn leave(&mut self, storage: StorageId, key: &Key, ticket: Ticket) {
+        let place = (storage, key.clone());
+        let Some(row) = self.rows.get_mut(&place) else { return };
+        let before = row.queue.len();
+        row.queue.retain(|waiter| waiter.ticket != ticket);
+        self.waiting -= before - row.queue.len();
+        self.wake_first(&place);
+    }
+
+    /// Records a lock.
+    pub fn grant(&mut self, storage: StorageId, key: &Key, holder: (u32, TxnId), strength: LockStrength, command: u32) {
+        let row = self.rows.entry((storage, key.clone())).or_default();
+        let (slot, txn) = holder;
+        if let Some(own) = row.holders.iter_mut().find(|held| held.slot == slot && held.strength >= strength) {
+            debug_assert_eq!(own.txn, txn);
+            return;
+        }
+        row.holders.push(Holder { slot, txn, strength, command });
+    }
+
+    /// Releases a transaction's locks on a row taken by commands from `from_command` on, and wakes the first who waits.
+    pub fn release(&mut self, storage: StorageId, key: &Key, slot: u32, from_command: u32) {
+        let place = (storage, key.clone());
+        let Some(row) = self.rows.get_mut(&place) else { return };
+        row.holders.retain(|holder| holder.slot != slot || holder.command < from_command);
+        self.wake_first(&place);
+    }
+
+    /// A row's intent is gone: wakes the first who waits.
+    pub fn freed(&mut self, storage: StorageId, key: &Key) {
+        if !self.rows.is_empty() {
+            self.wake_first(&(storage, key.clone()));
+        }
+    }
+
+    /// Wakes the first of every queue: after a decision about more rows than there are queues.
+    pub fn all_freed(&mut self) {
+        let places: Vec<_> = self.rows.keys().cloned().collect();
+        for place in places {
+            self.wake_first(&place);
+        }
+    }
+
+    /// Wakes the first of the queue and, as long as they do not exclude each other, those behind it.
+    fn wake_first(&mut self, place: &(StorageId, Key)) {
+        let Some(row) = self.rows.get_mut(place) else { return };
+        let mut strongest: Option<LockStrength> = None;
+        for waiter in &mut row.queue {
+            if strongest.is_some_and(|ahead| conflict(ahead, waiter.strength)) {
+                break;
+            }
+            strongest = strongest.max(Some(waiter.strength));
+            if let Some(sender) = waiter.sender.take() {
+                sender.send(Wake::Retry);
+            }
+        }
+        if row.queue.is_empty() && row.holders.is_empty() {
+            self.rows.remove(place);
+        }
+    }
+
+    /// Ends every wait of a transaction.
+    pub fn abort_waits(&mut self, txn: TxnId, why: Wake) {
+        if self.waiting == 0 {
+            return;
+        }
+        for row in self.rows.values_mut() {
+            for waiter in row.queue.iter_mut().filter(|waiter| waiter.txn == txn) {
+                if let Some(sender) = waiter.sender.take() {
+                    sender.send(why);
+                }
+            }
+        }
+    }
+
+    /// Who waits for whom: each waiter for the conflicting holders and for the conflicting waiters ahead of it.
+    /// `intent_holder` names the transaction whose intent is on a row.
+    pub fn edges(&self, intent_holder: impl Fn(StorageId, &Key) -> Option<TxnId>) -> Vec<WaitEdge> {
+        let mut edges = Vec::new();
+        for ((storage, key), row) in &self.rows {
+            let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
+            for (i, waiter) in row.queue.iter().enumerate() {
+                let holders = row.holders.iter().filter(|held| conflict(held.strength, waiter.strength)).map(|held| held.txn);
+                let ahead = row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.txn);
+                for holder in holders.chain(ahead).chain(writer) {
+                    if holder != waiter.txn {
+                        edges.push(WaitEdge { waiter: waiter.txn, holder });
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    /// Whether any row of a storage's range is locked or waited for.
+    pub fn any_in(&self, storage: StorageId, covers: impl Fn(&Key) -> bool) -> bool {
+        self.rows.keys().any(|(other, key)| *other == storage && covers(key))
+    }
+
+    /// Locked or waited-for rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: StorageId = StorageId(7);
+
+    #[test]
+    fn the_conflict_table_is_postgresqls() {
+        use LockStrength::{KeyShare, NoKeyUpdate, Share, Update};
+        let all = [KeyShare, Share, NoKeyUpdate, Update];
+        let expected =
+            [[false, false, false, true], [false, false, true, true], [false, true, true, true], [true, true, true, true]];
+        for (i, a) in all.into_iter().enumerate() {
+            for (j, b) in all.into_iter().enumerate() {
+                assert_eq!(conflict(a, b), expected[i][j], "{a:?} against {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn queues_are_fair_and_a_place_is_kept_until_tried() {
+        let mut locks = RowLocks::default();
+        let key = Key::Int(1);
+        let (holder, first, second) = (TxnId(1), TxnId(2), TxnId(3));
+        locks.grant(S, &key, (0, holder), LockStrength::Update, 0);
+        assert!(locks.must_wait(S, &key, first, LockStrength::Update, None));
+        let (ticket, _rx) = locks.wait(S, &key, first, LockStrength::Update, None);
+        locks.release(S, &key, 0, 0);
+        assert!(locks.must_wait(S, &key, second, LockStrength::Update, None), "the first in line has not tried yet");
+        assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket)));
+        locks.leave(S, &key, ticket);
+        assert!(!locks.must_wait(S, &key, second, LockStrength::Update, None));
+        assert!(locks.is_empty() && locks.waiting() == 0);
+    }
+
+    #[test]
+    fn edges_name_holders_writers_and_those_ahead() {
+        let mut locks = RowLocks::default();
+        let key = Key::Int(1);
+        let _a = locks.wait(S, &key, TxnId(2), LockStrength::Update, None);
+        let _b = locks.wait(S, &key, TxnId(3), LockStrength::Update, None);
+        let mut edges = locks.edges(|_, _| Some(TxnId(1)));
+        edges.sort_by_key(|edge| (edge.waiter, edge.holder));
+        let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter.0, edge.holder.0)).collect();
+        assert_eq!(pairs, [(2, 1), (3, 1), (3, 2)]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Greedy group commit: one flush in flight, and everything appended meanwhile in the next. No timer.
+//!
+//! Waiting for more records before flushing would delay a lone client and gains nothing under load, where the flush in flight
+//! is the wait.
+
+use std::rc::Rc;
+
+use super::counters::add;
+use super::error::WalError;
+use super::state::Group;
+use super::writer::{FlushReport, Inner, SyncMode};
+use crate::runtime::{IoBuf, now};
+
+/// Flushes until the log fails, or is closed and everything is durable.
+pub(super) async fn run(inner: Rc<Inner>) {
+    loop {
+        let (group, closing) = {
+            let mut state = inner.state.borrow_mut();
+            if state.failure.is_some() {
+                break;
+            }
+            (state.begin_flush(), state.closing)
+        };
+        match group {
+            Some(group) => {
+                if let Err(error) = flush(&inner, group).await {
+                    inner.poison(error);
+                }
+            }
+            None if closing => break,
+            None => inner.work.notified().await,
+        }
+    }
+    inner.flusher_ended.set();
+}
+
+/// Writes a group and makes it durable. An error leaves it unknown how much of it is (invariant 7).
+async fn flush(inner: &Inner, group: Group) -> Result<(), WalError> {
+    let poisoned = |doing| move |cause| WalError::Poisoned { doing, cause: Rc::new(cause) };
+    let started = now();
+    let buffer = IoBuf::padded(&group.bytes);
+    group.file.write_at(&buffer, group.offset).await.map_err(poisoned("writing"))?;
+    if inner.options.sync == SyncMode::DataSync {
+        group.file.sync_data().await.map_err(poisoned("syncing"))?;
+    }
+    let duration = started.elapsed();
+    let (bytes, records) = (buffer.len() as u64, group.records);
+    let (durable_lsn, lowest_unflushed_ts) = {
+        let mut state = inner.state.borrow_mut();
+        if let Some(failure) = &state.failure {
+            // The supplier failed meanwhile; nothing is reported durable after that.
+            return Err(failure.clone());
+        }
+        state.finish_flush(group);
+        (state.durable, state.lowest_unflushed_ts())
+    };
+    let counters = &inner.counters;
+    add(&counters.flushes, 1);
+    add(&counters.bytes_written, bytes);
+    add(&counters.flush_nanos, u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    counters.group_records_max.set(counters.group_records_max.get().max(records));
+    inner.durable.wake_all();
+    inner.room.wake_all();
+    let hook = inner.on_flush.borrow().clone();
+    if let Some(hook) = hook {
+        hook(&FlushReport { durable_lsn, records, bytes, duration, lowest_unflushed_ts });
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Recovery's first pass: reads every log, verifies it and collects what the cut needs. Changes nothing.
+//!
+//! Segments can be scanned in parallel ([`scan_segment`]) and joined afterwards ([`join_segments`]); [`scan_log`] does both for one
+//! log in order. Rules between segments of one incarnation: numbers and positions have no gap, and the first record of each says where the
+//! one before it ended; if that is further than what is valid there, durable records are gone and the log is corrupt.
+
+use std::path::{Path, PathBuf};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::cursor::SegmentCursor;
+use super::cut::CommitList;
+use super::error::{Corruption, WalError};
+use super::incarnation::{Incarnation, IncarnationHistory};
+use super::record::{BodyRef, ChunkedTxn, RecordError};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, logs_directory, parse_segment_file_name, segment_file_name};
+use crate::base::{CommitTs, CoreId, Lsn, TxnId};
+use crate::runtime::fs;
+
+/// One core's log on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDirectory {
+    /// Whose log. There may be more of them than the server has cores now.
+    pub core: CoreId,
+    /// The directory.
+    pub path: PathBuf,
+    /// The numbers of its segments, ascending.
+    pub segments: Vec<u64>,
+}
+
+impl LogDirectory {
+    /// The file of a segment.
+    pub fn segment_path(&self, segment: u64) -> PathBuf {
+        self.path.join(segment_file_name(segment))
+    }
+}
+
+/// All logs below the data directory `root`, by core.
+pub async fn list_logs(root: &Path) -> Result<Vec<LogDirectory>, WalError> {
+    let logs = logs_directory(root);
+    let wrap = |error| WalError::io("listing", &logs, error);
+    if !fs::exists(&logs).await.map_err(wrap)? {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for name in fs::list_dir(&logs).await.map_err(wrap)? {
+        let Ok(core) = name.parse::<u16>() else { continue };
+        let path = logs.join(&name);
+        let names = fs::list_dir(&path).await.map_err(|error| WalError::io("listing", &path, error))?;
+        let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_segment_file_name(name)).collect();
+        segments.sort_unstable();
+        found.push(LogDirectory { core: CoreId(core), path, segments });
+    }
+    found.sort_by_key(|log| log.core);
+    Ok(found)
+}
+
+/// Which records count.
+#[derive(Clone, Copy, Debug)]
+pub struct Relevance<'a> {
+    /// The incarnations and their cuts, from the manifest.
+    pub history: &'a IncarnationHistory,
+    /// K: the checkpoint has everything up to here.
+    pub checkpoint: CommitTs,
+}
+
+impl Relevance<'_> {
+    /// Whether a commit of `incarnation` at `ts` counts.
+    pub fn counts(&self, incarnation: Incarnation, ts: CommitTs) -> bool {
+        ts > self.checkpoint && ts <= self.history.limit(incarnation)
+    }
+}
+
+/// What a scan of one segment found.
+#[derive(Clone, Debug)]
+pub struct SegmentScan {
+    /// The file.
+    pub path: PathBuf,
+    /// Its header.
+    pub header: SegmentHeader,
+    /// What its first record says of the segment before; `None` if it has no record.
+    pub previous_end: Option<Lsn>,
+    /// Where its last valid record ends.
+    pub end: Lsn,
+    /// Why no record follows there.
+    pub stopped: RecordError,
+    /// Valid records, those that do not count included.
+    pub records: u64,
+    /// The commits that count.
+    pub commits: CommitList,
+    chunked: Vec<(ChunkedTxn, CommitTs)>,
+    chunks: Vec<(TxnId, u32)>,
+}
+
+/// What a scan of one log found.
+#[derive(Clone, Debug)]
+pub struct LogScan {
+    /// The commits that count.
+    pub commits: CommitList,
+    /// Transactions with chunks whose commit counts.
+    pub chunked: FxHashMap<(Incarnation, TxnId), CommitTs>,
+    /// Valid records.
+    pub records: u64,
+    /// Bytes of valid records and the padding between them.
+    pub bytes: u64,
+}
+
+/// Scans one segment. `progress` is called with the bytes passed since its last call.
+pub async fn scan_segment(
+    log: &LogDirectory,
+    segment: u64,
+    relevance: &Relevance<'_>,
+    progress: &impl Fn(u64),
+) -> Result<SegmentScan, WalError> {
+    let path = log.segment_path(segment);
+    let mut cursor = SegmentCursor::open(&path, log.core, segment).await?;
+    let header = *cursor.header();
+    if header.incarnation > relevance.history.current() {
+        let (found, current) = (header.incarnation.0, relevance.history.current().0);
+        return Err(WalError::Corrupt { path, offset: 0, what: Corruption::FutureIncarnation { found, current } });
+    }
+    let mut scan = SegmentScan {
+        path,
+        header,
+        previous_end: None,
+        end: cursor.end_lsn(),
+        stopped: RecordError::Truncated,
+        records: 0,
+        commits: CommitList::new(log.core),
+        chunked: Vec::new(),
+        chunks: Vec::new(),
+    };
+    let mut passed = 0;
+    while cursor.advance().await? {
+        scan.records += 1;
+        scan.note(&cursor.record()?.body, relevance);
+        if cursor.end_offset() - passed > 1 << 20 {
+            progress(cursor.end_offset() - passed);
+            passed = cursor.end_offset();
+        }
+    }
+    progress(cursor.end_offset() - passed);
+    scan.end = cursor.end_lsn();
+    scan.stopped = cursor.stopped().expect("advance has answered false");
+    Ok(scan)
+}
+
+impl SegmentScan {
+    fn note(&mut self, body: &BodyRef<'_>, relevance: &Relevance<'_>) {
+        match body {
+            BodyRef::Commit(commit) => {
+                if relevance.counts(self.header.incarnation, commit.ts) {
+                    self.commits.push(commit.ts, commit.participants());
+                    self.chunked.extend(commit.chunked.map(|chunked| (chunked, commit.ts)));
+                }
+            }
+            BodyRef::Chunk(chunk) => self.chunks.push((chunk.txn, chunk.sequence)),
+            BodyRef::SegmentStart { previous_end } => self.previous_end = Some(*previous_end),
+        }
+    }
+}
+
+/// Joins the scans of all segments of one log, given in ascending order of segments.
+pub fn join_segments(core: CoreId, scans: Vec<SegmentScan>) -> Result<LogScan, WalError> {
+    for pair in scans.windows(2) {
+        let [before, after] = pair else { unreachable!("windows of two") };
+        check_neighbours(before, after)?;
+    }
+    let mut log = LogScan { commits: CommitList::new(core), chunked: FxHashMap::default(), records: 0, bytes: 0 };
+    let mut chunks: FxHashSet<(Incarnation, TxnId, u32)> = FxHashSet::default();
+    for scan in scans {
+        let incarnation = scan.header.incarnation;
+        chunks.extend(scan.chunks.iter().map(|(txn, sequence)| (incarnation, *txn, *sequence)));
+        for (chunked, ts) in &scan.chunked {
+            // Chunks precede their commit, so all of them have been seen.
+            let present = (0..chunked.chunks).filter(|sequence| chunks.contains(&(incarnation, chunked.txn, *sequence)));
+            let found = u32::try_from(present.count()).expect("at most the number named");
+            if found < chunked.chunks {
+                let what = Corruption::MissingChunks { ts: ts.0, expected: chunked.chunks, found };
+                return Err(WalError::Corrupt { path: scan.path, offset: SEGMENT_HEADER_BYTES, what });
+            }
+            log.chunked.insert((incarnation, chunked.txn), *ts);
+        }
+        log.records += scan.records;
+        log.bytes += scan.end.0 - scan.header.base_lsn.0;
+        log.commits.extend(scan.commits);
+    }
+    Ok(log)
+}
+
+/// The rules between a segment and the next one found.
+fn check_neighbours(before: &SegmentScan, after: &SegmentScan) -> Result<(), WalError> {
+    let (old, new) = (&before.header, &after.header);
+    let corrupt = |path: &Path, offset, what| Err(WalError::Corrupt { path: path.to_owned(), offset, what });
+    if new.incarnation < old.incarnation {
+        return corrupt(&after.path, 0, Corruption::OutOfPlace("the segment is older than the one before it"));
+    }
+    if new.incarnation > old.incarnation {
+        return Ok(());
+    }
+    if new.segment != old.segment + 1 {
+        return corrupt(&after.path, 0, Corruption::MissingSegment(old.segment + 1));
+    }
+    if new.base_lsn != old.end_lsn() {
+        return corrupt(&after.path, 0, Corruption::OutOfPlace("the segment does not begin where the one before it ends"));
+    }
+    match after.previous_end {
+        Some(previous_end) if previous_end != before.end => {
+            let later_path = after.path.clone();
+            let what = Corruption::DurableRecord { error: before.stopped, later_path, later: SEGMENT_HEADER_BYTES };
+            corrupt(&before.path, before.end.0 - old.base_lsn.0, what)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Scans one log in order: [`scan_segment`] for each segment, then [`join_segments`].
+pub async fn scan_log(log: &LogDirectory, relevance: &Relevance<'_>, progress: &impl Fn(u64)) -> Result<LogScan, WalError> {
+    let mut scans = Vec::with_capacity(log.segments.len());
+    for segment in &log.segments {
+        scans.push(scan_segment(log, *segment, relevance, progress).await?);
+    }
+    join_segments(log.core, scans)
+}

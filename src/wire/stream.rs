@@ -1,0 +1,112 @@
+//! What a connection needs of its transport, and a transport in memory for tests and simulations.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::runtime::net::Stream;
+
+/// A connected byte stream of the current core.
+#[allow(async_fn_in_trait)] // Streams stay on their core.
+pub trait ByteStream {
+    /// Reads at least one byte, waiting for it; 0 means that the peer has closed its side. Cancel-safe.
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all the bytes. Dropped half-way, an unknown part has been written.
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl ByteStream for Stream {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Stream::read(self, buffer).await
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Stream::write_all(self, bytes).await
+    }
+}
+
+/// Bytes of one direction that may wait in memory.
+const PIPE_BYTES_MAX: usize = 64 << 10;
+
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    closed: bool,
+    wakers: Vec<Waker>,
+}
+
+impl Pipe {
+    fn changed(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// One end of a stream in memory.
+#[derive(Debug)]
+pub struct MemoryStream {
+    incoming: Rc<RefCell<Pipe>>,
+    outgoing: Rc<RefCell<Pipe>>,
+}
+
+/// A stream in memory: its two ends. Bounded, so that a writer waits for its reader as on a socket.
+pub fn memory_stream() -> (MemoryStream, MemoryStream) {
+    let (a, b) = (Rc::<RefCell<Pipe>>::default(), Rc::<RefCell<Pipe>>::default());
+    let left = MemoryStream { incoming: Rc::clone(&a), outgoing: Rc::clone(&b) };
+    (left, MemoryStream { incoming: b, outgoing: a })
+}
+
+impl ByteStream for MemoryStream {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(!buffer.is_empty(), "a read into no space would look like the end of the stream");
+        poll_fn(|cx| {
+            let mut pipe = self.incoming.borrow_mut();
+            if pipe.bytes.is_empty() && !pipe.closed {
+                pipe.wakers.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let count = buffer.len().min(pipe.bytes.len());
+            for (slot, byte) in buffer.iter_mut().zip(pipe.bytes.drain(..count)) {
+                *slot = byte;
+            }
+            pipe.changed();
+            Poll::Ready(Ok(count))
+        })
+        .await
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        poll_fn(|cx| {
+            let mut pipe = self.outgoing.borrow_mut();
+            while !rest.is_empty() {
+                if pipe.closed {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+                let count = rest.len().min(PIPE_BYTES_MAX - pipe.bytes.len());
+                if count == 0 {
+                    pipe.wakers.push(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                pipe.bytes.extend(&rest[..count]);
+                rest = &rest[count..];
+                pipe.changed();
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        for pipe in [&self.incoming, &self.outgoing] {
+            let mut pipe = pipe.borrow_mut();
+            pipe.closed = true;
+            pipe.changed();
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Conversations through a stream in memory, against a small stand-in for executor and engine.
+
+mod client;
+mod errors;
+mod extended;
+mod pipeline;
+mod simple;
+mod startup;

@@ -66,11 +66,12 @@ impl Shard {
         let Some(position) = self.tablet_position(storage, key) else { return };
         let tablets = self.tablets.get_mut(&storage).expect("the position was found in it");
         let tablet = &mut tablets[position];
-        if tablet.keys() < limit {
+        if tablet.keys() < limit || self.splitting == Some(storage) {
             return;
         }
         if !tablet.is_appending() {
-            if tablet.keys().is_multiple_of(1024) {
+            // Asked for again as it grows on, should the split not have come yet.
+            if (tablet.keys() - limit).is_multiple_of((limit / 8).max(1)) {
                 self.to_split.push((storage, key.clone()));
             }
             return;
@@ -89,10 +90,12 @@ impl Shard {
             let limit = self.shared.limits.tablet_keys;
             let id = self.shared.new_tablet_id();
             if let Some(tablet) = self.tablet(storage, &key)
-                && tablet.keys() >= limit
+                && tablet.keys() >= limit.max(2)
             {
                 let inside = tablet.map().nth_key(0)?;
-                return Some((storage, inside, tablet.split_for_shift(id)));
+                let fresh = tablet.split_for_shift(id);
+                self.splitting = Some(storage);
+                return Some((storage, inside, fresh));
             }
         }
         None
@@ -102,20 +105,31 @@ impl Shard {
     pub(super) fn shift_slice(&mut self, storage: StorageId, inside: &Key, fresh: &mut Option<Tablet>) -> EngineResult<bool> {
         let Some(position) = self.tablet_position(storage, inside) else { return Ok(true) };
         let tablets = self.tablets.get_mut(&storage).expect("the position was found in it");
+        // The lowest key stays, as it is what the tablet is found by.
+        let count = |left: &Tablet| SHIFT.min(left.keys() / 2);
         if let Some(mut right) = fresh.take() {
-            tablets[position].shift_up(&mut right, SHIFT)?;
+            let count = count(&tablets[position]);
+            if count == 0 {
+                return Ok(true);
+            }
+            tablets[position].shift_up(&mut right, count)?;
             tablets.insert(position + 1, right);
             return Ok(false);
         }
         let (left, right) = tablets.split_at_mut(position + 1);
         let (left, right) = (&mut left[position], &mut right[0]);
-        left.shift_up(right, SHIFT)?;
+        let count = count(left);
+        if count == 0 || right.keys() >= left.keys() {
+            return Ok(true);
+        }
+        left.shift_up(right, count)?;
         Ok(right.keys() >= left.keys())
     }
 
     /// Publishes a finished split.
-    pub(super) fn finish_split(&mut self, storage: StorageId, inside: &Key) {
-        let Some(position) = self.tablet_position(storage, inside) else { return };
+    pub(super) fn finish_split(&mut self, storage: StorageId, inside: &Key, shifted: bool) {
+        self.splitting = None;
+        let Some(position) = self.tablet_position(storage, inside).filter(|_| shifted) else { return };
         let right = &self.tablets[&storage][position + 1];
         let boundary = right.lower.clone().expect("a split-off tablet has a lower end");
         self.stats.splits += 1;
@@ -124,6 +138,9 @@ impl Shard {
 
     /// Takes a tablet out for a move, with its garbage, if nothing is in progress on it.
     pub(super) fn take_tablet(&mut self, storage: StorageId, id: TabletId) -> Option<TakenTablet> {
+        if self.splitting == Some(storage) {
+            return None;
+        }
         let tablets = self.tablets.get_mut(&storage)?;
         let position = tablets.iter().position(|tablet| tablet.id == id)?;
         let busy = tablets[position].intents() > 0 || self.row_locks.any_in(storage, |key| tablets[position].covers(key));

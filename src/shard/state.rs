@@ -188,6 +188,8 @@ pub struct Shard {
     pub(super) durable_waiters: DurableWaiters,
     /// Tablets that have grown past the limit, for the maintenance task.
     pub(super) to_split: Vec<(StorageId, Key)>,
+    /// The storage one of whose tablets is being split: meanwhile none of its tablets moves or splits otherwise.
+    pub(super) splitting: Option<StorageId>,
 }
 
 impl Shard {
@@ -212,6 +214,7 @@ impl Shard {
             write_set: WriteSet::default(),
             durable_waiters: DurableWaiters::default(),
             to_split: Vec::new(),
+            splitting: None,
         }
     }
 

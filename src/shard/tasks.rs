@@ -114,7 +114,7 @@ impl Engine {
                     }
                 }
             }
-            self.0.shard.borrow_mut().finish_split(storage, &inside);
+            self.0.shard.borrow_mut().finish_split(storage, &inside, fresh.is_none());
         }
     }
 

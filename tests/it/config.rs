@@ -51,7 +51,7 @@ fn defaults_serve_the_loopback_on_all_cores() {
     assert_eq!(config.unix_socket_dir, None);
     assert_eq!(config.http, Some(address("127.0.0.1:9090")));
     assert_eq!(config.cpus, [0, 1, 2, 3]);
-    assert_eq!(config.spin, Duration::from_micros(50));
+    assert_eq!(config.spin, Duration::ZERO);
     assert_eq!(config.connections_max, 100);
     assert_eq!(config.memory_limit_bytes, (10 << 30) / 100 * 70);
     assert_eq!(config.log.filter, "info");

@@ -164,9 +164,13 @@ impl Bank {
     /// A reader must see whole transfers only.
     async fn look(&self) -> Result<(), String> {
         let engine = engine();
-        let view = engine.read_view(None);
+        // At D, as read-only statements see it, or at V, as a transaction that may write does.
+        let mut txn = engine.begin(Isolation::RepeatableRead, false);
+        let durable_only = runtime::random_u64().is_multiple_of(2);
+        let view = if durable_only { engine.read_view(None) } else { engine.read_view(Some(&mut txn)) };
         let _pin = engine.pin(&view);
         let accounts = self.balances(&engine, view).await?;
+        engine.abort(txn).await;
         let sum: i64 = accounts.values().sum();
         if accounts.len() as i64 != ACCOUNTS || sum != ACCOUNTS * OPENING {
             return Err(format!("a snapshot at {} shows {} accounts with {sum} in all", view.snapshot, accounts.len()));

@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -209,6 +210,9 @@ fn take_directory(path: &Path) -> Checked<DataDir> {
     Ok(taken)
 }
 
+/// How long an address may be in use before it is refused.
+const BIND_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Bind and listen without SO_REUSEPORT.
 fn bind(address: SocketAddr, key: &str) -> Checked<TcpListener> {
     let refused = |error: io::Error| {
@@ -219,9 +223,23 @@ fn bind(address: SocketAddr, key: &str) -> Checked<TcpListener> {
         };
         PreflightError::new(format!("{address} cannot be listened on ({error})"), remedy)
     };
-    let listener = TcpListener::bind(address).map_err(refused)?;
+    let listener = bind_patiently(address).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     Ok(listener)
+}
+
+/// Bind, trying again for a while if the address is in use: the kernel takes the io_uring of a killed server down after its
+/// process is gone, and the sockets that were waiting in it stay open until then.
+fn bind_patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A bound Unix socket; its file is removed when dropped.

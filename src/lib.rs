@@ -2,7 +2,7 @@
 //!
 //! `docs/architecture.md` is the map: which module holds what, which may import which, the named invariants and the way one
 //! statement travels. Layers look down only:
-//! `wire → session → sql → exec → shard → txn, storage, wal → index`, with `runtime` beneath all and `server` assembling.
+//! `wire → session → exec → sql → shard → txn, storage, wal → index`, with `runtime` beneath all and `server` assembling.
 
 pub mod base;
 pub mod catalog;

@@ -273,7 +273,7 @@ pub static DEFINITIONS: &[Definition] = &[
     },
 ];
 
-const ISOLATIONS: &[&str] = &["serializable", "repeatable read", "read committed", "read uncommitted"];
+const ISOLATIONS: &[&str] = &["repeatable read", "read committed", "read uncommitted"];
 
 /// Settings that PostgreSQL has and that would mean something: refused by name, and not as unknown.
 const UNSUPPORTED: &[&str] = &[

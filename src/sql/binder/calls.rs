@@ -9,7 +9,6 @@ use crate::sql::binder::expr::{Place, position};
 use crate::sql::binder::names::{at, qualified};
 use crate::sql::binder::{Binder, Typed, plain, types};
 use crate::sql::expr::Expr;
-use crate::sql::function::coercion::type_name;
 use crate::sql::function::resolve::{self, Failure};
 use crate::sql::function::{aggregate, table};
 use crate::types::{Datum, SqlType};
@@ -252,7 +251,7 @@ fn field_name(field: &DateTimeField) -> String {
 
 /// 42883 or 42725 for a function.
 pub(crate) fn function_error(name: &str, args: &[Typed], failure: Failure) -> SqlError {
-    let types: Vec<String> = args.iter().map(|arg| type_name(arg.ty.ty)).collect();
+    let types: Vec<&str> = args.iter().map(|arg| arg.ty.ty.name()).collect();
     let shown = format!("{name}({})", types.join(", "));
     match failure {
         Failure::NoMatch => SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {shown} does not exist"))

@@ -4,7 +4,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::names::at;
 use crate::sql::binder::{Binder, Typed, plain};
 use crate::sql::expr::Expr;
-use crate::sql::function::coercion::{binary_coercible, can_coerce, common_type, type_name};
+use crate::sql::function::coercion::{binary_coercible, can_coerce, common_type};
 use crate::sql::function::{Function, resolve};
 use crate::types::{CastContext, ColumnType, Datum, SqlType};
 
@@ -109,8 +109,7 @@ impl Binder<'_> {
         let (from, position) = (value.ty.ty, value.position);
         let coerced = self.try_coerce(value, to, CastContext::Assignment)?;
         coerced.ok_or_else(|| {
-            let message =
-                format!("column \"{column}\" is of type {} but expression is of type {}", type_name(to.ty), type_name(from));
+            let message = format!("column \"{column}\" is of type {} but expression is of type {}", to.ty.name(), from.name());
             let error = SqlError::new(SqlState::DATATYPE_MISMATCH, message);
             at(error.hint("You will need to rewrite or cast the expression."), position)
         })
@@ -123,7 +122,7 @@ impl Binder<'_> {
         match coerced {
             Some(value) => Ok(value.expr),
             None => {
-                let message = format!("argument of {clause} must be type boolean, not type {}", type_name(from));
+                let message = format!("argument of {clause} must be type boolean, not type {}", from.name());
                 Err(at(SqlError::new(SqlState::DATATYPE_MISMATCH, message), position))
             }
         }
@@ -137,7 +136,7 @@ impl Binder<'_> {
     /// Casts several values to their common type (documentation 10.5); `what` names the construct in the error.
     pub fn unify(&self, values: Vec<Typed>, what: &str) -> SqlResult<(Vec<Typed>, ColumnType)> {
         let chosen = common_type(values.iter().map(|value| value.ty.ty)).map_err(|(a, b)| {
-            let message = format!("{what} types {} and {} cannot be matched", type_name(a), type_name(b));
+            let message = format!("{what} types {} and {} cannot be matched", a.name(), b.name());
             let place = values.iter().find(|value| value.ty.ty == b).and_then(|value| value.position);
             at(SqlError::new(SqlState::DATATYPE_MISMATCH, message), place)
         })?;
@@ -168,6 +167,6 @@ impl Binder<'_> {
 
 /// 42846
 pub fn cannot_cast(from: SqlType, to: SqlType, position: Option<u32>) -> SqlError {
-    let message = format!("cannot cast type {} to {}", type_name(from), type_name(to));
+    let message = format!("cannot cast type {} to {}", from.name(), to.name());
     at(SqlError::new(SqlState::CANNOT_COERCE, message), position)
 }

@@ -8,7 +8,6 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::names::{at, identifier, position, qualified};
 use crate::sql::binder::{Binder, types};
 use crate::sql::ddl::Ddl;
-use crate::sql::function::coercion::type_name;
 use crate::sql::parser::ast::TableName;
 use crate::sql::parser::fold;
 use crate::sql::plan::{OutputColumn, Plan};
@@ -79,7 +78,7 @@ impl Binder<'_> {
         }
         let ty = types::resolve(&column.data_type).map_err(|error| at(error, start))?;
         if !ty.ty.is_storable() {
-            return Err(at(SqlError::unsupported(format!("a column of type {}", type_name(ty.ty))), start));
+            return Err(at(SqlError::unsupported(format!("a column of type {}", ty.ty.name())), start));
         }
         let (mut null, mut not_null, mut default) = (false, false, None);
         for ast::ColumnOptionDef { name: constraint, option } in &column.options {

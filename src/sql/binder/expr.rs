@@ -10,7 +10,6 @@ use crate::sql::binder::names::{at, identifier};
 use crate::sql::binder::scope::Scope;
 use crate::sql::binder::{Binder, Typed, plain, types};
 use crate::sql::expr::{BoolTest, Expr};
-use crate::sql::function::coercion::type_name;
 use crate::sql::parser::position_of;
 use crate::types::{Datum, SqlType};
 
@@ -220,7 +219,7 @@ impl Binder<'_> {
         let to = types::resolve(data_type).map_err(|error| at(error, start))?;
         if let (Ast::Array(array), SqlType::Array(element)) = (&**inner, to.ty) {
             // The cast types the elements (documentation 4.2.12), which matters for an empty or unknown-only constructor.
-            return self.array_of(array, types::type_of_element(element), place);
+            return self.array_of(array, element.scalar(), place);
         }
         let value = self.expr(inner, place)?.at(position(inner));
         self.coerce_explicit(value, to).map_err(|error| at(error, start))
@@ -305,7 +304,7 @@ impl Binder<'_> {
 
     fn array_value(&self, elements: Vec<Typed>, ty: SqlType) -> SqlResult<Typed> {
         let Some(element) = types::element_of(ty) else {
-            return Err(SqlError::unsupported(format!("an array of {}", type_name(ty))));
+            return Err(SqlError::unsupported(format!("an array of {}", ty.name())));
         };
         let array = SqlType::Array(element);
         Ok(Typed::plain(Expr::Array(elements.into_iter().map(|value| value.expr).collect(), array), array))
@@ -328,7 +327,7 @@ impl Binder<'_> {
         let value = self.settle(self.expr(expr, place)?)?;
         use SqlType::{Bpchar, Name, Text, Varchar};
         if !matches!(value.ty.ty, Text | Varchar | Bpchar | Name) {
-            let message = format!("collations are not supported by type {}", type_name(value.ty.ty));
+            let message = format!("collations are not supported by type {}", value.ty.ty.name());
             return Err(at(SqlError::new(SqlState::DATATYPE_MISMATCH, message), position));
         }
         Ok(value)
@@ -340,7 +339,7 @@ impl Binder<'_> {
         };
         let array = self.expr(root, place)?;
         let SqlType::Array(_) = array.ty.ty else {
-            let message = format!("cannot subscript type {} because it does not support subscripting", type_name(array.ty.ty));
+            let message = format!("cannot subscript type {} because it does not support subscripting", array.ty.ty.name());
             return Err(at(SqlError::new(SqlState::DATATYPE_MISMATCH, message), position(root)));
         };
         let index = self.coerce_implicit(self.expr(index, place)?, SqlType::Int4)?;

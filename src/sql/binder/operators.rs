@@ -7,7 +7,6 @@ use crate::sql::binder::expr::{Place, position};
 use crate::sql::binder::names::at;
 use crate::sql::binder::{Binder, Typed};
 use crate::sql::expr::Expr;
-use crate::sql::function::coercion::type_name;
 use crate::sql::function::resolve::{self, Failure};
 use crate::types::{Datum, SqlType};
 
@@ -212,8 +211,8 @@ fn negated_constant(value: &Typed) -> Option<Typed> {
 /// 42883 or 42725 for an operator.
 pub(crate) fn operator_error(symbol: &str, types: &[SqlType], failure: Failure) -> SqlError {
     let shown = match types {
-        [operand] => format!("{symbol} {}", type_name(*operand)),
-        [left, right] => format!("{} {symbol} {}", type_name(*left), type_name(*right)),
+        [operand] => format!("{symbol} {}", operand.name()),
+        [left, right] => format!("{} {symbol} {}", left.name(), right.name()),
         _ => symbol.to_owned(),
     };
     match failure {

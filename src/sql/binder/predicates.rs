@@ -8,7 +8,7 @@ use crate::sql::binder::names::at;
 use crate::sql::binder::operators::{conjunction, disjunction, operator_error, symbol, unnest};
 use crate::sql::binder::{Binder, Typed, types};
 use crate::sql::expr::Expr;
-use crate::sql::function::coercion::{common_type, type_name};
+use crate::sql::function::coercion::common_type;
 use crate::sql::function::resolve;
 use crate::types::SqlType;
 
@@ -137,12 +137,12 @@ impl Binder<'_> {
         let value = self.expr(left, place)?.at(start);
         let array = self.expr(right, place)?.at(position(right));
         let element = match array.ty.ty {
-            SqlType::Array(element) => types::type_of_element(element),
+            SqlType::Array(element) => element.scalar(),
             // An untyped right side takes the left side's type.
             SqlType::Unknown if !value.is_unknown() => value.ty.ty,
             SqlType::Unknown => SqlType::Text,
             other => {
-                let message = format!("op ANY/ALL (array) requires array on right side, not {}", type_name(other));
+                let message = format!("op ANY/ALL (array) requires array on right side, not {}", other.name());
                 return Err(at(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message), array.position));
             }
         };
@@ -156,7 +156,7 @@ impl Binder<'_> {
             ));
         }
         let Some(element) = types::element_of(resolved.signature.args[1]) else {
-            return Err(at(SqlError::unsupported(format!("an array of {}", type_name(element))), start));
+            return Err(at(SqlError::unsupported(format!("an array of {}", element.name())), start));
         };
         let value = self.coerce_implicit(value, resolved.signature.args[0])?;
         let array = self.coerce_implicit(array, SqlType::Array(element))?;

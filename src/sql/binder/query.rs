@@ -10,7 +10,7 @@ use crate::sql::binder::names::{at, identifier, parts};
 use crate::sql::binder::scope::{Column, Cte, Relation, Scope};
 use crate::sql::binder::{Binder, Typed, plain};
 use crate::sql::expr::Expr;
-use crate::sql::function::coercion::{common_type, type_name};
+use crate::sql::function::coercion::common_type;
 use crate::sql::parser::lock_strength;
 use crate::sql::plan::{LockStrength, LockWait, Node, OutputColumn, Plan, Query, RowLocking, SetOp, SortKey};
 use crate::types::{CastContext, ColumnType, SqlType};
@@ -225,7 +225,7 @@ impl Binder<'_> {
                     return Ok(a.ty);
                 }
                 common_type([a.ty.ty, b.ty.ty]).map(plain).map_err(|(a, b)| {
-                    let message = format!("{name} types {} and {} cannot be matched", type_name(a), type_name(b));
+                    let message = format!("{name} types {} and {} cannot be matched", a.name(), b.name());
                     SqlError::new(SqlState::DATATYPE_MISMATCH, message)
                 })
             })
@@ -360,7 +360,7 @@ impl Binder<'_> {
             let (from, place) = (value.ty.ty, value.position);
             let value = self.try_coerce(value, plain(SqlType::Int8), CastContext::Assignment)?;
             value.map(|value| value.expr).ok_or_else(|| {
-                let message = format!("argument of {name} must be type bigint, not type {}", type_name(from));
+                let message = format!("argument of {name} must be type bigint, not type {}", from.name());
                 at(SqlError::new(SqlState::DATATYPE_MISMATCH, message), place)
             })
         };

@@ -11,7 +11,6 @@ use crate::sql::binder::operators::{operator_error, unnest};
 use crate::sql::binder::query::Bound;
 use crate::sql::binder::{Binder, Typed, plain, types};
 use crate::sql::expr::{Expr, Subquery, SubqueryKind, walk};
-use crate::sql::function::coercion::type_name;
 use crate::sql::function::resolve;
 use crate::sql::plan::Node;
 use crate::types::{CastContext, SqlType};
@@ -61,7 +60,7 @@ impl Binder<'_> {
         self.one_column(query, &bound)?;
         let ty = bound.columns[0].ty.ty;
         let Some(element) = types::element_of(ty) else {
-            let message = format!("could not find array type for data type {}", type_name(ty));
+            let message = format!("could not find array type for data type {}", ty.name());
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
         };
         let ty = SqlType::Array(element);

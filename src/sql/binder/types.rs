@@ -113,52 +113,12 @@ fn array(element: &ArrayElemTypeDef) -> SqlResult<ColumnType> {
     Ok(ColumnType { ty: SqlType::Array(element), typmod: inner.typmod })
 }
 
-/// The element type for arrays of a type.
+/// The element type for arrays of a type. Untyped literals make arrays of text.
 pub fn element_of(ty: SqlType) -> Option<ElementType> {
-    Some(match ty {
-        SqlType::Bool => ElementType::Bool,
-        SqlType::Int2 => ElementType::Int2,
-        SqlType::Int4 => ElementType::Int4,
-        SqlType::Int8 => ElementType::Int8,
-        SqlType::Float4 => ElementType::Float4,
-        SqlType::Float8 => ElementType::Float8,
-        SqlType::Numeric => ElementType::Numeric,
-        SqlType::Text | SqlType::Unknown => ElementType::Text,
-        SqlType::Varchar => ElementType::Varchar,
-        SqlType::Bytea => ElementType::Bytea,
-        SqlType::Date => ElementType::Date,
-        SqlType::Timestamp => ElementType::Timestamp,
-        SqlType::TimestampTz => ElementType::TimestampTz,
-        SqlType::Uuid => ElementType::Uuid,
-        SqlType::Char => ElementType::Char,
-        SqlType::Name => ElementType::Name,
-        SqlType::Oid => ElementType::Oid,
-        SqlType::Regtype => ElementType::Regtype,
-        _ => return None,
-    })
-}
-
-/// The type of an array's elements.
-pub fn type_of_element(element: ElementType) -> SqlType {
-    match element {
-        ElementType::Bool => SqlType::Bool,
-        ElementType::Int2 => SqlType::Int2,
-        ElementType::Int4 => SqlType::Int4,
-        ElementType::Int8 => SqlType::Int8,
-        ElementType::Float4 => SqlType::Float4,
-        ElementType::Float8 => SqlType::Float8,
-        ElementType::Numeric => SqlType::Numeric,
-        ElementType::Text => SqlType::Text,
-        ElementType::Varchar => SqlType::Varchar,
-        ElementType::Bytea => SqlType::Bytea,
-        ElementType::Date => SqlType::Date,
-        ElementType::Timestamp => SqlType::Timestamp,
-        ElementType::TimestampTz => SqlType::TimestampTz,
-        ElementType::Uuid => SqlType::Uuid,
-        ElementType::Char => SqlType::Char,
-        ElementType::Name => SqlType::Name,
-        ElementType::Oid => SqlType::Oid,
-        ElementType::Regtype => SqlType::Regtype,
+    let ty = if ty == SqlType::Unknown { SqlType::Text } else { ty };
+    match ty.array_of()? {
+        SqlType::Array(element) => Some(element),
+        _ => unreachable!("an array type is an array"),
     }
 }
 
@@ -259,33 +219,8 @@ pub fn is_regnamespace(data_type: &DataType) -> bool {
 
 /// `pg_type.typname` to type. `char` unquoted and unqualified is `char(1)`, otherwise the one-byte type.
 pub fn by_name(name: &str, exact: bool) -> Option<SqlType> {
-    Some(match name {
-        "bool" => SqlType::Bool,
-        "int2" => SqlType::Int2,
-        "int4" => SqlType::Int4,
-        "int8" => SqlType::Int8,
-        "float4" => SqlType::Float4,
-        "float8" => SqlType::Float8,
-        "numeric" => SqlType::Numeric,
-        "text" => SqlType::Text,
-        "varchar" => SqlType::Varchar,
-        "char" if exact => SqlType::Char,
-        "bpchar" => SqlType::Bpchar,
-        "bytea" => SqlType::Bytea,
-        "date" => SqlType::Date,
-        "timestamp" => SqlType::Timestamp,
-        "timestamptz" => SqlType::TimestampTz,
-        "uuid" => SqlType::Uuid,
-        "name" => SqlType::Name,
-        "oid" => SqlType::Oid,
-        "regclass" => SqlType::Regclass,
-        "regtype" => SqlType::Regtype,
-        "regproc" => SqlType::Regproc,
-        "interval" => SqlType::Interval,
-        "unknown" => SqlType::Unknown,
-        "void" => SqlType::Void,
-        _ => return None,
-    })
+    let named = |ty: &SqlType| ty.typname() == name && *ty != SqlType::Record && (exact || *ty != SqlType::Char);
+    SqlType::scalars().find(named)
 }
 
 fn modified(ty: SqlType, name: &str, modifiers: &[String]) -> SqlResult<ColumnType> {

@@ -1,8 +1,8 @@
 //! Choosing a function or operator by its argument types (PostgreSQL 15 documentation 10.2 and 10.3;
 //! `func_select_candidate` in parse_func.c is the reference for the order of the rules).
 
-use crate::sql::binder::types::{element_of, type_of_element};
-use crate::sql::function::coercion::{Category, binary_coercible, can_coerce, category, preferred};
+use crate::sql::binder::types::element_of;
+use crate::sql::function::coercion::{binary_coercible, can_coerce};
 use crate::sql::function::{FunctionRef, Kind, candidates};
 use crate::types::{CastContext, SqlType};
 
@@ -92,7 +92,7 @@ pub fn instantiate(declared: &[Kind], variadic: bool, result: Kind, actual: &[Sq
         let found = match (kind_at(index), ty) {
             (Kind::Element | Kind::ArrayOfElement, SqlType::Unknown) => continue,
             (Kind::Element, ty) => ty,
-            (Kind::ArrayOfElement, SqlType::Array(of)) => type_of_element(of),
+            (Kind::ArrayOfElement, SqlType::Array(of)) => of.scalar(),
             (Kind::ArrayOfElement, _) | (Kind::NonArray, SqlType::Array(_)) => return None,
             _ => continue,
         };
@@ -139,7 +139,7 @@ pub fn select(signatures: &[Vec<SqlType>], args: &[SqlType]) -> Result<usize, Fa
     keep_best(&mut left, |candidate| {
         let good = |i: usize| {
             let to = signatures[candidate][i];
-            to == args[i] || category(to) == category(args[i]) && preferred(to)
+            to == args[i] || to.category() == args[i].category() && to.preferred()
         };
         known.iter().filter(|&&i| good(i)).count()
     });
@@ -178,17 +178,20 @@ fn keep_best(left: &mut Vec<usize>, score: impl Fn(usize) -> usize) {
     left.retain(|&candidate| score(candidate) == best);
 }
 
+/// `pg_type.typcategory` of strings.
+const STRING: char = 'S';
+
 /// Rule 4.e of 10.2 (3.e of 10.3's steps for functions): unknown arguments prefer strings, or else the category that all
 /// candidates agree on, and within it the preferred type.
 fn by_unknown_categories(left: &mut Vec<usize>, signatures: &[Vec<SqlType>], args: &[SqlType]) {
-    let mut wanted: Vec<Option<(Category, bool)>> = vec![None; args.len()];
+    let mut wanted: Vec<Option<(char, bool)>> = vec![None; args.len()];
     for (i, slot) in wanted.iter_mut().enumerate() {
         if args[i] != SqlType::Unknown {
             continue;
         }
-        let categories: Vec<Category> = left.iter().map(|&candidate| category(signatures[candidate][i])).collect();
-        let chosen = if categories.contains(&Category::String) {
-            Category::String
+        let categories: Vec<char> = left.iter().map(|&candidate| signatures[candidate][i].category()).collect();
+        let chosen = if categories.contains(&STRING) {
+            STRING
         } else if categories.windows(2).all(|pair| pair[0] == pair[1]) {
             categories[0]
         } else {
@@ -196,7 +199,7 @@ fn by_unknown_categories(left: &mut Vec<usize>, signatures: &[Vec<SqlType>], arg
         };
         let has_preferred = left.iter().any(|&candidate| {
             let to = signatures[candidate][i];
-            category(to) == chosen && preferred(to)
+            to.category() == chosen && to.preferred()
         });
         *slot = Some((chosen, has_preferred));
     }
@@ -208,7 +211,7 @@ fn by_unknown_categories(left: &mut Vec<usize>, signatures: &[Vec<SqlType>], arg
                 None => true,
                 Some((chosen, need_preferred)) => {
                     let to = signatures[candidate][i];
-                    category(to) == *chosen && (!need_preferred || preferred(to))
+                    to.category() == *chosen && (!need_preferred || to.preferred())
                 }
             })
         })

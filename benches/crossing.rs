@@ -69,7 +69,9 @@ async fn serve(mut stream: Stream, mesh: BenchMesh, mode: Mode, first: Option<[u
         } else if mode == Mode::Call {
             mesh.call(owner, Request::Work(message)).await.expect("the other core answers")
         } else {
-            mesh.send(owner, Request::Hop(stream.into_socket(), message)).await;
+            // The client sends nothing before it has its answer.
+            let Ok((socket, _nothing)) = stream.into_socket().await else { return };
+            mesh.send(owner, Request::Hop(socket, message)).await;
             return;
         };
         if stream.write_all(&answer).await.is_err() {

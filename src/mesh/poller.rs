@@ -1,13 +1,12 @@
-//! The receiving side: one task a core that drains every inbound ring.
+//! The receiving side: drains every inbound ring of a core, in every turn of the core's loop.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::Waker;
 
 use crate::base::CoreId;
-use crate::runtime::{MonoTime, QueueClass, catch_panic, give_way, now, should_yield, spawn, yield_now};
+use crate::runtime::{MonoTime, QueueClass, TurnSource, catch_panic, every_turn, now, should_yield};
 
 use super::control::{ControlRequest, ControlSlot};
 use super::endpoint::{Inner, Mesh};
@@ -16,20 +15,6 @@ use super::{MeshError, Origin};
 
 /// After how many requests the poller looks at the clock.
 const REQUESTS_PER_CLOCK: u32 = 16;
-/// After how many busy passes the poller lets the reactor look at sockets and files.
-const PASSES_PER_YIELD: u32 = 4;
-
-/// What one pass over the rings found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    /// Nothing.
-    Idle,
-    /// Messages, all handled.
-    Worked,
-    /// Messages, and the time slice is used up.
-    TimeUp,
-}
-
 enum Route {
     /// A reply with a slot reserved in the reply ring.
     Core {
@@ -104,97 +89,66 @@ impl<Q: 'static, R: 'static> Mesh<Q, R> {
     /// must not run long: it holds up every message to this core.
     pub fn serve(&self, handler: impl FnMut(Origin, Q, Replier<Q, R>) + 'static) {
         assert!(!self.inner.serving.replace(true), "a core has one poller");
-        let poller = Poller { inner: Rc::clone(&self.inner), handler, first_peer: 0 };
-        spawn(QueueClass::Interactive, poller.run());
+        every_turn(Poller { inner: Rc::clone(&self.inner), handler, idle_since: None, first_peer: 0 });
     }
 }
 
 struct Poller<Q, R, H> {
     inner: Rc<Inner<Q, R>>,
     handler: H,
+    idle_since: Option<MonoTime>,
     /// Where the next pass starts, so that no peer is always last.
     first_peer: usize,
 }
 
-impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Poller<Q, R, H> {
-    async fn run(mut self) {
-        let mut busy_passes = 0;
-        let mut idle_since = None;
-        loop {
-            match self.pass() {
-                Pass::Idle => {
-                    busy_passes = 0;
-                    if self.may_linger(&mut idle_since) {
-                        give_way().await;
-                    } else {
-                        idle_since = None;
-                        self.park().await;
-                    }
-                    continue;
-                }
-                Pass::Worked => busy_passes += 1,
-                Pass::TimeUp => busy_passes = PASSES_PER_YIELD,
-            }
-            idle_since = None;
-            if busy_passes >= PASSES_PER_YIELD {
-                busy_passes = 0;
-                yield_now().await;
-            }
+impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> TurnSource for Poller<Q, R, H> {
+    /// Looks at every ring once.
+    fn turn(&mut self) -> bool {
+        let nudged = self.inner.signal().nudged.swap(false, Ordering::AcqRel);
+        let replies = self.drain_replies();
+        let requests = self.drain_requests();
+        let control = self.drain_control();
+        for hook in self.inner.hooks.borrow_mut().iter_mut() {
+            // A hook that panics is reported, and must not take the core's loop with it.
+            catch_panic(QueueClass::Interactive, hook);
         }
+        let worked = nudged || replies || requests || control;
+        if worked {
+            self.idle_since = None;
+        }
+        worked
     }
 
-    /// Whether to look again before parking: see [`MeshConfig::linger`](super::MeshConfig::linger).
-    fn may_linger(&self, idle_since: &mut Option<MonoTime>) -> bool {
+    /// See [`MeshConfig::linger`](super::MeshConfig::linger).
+    fn lingers(&mut self) -> bool {
         if self.inner.config.linger.is_zero() || !self.inner.awaits_replies() {
             return false;
         }
         let now = now();
-        now.since(*idle_since.get_or_insert(now)) < self.inner.config.linger
+        now.since(*self.idle_since.get_or_insert(now)) < self.inner.config.linger
     }
 
-    /// Sleeps until somebody brings work.
-    async fn park(&self) {
-        let mut parked = false;
-        poll_fn(|cx| {
-            let signal = self.inner.signal();
-            if parked {
-                // Woken, by a producer or by accident: look at the rings in any case.
-                signal.unpark();
-                return Poll::Ready(());
-            }
-            signal.waker.register(cx.waker());
-            signal.park();
-            if self.has_work() {
-                signal.unpark();
-                return Poll::Ready(());
-            }
+    fn fall_asleep(&mut self, waker: &Waker) -> bool {
+        self.idle_since = None;
+        let signal = self.inner.signal();
+        signal.waker.register(waker);
+        signal.park();
+        let quiet = !self.has_work();
+        if quiet {
             self.inner.count(|stats| stats.parks += 1);
-            parked = true;
-            Poll::Pending
-        })
-        .await;
+        }
+        quiet
     }
 
+    fn wake_up(&mut self) {
+        self.inner.signal().unpark();
+    }
+}
+
+impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Poller<Q, R, H> {
     fn has_work(&self) -> bool {
         self.inner.signal().has_work()
             || self.inner.peers.iter().any(|peer| !peer.requests_in.borrow().is_empty() || !peer.replies_in.borrow().is_empty())
-    }
-
-    /// Looks at every ring once.
-    fn pass(&mut self) -> Pass {
-        let nudged = self.inner.signal().nudged.swap(false, Ordering::AcqRel);
-        let replies = self.drain_replies();
-        let (requests, time_up) = self.drain_requests();
-        let control = self.drain_control();
-        for hook in self.inner.hooks.borrow_mut().iter_mut() {
-            // A hook that panics is reported, and must not take the core's poller with it.
-            catch_panic(QueueClass::Interactive, hook);
-        }
-        match (nudged || replies || requests || control, time_up) {
-            (_, true) => Pass::TimeUp,
-            (true, false) => Pass::Worked,
-            (false, false) => Pass::Idle,
-        }
     }
 
     fn drain_replies(&self) -> bool {
@@ -211,7 +165,7 @@ impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Polle
         worked
     }
 
-    fn drain_requests(&mut self) -> (bool, bool) {
+    fn drain_requests(&mut self) -> bool {
         let peers = self.inner.peers.len();
         let first = self.first_peer;
         self.first_peer = (first + 1) % peers;
@@ -237,7 +191,7 @@ impl<Q: 'static, R: 'static, H: FnMut(Origin, Q, Replier<Q, R>) + 'static> Polle
                 break;
             }
         }
-        (worked, time_up)
+        worked
     }
 
     fn handle_next(&mut self, peer: usize) {

@@ -61,6 +61,14 @@ pub(super) fn with_backend<T>(f: impl FnOnce(&Backend) -> T) -> T {
     })
 }
 
+/// The current core, which is a real one: the simulator has no sockets.
+pub(super) fn glommio_core() -> Rc<GlommioCore> {
+    with_backend(|backend| match backend {
+        Backend::Glommio(core) => Rc::clone(core),
+        Backend::Sim(_) => panic!("the simulator has no sockets"),
+    })
+}
+
 /// The core this code runs on.
 ///
 /// Panics outside a core (on a control-plane thread, say): see [`try_current_core`].

@@ -31,6 +31,7 @@ pub mod sim;
 pub mod sync;
 mod task;
 mod time;
+mod turn;
 
 pub use context::{core_count, current_core, random_u64, try_current_core};
 pub use glommio::start::{Cores, RuntimeConfig, start};
@@ -40,6 +41,7 @@ pub use task::{
     should_yield, spawn, spawn_joinable, yield_now,
 };
 pub use time::{Elapsed, MonoTime, Sleep, now, sleep, sleep_until, timeout, wall_clock_micros};
+pub use turn::{TurnSource, every_turn};
 
 #[cfg(test)]
 mod tests;

@@ -144,7 +144,7 @@ fn directories_list_rename_and_remove() {
 
 #[test]
 fn a_connection_moves_between_cores_without_losing_a_byte() {
-    let (to_second, from_first) = std::sync::mpsc::channel::<net::Socket>();
+    let (to_second, from_first) = std::sync::mpsc::channel::<(net::Socket, Vec<u8>)>();
     let (to_second, from_first) = (std::sync::Mutex::new(Some(to_second)), std::sync::Mutex::new(Some(from_first)));
     let shared = std::sync::Arc::new((to_second, from_first));
     let cpu = host::cpus()[0];
@@ -173,13 +173,12 @@ fn a_connection_moves_between_cores_without_losing_a_byte() {
                     len += stream.read(&mut word[len..]).await.expect("read");
                 }
                 assert_eq!(&word, b"first ");
-                sender.send(stream.into_socket()).expect("the second core listens");
+                sender.send(stream.into_socket().await.expect("a sound connection")).expect("the second core listens");
                 client.await.expect("the client is content");
             } else {
                 let receiver = shared.1.lock().expect("not poisoned").take().expect("one second core");
-                let socket = run_blocking(move || receiver.recv().expect("the first core sends")).await;
+                let (socket, mut word) = run_blocking(move || receiver.recv().expect("the first core sends")).await;
                 let mut stream = net::Stream::from_socket(socket).expect("register");
-                let mut word = Vec::new();
                 let mut buffer = [0; 4];
                 while word.len() < 6 {
                     let len = stream.read(&mut buffer).await.expect("read");
@@ -187,6 +186,7 @@ fn a_connection_moves_between_cores_without_losing_a_byte() {
                 }
                 assert_eq!(word, b"second");
                 stream.write_all(b"done").await.expect("write");
+                stream.flush().await.expect("sent");
             }
         }
     };

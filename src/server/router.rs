@@ -135,7 +135,11 @@ fn resume(moving: Move, place: Place) {
 /// Sends a connection that wants to move on its way.
 async fn go_on(exit: Exit<Stream, NativeBackend>, place: Place) {
     let Exit::Hop { core, moving } = exit else { return };
-    let moving = Move { socket: moving.stream.into_socket(), session: moving.session, input: moving.input };
+    // A connection that has broken is noticed here; there is nobody left to tell.
+    let Ok((socket, received)) = moving.stream.into_socket().await else { return };
+    let mut input = moving.input;
+    input.extend(received);
+    let moving = Move { socket, session: moving.session, input };
     let services = place.services.clone();
     services.loads.enter(core);
     let there = Place { services, core };

@@ -4,8 +4,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::runtime;
 use crate::session::interrupt::Interrupt;
 use crate::session::response::{Client, CopyInput, Failure, Gone, Response, RowShape, Severity};
 use crate::types::{Datum, RowView, SessionFormat};
@@ -14,6 +16,9 @@ use crate::wire::framer::{Cut, cut};
 use crate::wire::input::InputBuffer;
 use crate::wire::message::{DecodeError, Frontend, decode};
 use crate::wire::stream::ByteStream;
+
+/// How long a client may take to receive why its connection ends.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// A connected client.
 pub struct Peer<S> {
@@ -66,7 +71,9 @@ impl<S: ByteStream> Peer<S> {
     /// Says why the connection ends. That nobody may be there to read it is no matter.
     pub async fn farewell(&mut self, error: &SqlError) {
         self.output.response(Response::Message(Severity::Fatal, error));
-        let _nobody_there = self.flush().await;
+        if self.flush().await.is_ok() {
+            let _nobody_there = runtime::timeout(FAREWELL_MAX, self.stream.flush()).await;
+        }
     }
 
     /// The next piece of COPY data, by its length in the input buffer; `None` when the data ends.

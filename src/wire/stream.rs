@@ -15,8 +15,11 @@ pub trait ByteStream {
     /// Reads at least one byte, waiting for it; 0 means that the peer has closed its side. Cancel-safe.
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes all the bytes. Dropped half-way, an unknown part has been written.
+    /// Takes all the bytes, to be sent soon. Dropped half-way, an unknown part has been written.
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Waits until everything written has been sent.
+    async fn flush(&mut self) -> io::Result<()>;
 }
 
 impl ByteStream for Stream {
@@ -26,6 +29,10 @@ impl ByteStream for Stream {
 
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         Stream::write_all(self, bytes).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Stream::flush(self).await
     }
 }
 
@@ -98,6 +105,10 @@ impl ByteStream for MemoryStream {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

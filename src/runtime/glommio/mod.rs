@@ -9,6 +9,8 @@
 //!   the loop believes that nothing is runnable and sleeps. A short preemption timer makes that likely, which is what hangs
 //!   queues with `Latency::Matters`. With the default of 100 ms it takes a 100 ms stall at one point of the loop; the timer
 //!   driver's heartbeat ([`HEARTBEAT`]) ends such a sleep in any case.
+//! - It makes several system calls a turn, and one turn for each socket that becomes readable is common. So sockets and the log
+//!   have a ring of their own ([`ring`]), which a task drives ([`driver`]); glommio's reactor keeps what is rare.
 //! - Its timers are walked on every turn and registered anew on every poll, so a core has exactly one of them, which drives
 //!   the core's own timer map.
 
@@ -28,9 +30,14 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 use super::context::SplitMix64;
 use super::task::QueueClass;
 use super::time::{TimerQueue, now};
+use super::turn::TurnSource;
+use driver::Sources;
+use ring::Ring;
 
+mod driver;
 pub(super) mod file;
 pub(super) mod net;
+mod ring;
 pub(super) mod start;
 
 /// The longest a core sleeps, so that a turn of glommio's loop that went wrong cannot become a hang.
@@ -43,6 +50,8 @@ pub(in crate::runtime) struct GlommioCore {
     random: SplitMix64,
     /// A pipe with a byte in it, never read: readable in every turn of the reactor.
     always_ready: PollableFd<PipeReader>,
+    ring: Rc<Ring>,
+    sources: Sources,
 }
 
 impl GlommioCore {
@@ -57,6 +66,8 @@ impl GlommioCore {
             timers: Rc::new(TimerQueue::default()),
             random: SplitMix64::new(RandomState::new().build_hasher().finish()),
             always_ready: PollableFd::new(reader)?,
+            ring: Ring::new()?,
+            sources: Sources::default(),
         }))
     }
 
@@ -65,6 +76,18 @@ impl GlommioCore {
         let queue = self.queues[class as usize];
         let task = glommio::spawn_local_into(future, queue).expect("the core's task queues are never removed");
         task.detach();
+    }
+
+    /// Starts what runs on every core.
+    fn start(self: &Rc<Self>) {
+        self.spawn(QueueClass::Interactive, Rc::clone(self).drive_timers());
+        self.spawn(QueueClass::Interactive, driver::run(Rc::clone(self)));
+    }
+
+    /// Gives `source` a turn whenever the core's ring gets one.
+    pub(in crate::runtime) fn every_turn(&self, source: Box<dyn TurnSource>) {
+        self.sources.add(source);
+        self.ring.wake_sleeper();
     }
 
     /// The timers of this core.

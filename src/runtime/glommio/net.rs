@@ -1,24 +1,33 @@
-//! Sockets on glommio's reactor.
+//! Sockets: connections on the core's [ring](super::ring), listeners on glommio's reactor.
 //!
-//! The socket itself is the standard library's, non-blocking; glommio only says when it is ready. So a connection is a plain
-//! `Send` value between two awaits ([`Socket`]) and can move to another core, and nothing here needs `unsafe`.
+//! The socket itself is the standard library's, non-blocking, so a connection between two requests is a plain `Send` value
+//! ([`Socket`]) and can move to another core.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::future::poll_fn;
 use futures_lite::io::{AsyncRead, AsyncWrite};
-use glommio::io::{PollState, PollableFd};
+use glommio::io::PollableFd;
 
-/// Every poll of a waiting socket leaves a waker with glommio until the socket is ready; after this many the wait is
-/// registered anew, so that a task woken often by other things does not gather them.
-const POLLS_PER_REGISTRATION_MAX: u32 = 32;
+use super::GlommioCore;
+use super::ring::{BUFFER_BYTES, Received, Request, Ring};
+use crate::runtime::context;
+
+/// The most that one request sends; more takes several turns.
+const SEND_BYTES_MAX: usize = 64 << 10;
+/// From this size on copying costs more than a system call.
+const SEND_DIRECTLY_BYTES: usize = 32 << 10;
+/// What an idle connection keeps for its next send.
+const SPARE_BYTES_MAX: usize = 1 << 10;
 
 /// A connected socket that belongs to no core: what moves between them. Non-blocking.
 #[derive(Debug)]
@@ -79,36 +88,19 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-/// One direction of waiting.
-#[derive(Default)]
-struct Wait {
-    state: PollState,
-    polls: u32,
-    armed: bool,
-}
-
-impl Wait {
-    fn poll(&mut self, fd: &PollableFd<Socket>, cx: &mut Context<'_>, read: bool) -> Poll<io::Result<()>> {
-        if self.polls >= POLLS_PER_REGISTRATION_MAX {
-            *self = Wait::default();
-        }
-        self.armed = true;
-        self.polls += 1;
-        let outcome = if read { fd.poll_readable(cx, &mut self.state) } else { fd.poll_writable(cx, &mut self.state) };
-        let result = ready!(outcome);
-        self.polls = 0;
-        self.armed = false;
-        Poll::Ready(result.map_err(io::Error::from))
-    }
-}
-
 /// A connection on the current core.
+///
+/// What is written is sent with the core's next turn; errors of that show at the next write or flush.
 pub struct Stream {
-    fd: PollableFd<Socket>,
-    reading: Wait,
-    writing: Wait,
-    /// The last read took all there was, so the next one waits first instead of asking in vain.
-    drained: bool,
+    core: Rc<GlommioCore>,
+    socket: Rc<Socket>,
+    receiving: Option<Request>,
+    received: Option<Received>,
+    sending: Option<Request>,
+    /// The memory of the last send.
+    spare: Vec<u8>,
+    /// The last receive filled its buffer: larger ones go straight to the socket for a while.
+    streaming: bool,
 }
 
 impl Stream {
@@ -118,7 +110,15 @@ impl Stream {
             Socket::Tcp(stream) => stream.set_nonblocking(true)?,
             Socket::Unix(stream) => stream.set_nonblocking(true)?,
         }
-        Ok(Stream { fd: PollableFd::new(socket)?, reading: Wait::default(), writing: Wait::default(), drained: false })
+        Ok(Stream {
+            core: context::glommio_core(),
+            socket: Rc::new(socket),
+            receiving: None,
+            received: None,
+            sending: None,
+            spare: Vec::new(),
+            streaming: false,
+        })
     }
 
     /// Connects to a TCP address. Blocks a helper thread, not the core; meant for tests and tools.
@@ -128,54 +128,58 @@ impl Stream {
         Stream::from_socket(Socket::Tcp(stream))
     }
 
-    /// Gives the connection up, to be sent to another core. Nothing is lost: bytes not yet read stay in the kernel.
-    pub fn into_socket(self) -> Socket {
-        self.fd.into_inner()
+    /// The connection as a value of no core, and what it has received meanwhile. Everything written is sent first.
+    pub async fn into_socket(mut self) -> io::Result<(Socket, Vec<u8>)> {
+        self.flush().await?;
+        let mut unread = Vec::new();
+        if let Some(receiving) = &self.receiving {
+            receiving.cancel();
+            match poll_fn(|cx| Ring::poll_received(receiving, cx)).await {
+                Ok(received) => self.received = received,
+                Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+                Err(error) => return Err(error),
+            }
+            self.receiving = None;
+        }
+        if let Some(mut received) = self.received.take() {
+            unread.resize(BUFFER_BYTES, 0);
+            let (count, _all) = received.copy_to(&mut unread);
+            unread.truncate(count);
+        }
+        let socket = Rc::into_inner(self.socket).expect("no request that holds the socket is in flight");
+        Ok((socket, unread))
     }
 
-    /// Reads what is there, at least one byte, waiting for it if need be; 0 means the peer has closed its side.
-    ///
-    /// Cancel-safe: a dropped read has taken nothing.
+    /// Reads at least one byte, waiting for it; 0 means that the peer has closed its side. Cancel-safe.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_read_bytes(cx, buffer)).await
     }
 
-    /// Writes all the bytes. Dropped half-way, an unknown part has been sent.
+    /// Takes all the bytes, to be sent with the core's next turn. Dropped half-way, an unknown part has been written.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let written = poll_fn(|cx| self.poll_write_bytes(cx, bytes)).await?;
-            bytes = &bytes[written..];
+            let count = poll_fn(|cx| self.poll_write_bytes(cx, bytes)).await?;
+            bytes = &bytes[count..];
         }
         Ok(())
     }
 
-    /// Writes what fits without waiting; 0 if nothing does now.
-    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.fd.get_ref().write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                result => return result,
-            }
-        }
+    /// Waits until everything written has been sent.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_sent(cx)).await
     }
 
     /// Sends small packets at once (TCP; nothing to do for Unix sockets).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self.fd.get_ref() {
+        match &*self.socket {
             Socket::Tcp(stream) => stream.set_nodelay(nodelay),
             Socket::Unix(_) => Ok(()),
         }
     }
 
-    /// Closes one or both directions; the peer notices.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.fd.get_ref().shutdown(how)
-    }
-
     /// Who is at the other end.
     pub fn peer_address(&self) -> io::Result<PeerAddress> {
-        match self.fd.get_ref() {
+        match &*self.socket {
             Socket::Tcp(stream) => Ok(PeerAddress::Tcp(stream.peer_addr()?)),
             Socket::Unix(_) => Ok(PeerAddress::Local),
         }
@@ -184,34 +188,74 @@ impl Stream {
     fn poll_read_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         assert!(!buffer.is_empty(), "a read into no space would look like the end of the connection");
         loop {
-            if !self.reading.armed && !self.drained {
-                match self.fd.get_ref().read(buffer) {
-                    Ok(len) => {
-                        self.drained = len < buffer.len();
-                        return Poll::Ready(Ok(len));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Poll::Ready(Err(error)),
+            if let Some(received) = &mut self.received {
+                let (count, all) = received.copy_to(buffer);
+                if all {
+                    self.received = None;
+                }
+                return Poll::Ready(Ok(count));
+            }
+            if self.streaming && self.receiving.is_none() && buffer.len() > BUFFER_BYTES {
+                match without_interruption(|| self.socket.read(buffer)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.streaming = false,
+                    outcome => return Poll::Ready(outcome),
                 }
             }
-            ready!(self.reading.poll(&self.fd, cx, true))?;
-            self.drained = false;
+            let receiving = self.receiving.get_or_insert_with(|| self.core.ring.receive(&self.socket));
+            let outcome = ready!(Ring::poll_received(receiving, cx));
+            self.receiving = None;
+            match outcome {
+                Ok(None) => return Poll::Ready(Ok(0)),
+                Ok(Some(received)) => {
+                    self.streaming = received.filled_its_buffer();
+                    self.received = Some(received);
+                }
+                // Every buffer was full at that moment; those who have been woken for them empty them in this very turn.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EINTR | libc::ECANCELED)) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
 
     fn poll_write_bytes(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            if !self.writing.armed {
-                match self.fd.get_ref().write(bytes) {
-                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Ok(len) => return Poll::Ready(Ok(len)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+        ready!(self.poll_sent(cx))?;
+        if bytes.len() >= SEND_DIRECTLY_BYTES {
+            match without_interruption(|| self.socket.write(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                outcome => return Poll::Ready(outcome),
             }
-            ready!(self.writing.poll(&self.fd, cx, false))?;
+        }
+        let count = bytes.len().min(SEND_BYTES_MAX);
+        let mut copy = mem::take(&mut self.spare);
+        copy.extend_from_slice(&bytes[..count]);
+        self.sending = Some(self.core.ring.send(&self.socket, copy));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(sending) = &self.sending else { return Poll::Ready(Ok(())) };
+        let (outcome, mut bytes) = ready!(Ring::poll_sent(sending, cx));
+        self.sending = None;
+        let wanted = bytes.len();
+        bytes.clear();
+        if bytes.capacity() <= SPARE_BYTES_MAX {
+            self.spare = bytes;
+        }
+        Poll::Ready(match outcome {
+            Ok(sent) if sent == wanted => Ok(()),
+            // All of it was asked for: less means that the connection has ended meanwhile.
+            Ok(_part) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+fn without_interruption(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
         }
     }
 }
@@ -227,12 +271,14 @@ impl AsyncWrite for Stream {
         self.get_mut().poll_write_bytes(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_sent(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown(Shutdown::Write))
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_sent(cx))?;
+        Poll::Ready(stream.socket.shutdown(Shutdown::Write))
     }
 }
 

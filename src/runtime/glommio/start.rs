@@ -78,7 +78,7 @@ where
 {
     let backend = GlommioCore::new().map_err(|error| format!("cannot set up core {core}: {error}"))?;
     context::enter(Backend::Glommio(Rc::clone(&backend)), core, cores);
-    backend.spawn(QueueClass::Interactive, Rc::clone(&backend).drive_timers());
+    backend.start();
     let outcome = AssertUnwindSafe(async move { main(core).await }).catch_unwind().await;
     outcome.map_err(|payload| report_panic(QueueClass::Interactive, payload.as_ref()))
 }

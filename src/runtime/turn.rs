@@ -1,0 +1,54 @@
+//! What a core looks at in every turn of its loop.
+
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+
+use super::context::{self, Backend};
+use super::task::{QueueClass, give_way, spawn};
+
+/// Something that brings work without the kernel's help, such as the rings between cores.
+///
+/// Lives on its core. None of its functions may wait.
+pub trait TurnSource {
+    /// Does what has arrived, for at most about half a millisecond; whether there was anything.
+    fn turn(&mut self) -> bool;
+
+    /// Whether to be asked again at once although there was nothing: something is expected any moment.
+    fn lingers(&mut self) -> bool;
+
+    /// From now on whoever brings work wakes the waker. False: there is work already.
+    fn fall_asleep(&mut self, waker: &Waker) -> bool;
+
+    /// Ends [`fall_asleep`](Self::fall_asleep), whatever it answered.
+    fn wake_up(&mut self);
+}
+
+/// Gives `source` its turns on the current core, for as long as the core runs.
+pub fn every_turn(mut source: impl TurnSource + 'static) {
+    let backend = context::with_backend(Backend::clone);
+    match backend {
+        Backend::Glommio(core) => core.every_turn(Box::new(source)),
+        Backend::Sim(_) => spawn(QueueClass::Interactive, async move {
+            loop {
+                if source.turn() || source.lingers() {
+                    give_way().await;
+                } else {
+                    sleep(&mut source).await;
+                }
+            }
+        }),
+    }
+}
+
+async fn sleep(source: &mut impl TurnSource) {
+    let mut asleep = false;
+    poll_fn(|cx| {
+        if !asleep && source.fall_asleep(cx.waker()) {
+            asleep = true;
+            return Poll::Pending;
+        }
+        source.wake_up();
+        Poll::Ready(())
+    })
+    .await;
+}

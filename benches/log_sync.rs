@@ -1,4 +1,4 @@
-//! How long a flush of the log takes, by sync mode and number of committing clients: `cargo bench --bench log_sync -- DIRECTORY`.
+//! How long a flush of the log takes, by number of committing clients: `cargo bench --bench log_sync -- DIRECTORY`.
 //!
 //! The figures in docs/storage-format.md come from here. One core, commits of about 150 bytes, each awaited.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use omendb::base::{CommitTs, CoreId, StorageId};
 use omendb::runtime::{QueueClass, RuntimeConfig, host, now, spawn_joinable, start};
-use omendb::wal::{Body, Incarnation, KeyRef, SyncMode, Wal, WalOptions, WriteRef, WriteSet};
+use omendb::wal::{Body, Incarnation, KeyRef, Wal, WalOptions, WriteRef, WriteSet};
 
 const SECONDS: u64 = 2;
 
@@ -30,8 +30,8 @@ async fn client(wal: Wal, clock: Rc<Cell<u64>>, commits: Rc<Cell<u64>>) {
     }
 }
 
-async fn measure(root: PathBuf, sync: SyncMode, clients: u64, incarnation: u64) {
-    let options = WalOptions { sync, ..WalOptions::new(root, CoreId(0), Incarnation(incarnation)) };
+async fn measure(root: PathBuf, clients: u64, incarnation: u64) {
+    let options = WalOptions::new(root, CoreId(0), Incarnation(incarnation));
     let wal = Wal::open(options, CommitTs(0)).await.expect("opening");
     let flushes = Rc::new(RefCell::new(Histogram::<u64>::new(3).expect("three digits")));
     let recorder = Rc::clone(&flushes);
@@ -50,8 +50,7 @@ async fn measure(root: PathBuf, sync: SyncMode, clients: u64, incarnation: u64) 
     wal.recycle(CommitTs(u64::MAX), None).await.expect("a sound disk");
     let flushes = flushes.borrow();
     println!(
-        "{:13} {clients:4} clients: flush p50 {:5} p99 {:6} us, {:8} commits/s, {:5.1} commits a flush",
-        format!("{sync:?}"),
+        "{clients:4} clients: flush p50 {:5} p99 {:6} us, {:8} commits/s, {:5.1} commits a flush",
         flushes.value_at_quantile(0.5),
         flushes.value_at_quantile(0.99),
         commits.get() / SECONDS,
@@ -70,10 +69,8 @@ fn main() {
             let mut incarnation = 0;
             for _ in 0..2 {
                 for clients in [1, 16, 256] {
-                    for sync in [SyncMode::DataSync, SyncMode::WriteThrough] {
-                        incarnation += 1;
-                        measure(root.clone(), sync, clients, incarnation).await;
-                    }
+                    incarnation += 1;
+                    measure(root.clone(), clients, incarnation).await;
                 }
             }
         }

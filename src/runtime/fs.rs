@@ -25,17 +25,15 @@ pub struct OpenMode {
     pub create: bool,
     /// Open it for writing too.
     pub write: bool,
-    /// Every write is durable when it returns (`O_DSYNC`), without [`File::sync_data`].
-    pub sync_writes: bool,
 }
 
 impl OpenMode {
     /// An existing file, for reading.
-    pub const READ: OpenMode = OpenMode { create: false, write: false, sync_writes: false };
+    pub const READ: OpenMode = OpenMode { create: false, write: false };
     /// An existing file, for reading and writing.
-    pub const WRITE: OpenMode = OpenMode { create: false, write: true, sync_writes: false };
+    pub const WRITE: OpenMode = OpenMode { create: false, write: true };
     /// A file that is created if absent, for reading and writing.
-    pub const CREATE: OpenMode = OpenMode { create: true, write: true, sync_writes: false };
+    pub const CREATE: OpenMode = OpenMode { create: true, write: true };
 }
 
 enum Inner {
@@ -105,6 +103,21 @@ impl File {
         match &self.inner {
             Inner::Glommio(file) => file.write(buffer, position).await,
             Inner::Sim(file) => file.write(buffer, position).await,
+        }
+    }
+
+    /// Writes the whole buffer at `position`, a multiple of [`BLOCK`], and makes it durable, together with every write
+    /// that has returned.
+    ///
+    /// An error means what it means for [`sync_data`](Self::sync_data).
+    pub async fn write_durable(&self, buffer: &IoBuf, position: u64) -> io::Result<()> {
+        assert!(position.is_multiple_of(BLOCK as u64), "writes start at a block, not at {position}");
+        match &self.inner {
+            Inner::Glommio(file) => file.write_durable(buffer, position).await,
+            Inner::Sim(file) => {
+                file.write(buffer, position).await?;
+                file.sync_data().await
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use crate::runtime::{QueueClass, RuntimeConfig, host, spawn_joinable, start};
 const CLIENTS: u64 = 8;
 const COMMITS: u64 = 120;
 
-fn options(root: &Path, incarnation: u64, sync: SyncMode) -> WalOptions {
-    WalOptions { segment_bytes: 128 << 10, sync, ..WalOptions::new(root, CoreId(0), Incarnation(incarnation)) }
+fn options(root: &Path, incarnation: u64) -> WalOptions {
+    WalOptions { segment_bytes: 128 << 10, ..WalOptions::new(root, CoreId(0), Incarnation(incarnation)) }
 }
 
 /// Commits from several tasks, waiting for durability each time; the highest timestamp.
@@ -60,9 +60,9 @@ async fn recovered(root: &Path, history: &IncarnationHistory, checkpoint: u64) -
     cut.recovered
 }
 
-async fn commit_restart_recycle(root: &Path, sync: SyncMode) {
+async fn commit_restart_recycle(root: &Path) {
     let stop = |error: &WalError| panic!("the log failed: {error}");
-    let wal = Wal::open(options(root, 1, sync), CommitTs(0)).await.expect("opening");
+    let wal = Wal::open(options(root, 1), CommitTs(0)).await.expect("opening");
     wal.start(|report| assert!(report.records > 0 && report.duration > Duration::ZERO), stop);
     let first = load(&wal, 0).await;
     assert!(wal.counters().flushes.get() < CLIENTS * COMMITS, "clients share flushes");
@@ -72,7 +72,7 @@ async fn commit_restart_recycle(root: &Path, sync: SyncMode) {
     let history = IncarnationHistory::first();
     assert_eq!(recovered(root, &history, 0).await, CommitTs(first));
     let history = history.next(CommitTs(first));
-    let wal = Wal::open(options(root, 2, sync), CommitTs(first)).await.expect("opening again");
+    let wal = Wal::open(options(root, 2), CommitTs(first)).await.expect("opening again");
     wal.start(|_| {}, stop);
     assert!(wal.recycle(CommitTs(first), None).await.expect("a sound disk") > 3, "the first incarnation's segments are free");
     let second = load(&wal, first).await;
@@ -83,15 +83,13 @@ async fn commit_restart_recycle(root: &Path, sync: SyncMode) {
 
 #[test]
 fn the_kernel_takes_what_the_log_does() {
-    for sync in [SyncMode::DataSync, SyncMode::WriteThrough] {
-        // Not in the memory file system that the default temporary directory may be: direct I/O is to be tested.
-        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
-        let root = directory.path().to_owned();
-        let config = RuntimeConfig { spin: Duration::ZERO, ..RuntimeConfig::on_cpus(vec![host::cpus()[0]]) };
-        let main = move |_| {
-            let root = root.clone();
-            async move { commit_restart_recycle(&root, sync).await }
-        };
-        assert_eq!(start(&config, main).expect("the core starts").join(), vec![Ok(())]);
-    }
+    // Not in the memory file system that the default temporary directory may be: direct I/O is to be tested.
+    let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
+    let root = directory.path().to_owned();
+    let config = RuntimeConfig { spin: Duration::ZERO, ..RuntimeConfig::on_cpus(vec![host::cpus()[0]]) };
+    let main = move |_| {
+        let root = root.clone();
+        async move { commit_restart_recycle(&root).await }
+    };
+    assert_eq!(start(&config, main).expect("the core starts").join(), vec![Ok(())]);
 }

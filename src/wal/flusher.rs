@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::counters::add;
 use super::error::WalError;
 use super::state::Group;
-use super::writer::{FlushReport, Inner, SyncMode};
+use super::writer::{FlushReport, Inner};
 use crate::runtime::{IoBuf, now};
 
 /// Flushes until the log fails, or is closed and everything is durable.
@@ -39,10 +39,7 @@ async fn flush(inner: &Inner, group: Group) -> Result<(), WalError> {
     let poisoned = |doing| move |cause| WalError::Poisoned { doing, cause: Rc::new(cause) };
     let started = now();
     let buffer = IoBuf::padded(&group.bytes);
-    group.file.write_at(&buffer, group.offset).await.map_err(poisoned("writing"))?;
-    if inner.options.sync == SyncMode::DataSync {
-        group.file.sync_data().await.map_err(poisoned("syncing"))?;
-    }
+    group.file.write_durable(&buffer, group.offset).await.map_err(poisoned("writing"))?;
     let duration = started.elapsed();
     let (bytes, records) = (buffer.len() as u64, group.records);
     let (durable_lsn, lowest_unflushed_ts) = {

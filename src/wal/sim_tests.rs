@@ -59,7 +59,6 @@ fn options(core: u16, incarnation: Incarnation) -> WalOptions {
         spares: 1,
         recycled_max: 2,
         backlog_bytes_max: 100_000,
-        sync: if core == 0 { SyncMode::WriteThrough } else { SyncMode::DataSync },
         ..WalOptions::new("data", CoreId(core), incarnation)
     }
 }

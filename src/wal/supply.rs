@@ -18,7 +18,7 @@ use super::segment::{
     segment_file_name, spare_file_name, unfinished_file_name,
 };
 use super::state::{FullSegment, Segment, State};
-use super::writer::{Inner, SyncMode, WalOptions};
+use super::writer::{Inner, WalOptions};
 use crate::base::{CommitTs, CoreId, Lsn};
 use crate::runtime::fs::{self, File, OpenMode};
 use crate::runtime::{BLOCK, IoBuf};
@@ -63,7 +63,7 @@ async fn make_ready(inner: &Inner) -> Result<(), WalError> {
         (state.next_header, state.spares.pop())
     };
     let reused = spare.is_some();
-    let made = make_segment(&inner.directory, &header, spare.as_deref(), inner.options.sync).await;
+    let made = make_segment(&inner.directory, &header, spare.as_deref()).await;
     if made.is_err()
         && let Some(spare) = spare
     {
@@ -75,12 +75,7 @@ async fn make_ready(inner: &Inner) -> Result<(), WalError> {
 }
 
 /// Makes a segment: its blocks allocated, its header and its name durable.
-async fn make_segment(
-    directory: &Path,
-    header: &SegmentHeader,
-    spare: Option<&Path>,
-    sync: SyncMode,
-) -> Result<Segment, WalError> {
+async fn make_segment(directory: &Path, header: &SegmentHeader, spare: Option<&Path>) -> Result<Segment, WalError> {
     let unfinished = directory.join(unfinished_file_name(header.segment));
     let source = match spare {
         Some(spare) => spare,
@@ -96,7 +91,7 @@ async fn make_segment(
         }
     };
     let path = directory.join(segment_file_name(header.segment));
-    let file = write_header(directory, source, &path, header, sync).await.map_err(|error| classify("preparing", &path, error))?;
+    let file = write_header(directory, source, &path, header).await.map_err(|error| classify("preparing", &path, error))?;
     Ok(Segment::empty(*header, path, file))
 }
 
@@ -105,15 +100,8 @@ async fn create_zeroed(path: &Path, bytes: u64) -> io::Result<()> {
     file.preallocate_zeroed(bytes).await
 }
 
-async fn write_header(
-    directory: &Path,
-    source: &Path,
-    target: &Path,
-    header: &SegmentHeader,
-    sync: SyncMode,
-) -> io::Result<File> {
-    let mode = OpenMode { sync_writes: sync == SyncMode::WriteThrough, ..OpenMode::WRITE };
-    let file = File::open(source, mode).await?;
+async fn write_header(directory: &Path, source: &Path, target: &Path, header: &SegmentHeader) -> io::Result<File> {
+    let file = File::open(source, OpenMode::WRITE).await?;
     file.write_at(&IoBuf::padded(&header.encode()), 0).await?;
     file.sync_data().await?;
     fs::rename(source, target).await?;
@@ -165,7 +153,7 @@ pub(super) async fn open(options: &WalOptions, directory: &Path, recovered: Comm
         core: options.core,
     };
     let spare = found.spares.pop();
-    let current = make_segment(directory, &header, spare.as_deref(), options.sync).await?;
+    let current = make_segment(directory, &header, spare.as_deref()).await?;
     Ok(State::new(current, found.full, found.spares))
 }
 

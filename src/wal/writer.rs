@@ -32,15 +32,6 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// At most this many segments are prepared beyond the configured number while reservations wait.
 const EXTRA_READY_MAX: usize = 4;
 
-/// How a flush is made durable. Both were measured: see `docs/storage-format.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
-    /// A write and then `fdatasync`.
-    DataSync,
-    /// One write with `O_DSYNC`.
-    WriteThrough,
-}
-
 /// How to run a core's log.
 #[derive(Clone, Debug)]
 pub struct WalOptions {
@@ -58,12 +49,10 @@ pub struct WalOptions {
     pub recycled_max: usize,
     /// Bytes appended and not durable at which reservations wait.
     pub backlog_bytes_max: u64,
-    /// How to sync.
-    pub sync: SyncMode,
 }
 
 impl WalOptions {
-    /// The defaults: segments of 64 MiB, two ready, eight files kept, 64 MiB of backlog, `fdatasync`.
+    /// The defaults: segments of 64 MiB, two ready, eight files kept, 64 MiB of backlog.
     pub fn new(root: impl Into<PathBuf>, core: CoreId, incarnation: Incarnation) -> Self {
         Self {
             root: root.into(),
@@ -73,7 +62,6 @@ impl WalOptions {
             spares: 2,
             recycled_max: 8,
             backlog_bytes_max: 64 << 20,
-            sync: SyncMode::DataSync,
         }
     }
 

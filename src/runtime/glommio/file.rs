@@ -1,10 +1,13 @@
 //! Files on io_uring: direct I/O where the file system takes it, buffered where it does not.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 
 use glommio::io::{BufferedFile, DmaFile, OpenOptions};
 
+use super::ring::Ring;
+use crate::runtime::context;
 use crate::runtime::fs::OpenMode;
 use crate::runtime::iobuf::{BLOCK, IoBuf};
 
@@ -30,9 +33,6 @@ impl GlommioFile {
     pub(in crate::runtime) async fn open(path: &Path, mode: OpenMode) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode.write || mode.create).create(mode.create).mode(0o600);
-        if mode.sync_writes {
-            options.custom_flags(libc::O_DSYNC);
-        }
         match options.dma_open(path).await {
             Ok(file) => Ok(Self::Direct(file)),
             Err(error) => {
@@ -66,16 +66,25 @@ impl GlommioFile {
             Self::Direct(file) => file.write_rc_at(buffer.share(), position).await?,
             Self::Buffered(file) => file.write_at(buffer.as_slice().to_vec(), position).await?,
         };
-        if written < buffer.len() {
-            // Rare: the kernel stops early when the disk fills up or a signal arrives. The rest reports which.
-            assert!(written <= buffer.len(), "the kernel cannot write more than it was given");
-            if written == 0 || !written.is_multiple_of(BLOCK) {
-                return Err(io::Error::new(io::ErrorKind::WriteZero, "the kernel wrote only a part of a file write"));
-            }
-            let rest = IoBuf::padded(&buffer.as_slice()[written..]);
-            return Box::pin(self.write(&rest, position + written as u64)).await;
+        match rest_of(buffer, written)? {
+            Some(rest) => Box::pin(self.write(&rest, position + written as u64)).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Writes the whole buffer and makes it durable, in one go.
+    pub(in crate::runtime) async fn write_durable(&self, buffer: &IoBuf, position: u64) -> io::Result<()> {
+        let Self::Direct(file) = self else {
+            self.write(buffer, position).await?;
+            return self.sync_data().await;
+        };
+        let (write, sync) = context::glommio_core().ring().write_and_sync(file, buffer.share(), position);
+        let written = poll_fn(|cx| Ring::poll_done(&write, cx)).await?;
+        match rest_of(buffer, written)? {
+            // Its sync covers what has been written, too.
+            Some(rest) => Box::pin(self.write_durable(&rest, position + written as u64)).await,
+            None => poll_fn(|cx| Ring::poll_done(&sync, cx)).await.map(|_zero| ()),
+        }
     }
 
     pub(in crate::runtime) async fn sync_data(&self) -> io::Result<()> {
@@ -110,6 +119,19 @@ impl GlommioFile {
         };
         Ok(len)
     }
+}
+
+/// What a write has left to do. Rare: the kernel stops early when the disk fills up or a signal arrives, and the next write
+/// reports which.
+fn rest_of(buffer: &IoBuf, written: usize) -> io::Result<Option<IoBuf>> {
+    assert!(written <= buffer.len(), "the kernel cannot write more than it was given");
+    if written == buffer.len() {
+        return Ok(None);
+    }
+    if written == 0 || !written.is_multiple_of(BLOCK) {
+        return Err(io::Error::new(io::ErrorKind::WriteZero, "the kernel wrote only a part of a file write"));
+    }
+    Ok(Some(IoBuf::padded(&buffer.as_slice()[written..])))
 }
 
 struct ReadBytes(glommio::io::ReadResult);

@@ -90,6 +90,11 @@ impl GlommioCore {
         self.ring.wake_sleeper();
     }
 
+    /// The ring of this core.
+    fn ring(&self) -> &Rc<Ring> {
+        &self.ring
+    }
+
     /// The timers of this core.
     pub(in crate::runtime) fn timers(&self) -> &Rc<TimerQueue> {
         &self.timers

@@ -201,7 +201,7 @@ impl Stream {
                     outcome => return Poll::Ready(outcome),
                 }
             }
-            let receiving = self.receiving.get_or_insert_with(|| self.core.ring.receive(&self.socket));
+            let receiving = self.receiving.get_or_insert_with(|| self.core.ring().receive(&self.socket));
             let outcome = ready!(Ring::poll_received(receiving, cx));
             self.receiving = None;
             match outcome {
@@ -229,7 +229,7 @@ impl Stream {
         let count = bytes.len().min(SEND_BYTES_MAX);
         let mut copy = mem::take(&mut self.spare);
         copy.extend_from_slice(&bytes[..count]);
-        self.sending = Some(self.core.ring.send(&self.socket, copy));
+        self.sending = Some(self.core.ring().send(&self.socket, copy));
         Poll::Ready(Ok(count))
     }
 

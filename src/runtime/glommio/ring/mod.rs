@@ -7,7 +7,7 @@
 //! their next statements arrive together too.
 //!
 //! - The ring is driven by the core's [driver](super::driver) task; while that sleeps, an eventfd that glommio polls wakes it.
-//! - Requests own what the kernel uses: the socket or file and the bytes live in the ring until the completion, whatever becomes
+//! - Requests own what the kernel uses: the socket and the bytes live in the ring until the completion, whatever becomes
 //!   of who asked. Dropping a [`Request`] cancels it.
 //! - Receives wait without a buffer; the kernel picks one when data arrives ([`buffers`]).
 //! - `DEFER_TASKRUN`: completions are produced only inside this core's own system call, never by interrupting it.
@@ -25,6 +25,7 @@ use io_uring::{IoUring, opcode, types};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::file::DmaMemory;
 use super::net::Socket;
 
 mod buffers;
@@ -48,6 +49,8 @@ struct Keep {
     _socket: Option<Rc<Socket>>,
     /// What is being sent.
     bytes: Vec<u8>,
+    /// What is being written.
+    _memory: Option<Rc<DmaMemory>>,
 }
 
 enum Stage {
@@ -135,7 +138,7 @@ impl Ring {
         let fd = types::Fd(socket.as_raw_fd());
         let length = u32::try_from(BUFFER_BYTES).expect("a constant");
         let entry = opcode::Recv::new(fd, std::ptr::null_mut(), length).buf_group(buffers::GROUP).build();
-        self.submit(entry.flags(Flags::BUFFER_SELECT), Keep { _socket: Some(Rc::clone(socket)), bytes: Vec::new() })
+        self.submit(entry.flags(Flags::BUFFER_SELECT), Keep { _socket: Some(Rc::clone(socket)), ..Keep::default() })
     }
 
     /// Asks to send all the bytes.
@@ -144,7 +147,34 @@ impl Ring {
         let length = u32::try_from(bytes.len()).expect("a send is at most SEND_BYTES_MAX");
         // The vector's memory stays where it is when the vector itself moves into the operation.
         let entry = opcode::Send::new(fd, bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build();
-        self.submit(entry, Keep { _socket: Some(Rc::clone(socket)), bytes })
+        self.submit(entry, Keep { _socket: Some(Rc::clone(socket)), bytes, ..Keep::default() })
+    }
+
+    /// Asks to write the memory at a position of an open file, and then to make that write durable: the two requests. If the
+    /// first writes less, the second is cancelled.
+    ///
+    /// The file must stay open until the ring's next turn; its owner awaits the requests.
+    pub(super) fn write_and_sync(
+        self: &Rc<Self>,
+        file: &impl AsRawFd,
+        memory: Rc<DmaMemory>,
+        position: u64,
+    ) -> (Request, Request) {
+        let file = types::Fd(file.as_raw_fd());
+        let bytes = memory.as_bytes();
+        let length = u32::try_from(bytes.len()).expect("a write is less than 4 GiB");
+        let write = opcode::Write::new(file, bytes.as_ptr(), length).offset(position).build();
+        let sync = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build();
+        // A link must not be cut in two by a submission in between.
+        self.state.borrow_mut().make_room(2);
+        let write = self.submit(write.flags(Flags::IO_LINK), Keep { _memory: Some(memory), ..Keep::default() });
+        (write, self.submit(sync, Keep::default()))
+    }
+
+    /// Waits for the end of a write or sync: how many bytes were written.
+    pub(super) fn poll_done(request: &Request, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (completion, _keep) = ready!(request.poll(cx));
+        Poll::Ready(completion.count())
     }
 
     fn submit(self: &Rc<Self>, entry: Entry, keep: Keep) -> Request {
@@ -240,6 +270,16 @@ impl State {
     fn push(&mut self, entry: &Entry) {
         // SAFETY: what the entry points to is kept in the operation until its completion.
         while unsafe { self.uring.submission().push(entry) }.is_err() {
+            self.enter();
+        }
+    }
+
+    /// Makes sure that a few entries can be pushed without a submission.
+    fn make_room(&mut self, entries: usize) {
+        let submission = self.uring.submission();
+        let room = submission.capacity() - submission.len();
+        drop(submission);
+        if room < entries {
             self.enter();
         }
     }

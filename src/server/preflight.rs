@@ -21,8 +21,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::checkpoint::DataDir;
 use crate::config::Config;
 
-/// The oldest kernel with everything the runtime uses (io_uring with fast poll and without per-ring memlock charges).
-pub const KERNEL_MIN: (u32, u32) = (5, 15);
+/// The oldest kernel with everything the runtime uses: io_uring with deferred task work and provided buffer rings.
+pub const KERNEL_MIN: (u32, u32) = (6, 1);
 
 /// What a runtime executor insists on being allowed to lock.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;

@@ -3,6 +3,7 @@
 //! Sessions bind against a snapshot, overlaid with what their own transaction has changed.
 
 pub mod encode;
+pub mod identifier;
 pub mod model;
 pub mod store;
 pub mod system;

@@ -1,5 +1,6 @@
 //! The catalog's objects as the binder sees them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
@@ -101,6 +102,16 @@ pub struct ColumnDef {
     pub not_null: bool,
     /// The DEFAULT expression as SQL text, re-bound when used.
     pub default: Option<String>,
+}
+
+impl ColumnDef {
+    /// The DEFAULT as PostgreSQL would print it: a plain string with the type that it stands for.
+    pub fn shown_default(&self) -> Option<Cow<'_, str>> {
+        let text = self.default.as_deref()?;
+        let inner = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        let plain = inner.is_some_and(|inner| !inner.replace("''", "").contains('\''));
+        Some(if plain { Cow::Owned(format!("{text}::{}", self.ty.ty.name())) } else { Cow::Borrowed(text) })
+    }
 }
 
 /// A primary key.

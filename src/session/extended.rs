@@ -8,12 +8,13 @@ use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::Session;
 use crate::session::backend::Backend;
-use crate::session::formats::{FormatCodes, parameter};
+use crate::session::formats::{FormatCodes, parameter, text};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, Prepared};
 use crate::session::response::{Client, Failure, Response, RowShape};
 use crate::session::run::Outcome;
 use crate::session::transaction::Block;
+use crate::sql::function::{regclass_in, regtype_in};
 use crate::sql::utility::Utility;
 use crate::types::{Datum, SqlType};
 
@@ -105,7 +106,7 @@ impl<B: Backend> Session<B> {
         self.revalidate(backend, request.statement)?;
         let prepared = Arc::clone(&self.statements.get_mut(request.statement)?.prepared);
         self.check_not_failed(&prepared)?;
-        let params = self.bind_params(request, &prepared)?;
+        let params = self.bind_params(backend, request, &prepared)?;
         let shape = match prepared.utility() {
             Some(Utility::Execute { .. }) => {
                 let target = self.result_shape(backend, &prepared)?;
@@ -118,7 +119,12 @@ impl<B: Backend> Session<B> {
     }
 
     /// The values of a Bind as its statement's parameter types.
-    pub(super) fn bind_params<'a, P>(&self, request: &BindRequest<'a, P>, prepared: &Prepared) -> SqlResult<Vec<Datum>>
+    pub(super) fn bind_params<'a, P>(
+        &self,
+        backend: &B,
+        request: &BindRequest<'a, P>,
+        prepared: &Prepared,
+    ) -> SqlResult<Vec<Datum>>
     where
         P: ExactSizeIterator<Item = Option<&'a [u8]>> + Clone,
     {
@@ -135,8 +141,23 @@ impl<B: Backend> Session<B> {
         given
             .zip(types)
             .enumerate()
-            .map(|(index, (bytes, ty))| parameter(index, *ty, request.param_formats.of(index), bytes, format))
+            .map(|(index, (bytes, ty))| {
+                let code = request.param_formats.of(index);
+                match bytes {
+                    Some(name) if ty.is_catalog_name() && code == 0 => self.catalog_name(backend, *ty, text(name)?),
+                    _ => parameter(index, *ty, code, bytes, format),
+                }
+            })
             .collect()
+    }
+
+    /// The OID that a text of a `reg…` type stands for.
+    fn catalog_name(&self, backend: &B, ty: SqlType, name: &str) -> SqlResult<Datum> {
+        match ty {
+            SqlType::Regclass => regclass_in(name, &backend.catalog(self.txn.txn()), &self.env).map(Datum::Oid),
+            SqlType::Regtype => regtype_in(name).map(Datum::Oid),
+            _ => Err(SqlError::unsupported(format!("a parameter of type {}", ty.name()))),
+        }
     }
 
     /// Describe of a statement.

@@ -132,7 +132,7 @@ impl<B: Backend> Session<B> {
         let key = match plain {
             Some(key) => Some(key),
             None => {
-                let params = self.bind_params(request, &prepared).ok()?;
+                let params = self.bind_params(backend, request, &prepared).ok()?;
                 self.key_of(backend, &prepared, &params)?
             }
         };

@@ -100,6 +100,11 @@ impl SqlType {
         }
     }
 
+    /// Whether its texts name objects of the catalog, so that only who knows the catalog can read them.
+    pub fn is_catalog_name(self) -> bool {
+        matches!(self, SqlType::Regclass | SqlType::Regtype | SqlType::Regproc)
+    }
+
     /// `pg_type.oid`.
     pub fn oid(self) -> Oid {
         let info = self.info();

@@ -328,8 +328,8 @@ impl FunctionRows {
 }
 
 /// The rows of a system table, with these columns.
-pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecContext<'_>) -> SqlResult<Vec<Row>> {
+pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecContext<'_>) -> Vec<Row> {
     let system = SystemContext { catalog: &context.catalog, database: context.session.database(), user: context.session.user() };
-    let rows = crate::catalog::system::rows(table, &system)?;
-    Ok(rows.into_iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect())
+    let rows = crate::catalog::system::rows(table, &system);
+    rows.into_iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect()
 }

@@ -15,7 +15,7 @@ use crate::sql::expr::Expr;
 use crate::sql::expr::walk::{self, Reference};
 use crate::sql::function::table;
 use crate::sql::plan::{Access, Join, JoinKind, Node, Scan};
-use crate::types::SqlType;
+use crate::types::{ColumnType, SqlType};
 
 /// One item of FROM.
 struct Factor {
@@ -266,7 +266,8 @@ impl Binder<'_> {
             return self.named(node, &name, None, cte.columns.clone(), alias, None);
         }
         if let Some(table) = system::find(self.context.session.search_path(), schema.as_deref(), &name) {
-            let columns: Vec<Column> = table.columns.iter().map(|(name, ty)| column(name, *ty, None)).collect();
+            let ty = |ty| ColumnType { ty, typmod: -1 };
+            let columns: Vec<Column> = table.columns.iter().map(|(name, of)| column(name, ty(*of), None)).collect();
             let node = Node::SystemScan { table: table.reference, columns: (0..columns.len()).collect(), filter: None };
             return self.named(node, &name, Some(table.schema.to_owned()), columns, alias, None);
         }

@@ -1,12 +1,13 @@
 //! Functions about the session, the server and the catalog.
 
 use crate::base::Oid;
-use crate::catalog::{Catalog, TableDef};
+use crate::catalog::identifier::quote_identifier;
+use crate::catalog::system::{OWNER, by_name as system_table, by_oid as system_table_by_oid, index_definition, key_list};
+use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::types::by_name;
 use crate::sql::context::{EvalContext, SessionInfo};
 use crate::sql::function::kinds::*;
-use crate::sql::function::strings::quote_identifier;
 use crate::sql::function::{Entry, Function, Implementation, Kind};
 use crate::types::{ColumnType, Datum, SqlType};
 
@@ -15,9 +16,6 @@ pub const VERSION: &str = concat!("PostgreSQL 15.0 (OmenDB ", env!("CARGO_PKG_VE
 
 /// The OID of schema `pg_catalog`.
 const PG_CATALOG: u32 = 11;
-
-/// The one role there is, under PostgreSQL's OID for the bootstrap superuser.
-const OWNER: u32 = 10;
 
 type Context = fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>;
 
@@ -139,7 +137,7 @@ fn names(functions: &mut Vec<Function>) {
         ("to_regtype", &[TEXT], REGTYPE, |a, _| Ok(regtype_in(text(&a[0])?).map_or(Datum::Null, Datum::Oid))),
         ("pg_get_userbyid", &[OID], NAME, |a, c| {
             let oid = oid(&a[0])?;
-            Ok(if oid.0 == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
+            Ok(if oid == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
         }),
         ("pg_encoding_to_char", &[INT4], NAME, |a, _| Ok(Datum::text(if matches!(a[0], Datum::Int4(6)) { "UTF8" } else { "" }))),
         ("pg_table_is_visible", &[OID], BOOL, |a, c| Ok(table_visible(oid(&a[0])?, c).map_or(Datum::Null, Datum::Bool))),
@@ -199,8 +197,8 @@ pub fn regclass_in(name: &str, catalog: &Catalog, session: &dyn SessionInfo) -> 
 
 /// A table or primary key index of a schema, or a system table.
 fn relation_in(catalog: &Catalog, schema: &str, name: &str) -> Option<Oid> {
-    if let Some(oid) = crate::sql::binder::system::oid(schema, name) {
-        return Some(oid);
+    if let Some(table) = system_table(schema, name) {
+        return Some(table.oid);
     }
     let schema = catalog.schemas.values().find(|candidate| candidate.name == schema)?;
     if let Some(oid) = catalog.table_names.get(&(schema.oid, name.to_owned())) {
@@ -252,8 +250,9 @@ fn regclass_out(oid: Oid, context: &EvalContext<'_>) -> String {
     if oid.0 == 0 {
         return "-".to_owned();
     }
-    if let Some((schema, name)) = crate::sql::binder::system::name(oid) {
-        return if schema == "pg_catalog" { quote_identifier(&name) } else { format!("{schema}.{}", quote_identifier(&name)) };
+    if let Some(table) = system_table_by_oid(oid) {
+        let name = quote_identifier(table.name);
+        return if table.schema == "pg_catalog" { name } else { format!("{}.{name}", table.schema) };
     }
     let Some((table, name)) = relation(oid, context.catalog) else { return oid.to_string() };
     if table_visible(oid, context) == Some(true) {
@@ -268,21 +267,17 @@ fn relation(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &str)> {
     if let Some(table) = catalog.tables.get(&oid) {
         return Some((table, &table.name));
     }
-    catalog.tables.values().find_map(|table| {
-        let key = table.primary_key.as_ref().filter(|key| key.index_oid == oid)?;
-        Some((&**table, key.name.as_str()))
-    })
+    index_of(oid, catalog).map(|(table, key)| (table, key.name.as_str()))
 }
 
 fn table_visible(oid: Oid, context: &EvalContext<'_>) -> Option<bool> {
     let path = context.session.search_path();
-    if let Some((schema, _)) = crate::sql::binder::system::name(oid) {
-        return Some(schema == "pg_catalog" || path.iter().any(|name| name == schema));
+    if let Some(table) = system_table_by_oid(oid) {
+        return Some(table.schema == "pg_catalog" || path.iter().any(|name| name == table.schema));
     }
-    let (table, name) = relation(oid, context.catalog)?;
+    let (_table, name) = relation(oid, context.catalog)?;
     let first = path.iter().find_map(|schema| relation_in(context.catalog, schema, name));
-    let hidden = crate::sql::binder::system::oid("pg_catalog", name).is_some();
-    let _ = table;
+    let hidden = system_table("pg_catalog", name).is_some();
     Some(!hidden && first == Some(oid))
 }
 
@@ -316,19 +311,19 @@ fn definitions(functions: &mut Vec<Function>) {
     let expression = Implementation::Values(|args| Ok(args[0].clone()));
     Entry::function("pg_get_expr", &[TEXT, OID], TEXT, expression).stable().add(functions);
     Entry::function("pg_get_expr", &[TEXT, OID, BOOL], TEXT, expression).stable().add(functions);
-    let index: Context = |a, c| Ok(index_definition(oid(&a[0])?, c).map_or(Datum::Null, |text| Datum::Text(text.into())));
+    let index: Context = |a, c| Ok(definition_of_index(oid(&a[0])?, c).map_or(Datum::Null, |text| Datum::Text(text.into())));
     Entry::function("pg_get_indexdef", &[OID], TEXT, Implementation::Context(index)).stable().add(functions);
     let index: Context = |a, c| {
         let (oid, column) = (oid(&a[0])?, a[1].as_i64().unwrap_or(0));
-        let text = if column == 0 { index_definition(oid, c) } else { index_column(oid, column, c) };
+        let text = if column == 0 { definition_of_index(oid, c) } else { index_column(oid, column, c) };
         Ok(text.map_or(Datum::Null, |text| Datum::Text(text.into())))
     };
     Entry::function("pg_get_indexdef", &[OID, INT4, BOOL], TEXT, Implementation::Context(index)).stable().add(functions);
     let constraint: Context = |a, c| {
         let wanted = oid(&a[0])?;
         let text = c.catalog.tables.values().find_map(|table| {
-            table.primary_key.as_ref().filter(|key| key.constraint_oid == wanted)?;
-            Some(format!("PRIMARY KEY ({})", key_columns(table)))
+            let key = table.primary_key.as_ref().filter(|key| key.constraint_oid == wanted)?;
+            Some(format!("PRIMARY KEY ({})", key_list(table, key)))
         });
         Ok(text.map_or(Datum::Null, |text| Datum::Text(text.into())))
     };
@@ -340,32 +335,23 @@ fn definitions(functions: &mut Vec<Function>) {
         .add(functions);
 }
 
-fn key_columns(table: &TableDef) -> String {
-    let key = table.primary_key.as_ref();
-    let names = key.into_iter().flat_map(|key| &key.columns).map(|&column| quote_identifier(&table.columns[column].name));
-    names.collect::<Vec<_>>().join(", ")
+/// The table and the primary key whose index this is.
+fn index_of(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &PrimaryKey)> {
+    catalog.tables.values().find_map(|table| {
+        let key = table.primary_key.as_ref().filter(|key| key.index_oid == oid)?;
+        Some((&**table, key))
+    })
 }
 
-fn index_definition(oid: Oid, context: &EvalContext<'_>) -> Option<String> {
-    let table =
-        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
-    let key = table.primary_key.as_ref()?;
-    let schema = context.catalog.schemas.get(&table.schema)?;
-    Some(format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
-        quote_identifier(&key.name),
-        quote_identifier(&schema.name),
-        quote_identifier(&table.name),
-        key_columns(table)
-    ))
+fn definition_of_index(oid: Oid, context: &EvalContext<'_>) -> Option<String> {
+    let (table, key) = index_of(oid, context.catalog)?;
+    Some(index_definition(context.catalog.schemas.get(&table.schema)?, table, key))
 }
 
 fn index_column(oid: Oid, column: i64, context: &EvalContext<'_>) -> Option<String> {
-    let table =
-        context.catalog.tables.values().find(|table| table.primary_key.as_ref().is_some_and(|key| key.index_oid == oid))?;
+    let (table, key) = index_of(oid, context.catalog)?;
     let number = usize::try_from(column).ok()?.checked_sub(1)?;
-    let column = *table.primary_key.as_ref()?.columns.get(number)?;
-    Some(quote_identifier(&table.columns[column].name))
+    Some(quote_identifier(&table.columns[*key.columns.get(number)?].name))
 }
 
 // Privileges: until roles have any, everybody may do everything.

@@ -141,7 +141,7 @@ fn assignment(cursor: &mut Cursor<'_>, local: bool) -> SqlResult<Body> {
     }
     if name == "search_path" {
         // The items of a list of names are kept as identifiers, so that they can be told apart again.
-        values.iter_mut().for_each(|value| *value = crate::sql::function::strings::quote_identifier(value));
+        values.iter_mut().for_each(|value| *value = crate::catalog::identifier::quote_identifier(value));
     }
     Ok(Body::Ready(Utility::Set { name, value: Some(values.join(", ")), local }))
 }

@@ -6,23 +6,21 @@ use sqlparser::ast::{self, AssignmentTarget, Expr as Ast};
 
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::sql::binder::Binder;
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::insert::{column_index, is_default, table_scope};
 use crate::sql::binder::names::{at, identifier, parts};
 use crate::sql::binder::operators::unnest;
 use crate::sql::binder::scope::Scope;
+use crate::sql::binder::{Binder, refuse_present};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{Access, DeletePlan, OutputColumn, Plan, UpdatePlan};
 
 impl Binder<'_> {
     /// Binds an UPDATE.
     pub fn update(&self, update: &ast::Update) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        check_update(update)?;
         if update.from.is_some() {
             return Err(SqlError::unsupported("UPDATE … FROM"));
-        }
-        if update.output.is_some() || update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
-            return Err(SqlError::unsupported("this clause of UPDATE"));
         }
         let (table, alias) = self.changed_table(&update.table, "UPDATE")?;
         let scope = table_scope(&table, &alias)?;
@@ -34,11 +32,9 @@ impl Binder<'_> {
 
     /// Binds a DELETE.
     pub fn delete(&self, delete: &ast::Delete) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        check_delete(delete)?;
         if delete.using.is_some() {
             return Err(SqlError::unsupported("DELETE … USING"));
-        }
-        if !delete.tables.is_empty() || delete.output.is_some() || !delete.order_by.is_empty() || delete.limit.is_some() {
-            return Err(SqlError::unsupported("this clause of DELETE"));
         }
         let ast::FromTable::WithFromKeyword(from) = &delete.from else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "DELETE needs FROM"));
@@ -52,11 +48,25 @@ impl Binder<'_> {
     }
 
     fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
-        let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, with_ordinality: false, .. } =
-            &table.relation
+        let ast::TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } = &table.relation
         else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };
+        refuse_present(&[
+            (!with_hints.is_empty() || !index_hints.is_empty(), "a table hint"),
+            (!partitions.is_empty(), "PARTITION"),
+        ])?;
         if !table.joins.is_empty() {
             return Err(SqlError::unsupported(format!("{verb} of a join")));
         }
@@ -130,4 +140,50 @@ impl Binder<'_> {
         bound.push((column, value));
         Ok(())
     }
+}
+
+/// Clauses of other dialects. Every field is named, so that a new one cannot be parsed and forgotten.
+fn check_update(update: &ast::Update) -> SqlResult<()> {
+    let ast::Update {
+        update_token: _,
+        // A comment to PostgreSQL, and the lexer drops comments.
+        optimizer_hints: _,
+        table: _,
+        assignments: _,
+        from: _,
+        selection: _,
+        returning: _,
+        output,
+        or,
+        order_by,
+        limit,
+    } = update;
+    refuse_present(&[
+        (output.is_some(), "OUTPUT"),
+        (or.is_some(), "UPDATE OR"),
+        (!order_by.is_empty(), "UPDATE … ORDER BY"),
+        (limit.is_some(), "UPDATE … LIMIT"),
+    ])
+}
+
+/// As [`check_update`].
+fn check_delete(delete: &ast::Delete) -> SqlResult<()> {
+    let ast::Delete {
+        delete_token: _,
+        optimizer_hints: _,
+        tables,
+        from: _,
+        using: _,
+        selection: _,
+        returning: _,
+        output,
+        order_by,
+        limit,
+    } = delete;
+    refuse_present(&[
+        (!tables.is_empty(), "DELETE from several tables"),
+        (output.is_some(), "OUTPUT"),
+        (!order_by.is_empty(), "DELETE … ORDER BY"),
+        (limit.is_some(), "DELETE … LIMIT"),
+    ])
 }

@@ -214,14 +214,25 @@ impl Binder<'_> {
             } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
                 self.table_factor(name, alias.as_ref(), joined)
             }
-            TableFactor::Table { sample: Some(_), .. } => Err(SqlError::unsupported("TABLESAMPLE")),
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                Err(SqlError::unsupported("TABLESAMPLE"))
+            }
+            TableFactor::Table { with_hints, index_hints, .. } if !with_hints.is_empty() || !index_hints.is_empty() => {
+                Err(SqlError::unsupported("a table hint"))
+            }
             TableFactor::Table {
                 name,
                 alias,
                 args: Some(ast::TableFunctionArgs { args, settings: None }),
                 with_ordinality,
-                ..
-            } => self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined),
+                with_hints: _,
+                index_hints: _,
+                version: None,
+                partitions,
+                json_path: None,
+                sample: None,
+            } if partitions.is_empty() => self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined),
+            // A function sees the items before it whether LATERAL is said or not (documentation 7.2.1.5).
             TableFactor::Function { name, args, with_ordinality, alias, lateral: _ } => {
                 self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined)
             }
@@ -262,6 +273,7 @@ impl Binder<'_> {
             let mut node = cte.node.clone();
             // The CTE counted rows from where it is defined; here may be further in.
             let further = joined.scope.level() - cte.level;
+            cte.read_once(further)?;
             walk::rewrite_node(&mut node, 1, &mut |reference| Some(Reference { depth: reference.depth + further, ..reference }));
             return self.named(node, &name, None, cte.columns.clone(), alias, None);
         }

@@ -9,8 +9,9 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::names::{at, identifier, parts, qualified};
 use crate::sql::binder::params::Params;
+use crate::sql::binder::query::check_values;
 use crate::sql::binder::scope::{Column, Relation, Scope};
-use crate::sql::binder::{Binder, Typed};
+use crate::sql::binder::{Binder, Typed, refuse_present};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{InsertPlan, Node, OnConflict, OutputColumn, Plan};
 use crate::types::{ColumnType, Datum};
@@ -58,6 +59,7 @@ impl Binder<'_> {
         }
         let bare = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         if let (SetExpr::Values(values), true) = (&*query.body, bare) {
+            check_values(values)?;
             let rows = values
                 .rows
                 .iter()
@@ -250,27 +252,56 @@ pub fn is_default(value: &Ast) -> bool {
     matches!(value, Ast::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-/// Clauses of other dialects.
+/// Clauses of other dialects. Every field is named, so that a new one cannot be parsed and forgotten.
 fn check_clauses(insert: &ast::Insert) -> SqlResult<()> {
-    let refused = [
-        (insert.or.is_some(), "INSERT OR"),
-        (insert.ignore, "INSERT IGNORE"),
-        (!insert.into, "INSERT without INTO"),
-        (insert.overwrite, "INSERT OVERWRITE"),
-        (!insert.assignments.is_empty(), "INSERT … SET"),
-        (insert.partitioned.is_some(), "PARTITION"),
-        (!insert.after_columns.is_empty(), "columns after PARTITION"),
-        (insert.has_table_keyword, "INSERT INTO TABLE"),
-        (insert.output.is_some(), "OUTPUT"),
-        (insert.replace_into, "REPLACE"),
-        (insert.priority.is_some(), "an INSERT priority"),
-        (insert.insert_alias.is_some(), "an alias of the inserted row"),
-        (insert.settings.is_some(), "SETTINGS"),
-        (insert.format_clause.is_some(), "FORMAT"),
-        (insert.multi_table_insert_type.is_some(), "INSERT into several tables"),
-    ];
-    match refused.into_iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(SqlError::unsupported(name)),
-        None => Ok(()),
-    }
+    let ast::Insert {
+        insert_token: _,
+        // A comment to PostgreSQL, and the lexer drops comments.
+        optimizer_hints: _,
+        or,
+        ignore,
+        into,
+        table: _,
+        table_alias: _,
+        columns: _,
+        overwrite,
+        source: _,
+        assignments,
+        partitioned,
+        after_columns,
+        has_table_keyword,
+        on: _,
+        returning: _,
+        output,
+        replace_into,
+        priority,
+        insert_alias,
+        settings,
+        format_clause,
+        multi_table_insert_type,
+        multi_table_into_clauses,
+        multi_table_when_clauses,
+        multi_table_else_clause,
+    } = insert;
+    let several = multi_table_insert_type.is_some()
+        || !multi_table_into_clauses.is_empty()
+        || !multi_table_when_clauses.is_empty()
+        || multi_table_else_clause.is_some();
+    refuse_present(&[
+        (or.is_some(), "INSERT OR"),
+        (*ignore, "INSERT IGNORE"),
+        (!*into, "INSERT without INTO"),
+        (*overwrite, "INSERT OVERWRITE"),
+        (!assignments.is_empty(), "INSERT … SET"),
+        (partitioned.is_some(), "PARTITION"),
+        (!after_columns.is_empty(), "columns after PARTITION"),
+        (*has_table_keyword, "INSERT INTO TABLE"),
+        (output.is_some(), "OUTPUT"),
+        (*replace_into, "REPLACE"),
+        (priority.is_some(), "an INSERT priority"),
+        (insert_alias.is_some(), "an alias of the inserted row"),
+        (settings.is_some(), "SETTINGS"),
+        (format_clause.is_some(), "FORMAT"),
+        (several, "INSERT into several tables"),
+    ])
 }

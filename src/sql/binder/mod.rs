@@ -136,6 +136,14 @@ fn enter(counter: &Cell<usize>, max: usize) -> SqlResult<Level<'_>> {
     Ok(Level(counter))
 }
 
+/// 0A000 for the first clause that is there.
+pub(crate) fn refuse_present(clauses: &[(bool, &str)]) -> SqlResult<()> {
+    match clauses.iter().find(|(present, _)| *present) {
+        Some((_, name)) => Err(SqlError::unsupported(*name)),
+        None => Ok(()),
+    }
+}
+
 impl<'a> Binder<'a> {
     fn new(context: &'a BindContext<'a>, params: Params) -> Self {
         Self { context, params, expression_depth: Cell::new(0), query_depth: Cell::new(0) }

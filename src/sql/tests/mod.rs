@@ -3,4 +3,5 @@
 mod bind;
 mod clauses;
 mod hostile;
+mod privileges;
 mod support;

@@ -10,15 +10,15 @@ use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::names::{at, identifier, parts, qualified};
 use crate::sql::binder::params::Params;
 use crate::sql::binder::query::check_values;
-use crate::sql::binder::scope::{Column, Relation, Scope};
+use crate::sql::binder::scope::{Column, Ctes, Relation, Scope};
 use crate::sql::binder::{Binder, Typed, refuse_present};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{InsertPlan, Node, OnConflict, OutputColumn, Plan};
 use crate::types::{ColumnType, Datum};
 
 impl Binder<'_> {
-    /// Binds an INSERT.
-    pub fn insert(&self, insert: &ast::Insert) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+    /// Binds an INSERT, behind the WITH queries of `ctes`.
+    pub fn insert(&self, insert: &ast::Insert, ctes: Ctes) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         check_clauses(insert)?;
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into a function"));
@@ -30,10 +30,11 @@ impl Binder<'_> {
                 let row = self.default_row(&table)?;
                 Node::Values { rows: vec![row], types: column_types(&table) }
             }
-            Some(query) => self.insert_source(query, &table, &columns, !insert.columns.is_empty())?,
+            Some(query) => self.insert_source(query, &table, &columns, !insert.columns.is_empty(), &ctes)?,
         };
-        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, &alias)).transpose()?;
-        let (returning, output) = self.returning(insert.returning.as_deref(), &table, &alias)?;
+        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, &alias, &ctes)).transpose()?;
+        let scope = Scope { ctes, ..table_scope(&table, &alias)? };
+        let (returning, output) = self.returning(insert.returning.as_deref(), &scope)?;
         Ok((Plan::Insert(InsertPlan { table, source, on_conflict, returning }), output))
     }
 
@@ -53,7 +54,14 @@ impl Binder<'_> {
         }
     }
 
-    fn insert_source(&self, query: &ast::Query, table: &Arc<TableDef>, columns: &[usize], listed: bool) -> SqlResult<Node> {
+    fn insert_source(
+        &self,
+        query: &ast::Query,
+        table: &Arc<TableDef>,
+        columns: &[usize],
+        listed: bool,
+        ctes: &Ctes,
+    ) -> SqlResult<Node> {
         if !query.locks.is_empty() {
             return Err(SqlError::unsupported("FOR UPDATE in INSERT … SELECT"));
         }
@@ -63,12 +71,12 @@ impl Binder<'_> {
             let rows = values
                 .rows
                 .iter()
-                .map(|row| self.insert_row(&row.content, table, columns, listed))
+                .map(|row| self.insert_row(&row.content, table, columns, listed, ctes))
                 .collect::<SqlResult<Vec<_>>>()?;
             return Ok(Node::Values { rows, types: column_types(table) });
         }
         let targets: Vec<ColumnType> = columns.iter().map(|&column| table.columns[column].ty).collect();
-        let bound = self.query(query, None, None, Some(&targets))?;
+        let bound = self.query(query, None, ctes.clone(), Some(&targets))?;
         check_width(bound.columns.len(), columns, listed, None)?;
         let mut row = self.default_row_except(table, &columns[..bound.columns.len()])?;
         for (source, &column) in bound.columns.iter().zip(columns) {
@@ -80,9 +88,16 @@ impl Binder<'_> {
         Ok(Node::Project { input: Box::new(bound.node), exprs })
     }
 
-    fn insert_row(&self, values: &[Ast], table: &Arc<TableDef>, columns: &[usize], listed: bool) -> SqlResult<Vec<Expr>> {
+    fn insert_row(
+        &self,
+        values: &[Ast],
+        table: &Arc<TableDef>,
+        columns: &[usize],
+        listed: bool,
+        ctes: &Ctes,
+    ) -> SqlResult<Vec<Expr>> {
         check_width(values.len(), columns, listed, values.get(columns.len()).or(values.first()).and_then(position))?;
-        let scope = Scope::default();
+        let scope = Scope::inside(None, ctes.clone());
         let place = Place::scalar(&scope, Clause::Values);
         let mut row = self.default_row_except(table, &columns[..values.len()])?;
         for (value, &column) in values.iter().zip(columns) {
@@ -126,7 +141,7 @@ impl Binder<'_> {
         Ok(binder.coerce_assignment(Typed { position: None, ..value }, ty, column)?.expr)
     }
 
-    fn on_conflict(&self, on: &OnInsert, table: &Arc<TableDef>, alias: &str) -> SqlResult<OnConflict> {
+    fn on_conflict(&self, on: &OnInsert, table: &Arc<TableDef>, alias: &str, ctes: &Ctes) -> SqlResult<OnConflict> {
         let OnInsert::OnConflict(conflict) = on else { return Err(SqlError::unsupported("ON DUPLICATE KEY UPDATE")) };
         match &conflict.conflict_target {
             None => {}
@@ -161,7 +176,7 @@ impl Binder<'_> {
                     let error = SqlError::new(SqlState::SYNTAX_ERROR, message);
                     return Err(error.hint("For example, ON CONFLICT (column_name)."));
                 }
-                let mut scope = table_scope(table, alias)?;
+                let mut scope = Scope { ctes: ctes.clone(), ..table_scope(table, alias)? };
                 scope.add(table_relation(table, "excluded"), None)?;
                 let assignments = self.assignments(&update.assignments, table, &scope)?;
                 let place = Place::scalar(&scope, Clause::OnConflict);
@@ -171,16 +186,10 @@ impl Binder<'_> {
         }
     }
 
-    /// RETURNING over the table's row.
-    pub fn returning(
-        &self,
-        items: Option<&[ast::SelectItem]>,
-        table: &Arc<TableDef>,
-        alias: &str,
-    ) -> SqlResult<(Vec<Expr>, Vec<OutputColumn>)> {
+    /// RETURNING over the row of a scope.
+    pub fn returning(&self, items: Option<&[ast::SelectItem]>, scope: &Scope<'_>) -> SqlResult<(Vec<Expr>, Vec<OutputColumn>)> {
         let Some(items) = items else { return Ok((Vec::new(), Vec::new())) };
-        let scope = table_scope(table, alias)?;
-        self.output_items(items, Place::scalar(&scope, Clause::Returning))
+        self.output_items(items, Place::scalar(scope, Clause::Returning))
     }
 }
 
@@ -191,7 +200,8 @@ pub fn table_scope(table: &Arc<TableDef>, alias: &str) -> SqlResult<Scope<'stati
     Ok(scope)
 }
 
-fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
+/// A table as a relation of that name.
+pub fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
     let columns = (1i16..)
         .zip(&table.columns)
         .map(|(number, column)| Column {

@@ -189,9 +189,9 @@ impl<'a> Binder<'a> {
     fn sql(&self, statement: &sqlast::Statement) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         match statement {
             sqlast::Statement::Query(query) => self.query_statement(query),
-            sqlast::Statement::Insert(insert) => self.insert(insert),
-            sqlast::Statement::Update(update) => self.update(update),
-            sqlast::Statement::Delete(delete) => self.delete(delete),
+            sqlast::Statement::Insert(insert) => self.insert(insert, None),
+            sqlast::Statement::Update(update) => self.update(update, None),
+            sqlast::Statement::Delete(delete) => self.delete(delete, None),
             sqlast::Statement::CreateTable(table) => self.create_table(table),
             other => {
                 let text = other.to_string();

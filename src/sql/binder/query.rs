@@ -34,6 +34,16 @@ pub struct Tail<'q> {
 impl Binder<'_> {
     /// A query as a statement.
     pub fn query_statement(&self, query: &ast::Query) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        if let SetExpr::Insert(changes) | SetExpr::Update(changes) | SetExpr::Delete(changes) = &*query.body {
+            // WITH in front of a statement that changes rows.
+            let ctes = self.with(query.with.as_ref(), None, None)?;
+            return match changes {
+                ast::Statement::Insert(insert) => self.insert(insert, ctes),
+                ast::Statement::Update(update) => self.update(update, ctes),
+                ast::Statement::Delete(delete) => self.delete(delete, ctes),
+                _ => Err(SqlError::unsupported("WITH in front of this statement")),
+            };
+        }
         let locking = self.locking(query)?;
         let bound = self.query(query, None, None, None)?;
         let (node, columns) = self.present(bound);
@@ -188,7 +198,7 @@ impl Binder<'_> {
                 self.order_result(bound, tail, parent)
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                Err(SqlError::unsupported("WITH in front of INSERT, UPDATE or DELETE"))
+                Err(SqlError::unsupported("a data-modifying statement in a query"))
             }
         }
     }

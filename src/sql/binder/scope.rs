@@ -61,6 +61,9 @@ pub struct Scope<'p> {
     pub ctes: Option<Rc<Cte>>,
 }
 
+/// WITH queries that are visible.
+pub type Ctes = Option<Rc<Cte>>;
+
 /// A WITH query, chained to those visible before it.
 pub struct Cte {
     /// Name.
@@ -115,10 +118,12 @@ impl<'p> Scope<'p> {
 
     /// Adds a relation whose columns follow those already there; 42712 if its name is taken.
     pub fn add(&mut self, mut relation: Relation, position: Option<u32>) -> SqlResult<()> {
+        // Only tables that go by their own names may share one, being of different schemas.
+        let apart = |other: &Relation| other.schema.is_some() && relation.schema.is_some() && other.schema != relation.schema;
         let taken = self
             .relations
             .iter()
-            .any(|other| other.name == relation.name && !other.unnamed && !relation.unnamed && (other.schema == relation.schema));
+            .any(|other| other.name == relation.name && !other.unnamed && !relation.unnamed && !apart(other));
         if taken {
             let message = format!("table name \"{}\" specified more than once", relation.name);
             return Err(at(SqlError::new(SqlState::DUPLICATE_ALIAS, message), position));

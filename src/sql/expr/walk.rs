@@ -286,6 +286,27 @@ pub fn node_is_volatile(node: &Node) -> bool {
     found
 }
 
+/// Whether a function is called that only the live session can answer: a picture of it, which other cores get, has neither
+/// settings nor sizes.
+pub fn needs_live_session(expr: &Expr) -> bool {
+    let mut found = match expr {
+        Expr::Call { function, .. } => {
+            let name = function.get().name;
+            matches!(name, "current_setting" | "set_config") || name.ends_with("_size")
+        }
+        _ => false,
+    };
+    for_each_child(expr, &mut |child| found |= needs_live_session(child));
+    found
+}
+
+/// Whether the expression holds a subquery that must be run for each row.
+pub fn has_correlated_subquery(expr: &Expr) -> bool {
+    let mut found = Vec::new();
+    subqueries(expr, &mut found);
+    found.iter().any(|subquery| subquery.correlated)
+}
+
 /// Whether there is a subquery in the expression.
 pub fn has_subquery(expr: &Expr) -> bool {
     let mut found = matches!(expr, Expr::Subquery(_));

@@ -82,3 +82,29 @@ fn clauses_with_effect_are_named() {
     check("create table n (a int) tablespace fast", "42704: tablespace \"fast\" does not exist");
     check("insert into k values row(1, 2, 'x')", "42601: syntax error at or near \"row\"");
 }
+
+/// Who decides about the rows of an UPDATE or DELETE: their owners, unless there is a FROM or a subquery about the row. FROM
+/// leads to the rows by their key if it is known to be short.
+#[test]
+fn owners_decide_if_they_can() {
+    check(
+        "update k set z = (select 'a') where x in (select a from t)",
+        "update(k full where oncescan(t full [0]) set 2=onceproject([a] values([])))",
+    );
+    check(
+        "update k set z = (select c from t where a = x) where x = 1 and y = 2",
+        "update(k scan(k points [1 2] [0, 1, 2, 3]) where and[=[#0 1] =[#1 2]] set 2=correlatedscan(t full where =[#0 ^1#0] [2]))",
+    );
+    check(
+        "update k set z = v.z from (values (1, 2, 'a')) v(x, y, z) where k.x = v.x and k.y = v.y",
+        "update(k project([#3 #4 #5 #6 #0 #1 #2] join(Inner lateral values([1 2 a]) scan(k points [^1#0 ^1#1::bigint] [0, 1, 2, 3]) on [])) where and[=[#0 #4] =[#1 #5]] set 2=#6)",
+    );
+    check(
+        "delete from k using t where x = a and y > 5",
+        "delete(k join(Inner scan(k full where >[#1 5] [0, 1, 2, 3]) scan(t full [0, 1, 2, 3, 4, 5, 6, 7, 8]) on [\"#0=#0\"]) where and[=[#0 #4] >[#1 5]])",
+    );
+    check(
+        "delete from t where current_setting('x') = c",
+        "delete(t filter(=[current_setting[x] #2] scan(t full [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])) where =[current_setting[x] #2])",
+    );
+}

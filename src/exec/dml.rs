@@ -1,4 +1,4 @@
-//! UPDATE and DELETE: find the keys, then have their owners do it.
+//! UPDATE and DELETE: find the keys, then have their owners do it. What owners cannot decide alone is in `row_by_row`.
 
 use std::sync::Arc;
 
@@ -6,12 +6,15 @@ use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::context::{CommandTag, ExecContext, RowSink};
 use crate::exec::insert::duplicate_key;
-use crate::exec::keys::{key_of_row, key_of_values, range_of};
-use crate::exec::programs::{DeleteProgram, FilterProgram, ProgramContext, UpdateProgram};
+use crate::exec::keys::{access_range, key_of_row, point_keys};
+use crate::exec::programs::{DeleteProgram, ProgramContext, UpdateProgram};
+use crate::exec::query::filter::ExprFilter;
+use crate::exec::query::scope::{Exprs, Results, Scope};
+use crate::exec::row_by_row::{self, Change};
 use crate::shard::{EngineError, KeyRange, Modified, RowAction, RowFilter, RowUpdate, ScanSpec};
 use crate::sql::NoSubqueries;
 use crate::sql::expr::Expr;
-use crate::sql::expr::eval::{NoRow, eval};
+use crate::sql::expr::eval::eval;
 use crate::sql::expr::walk;
 use crate::sql::plan::{Access, DeletePlan, UpdatePlan};
 use crate::storage::Key;
@@ -24,47 +27,73 @@ const BATCH: usize = 256;
 struct Target<'p> {
     table: &'p Arc<TableDef>,
     access: &'p Access,
-    filter: Option<&'p Expr>,
+    filter: Option<Arc<dyn RowFilter>>,
     returning: &'p [Expr],
     program: Arc<dyn RowUpdate>,
 }
 
 /// Carries out an UPDATE.
 pub async fn update(plan: &UpdatePlan, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
-    refuse_subqueries(plan.filter.iter().chain(plan.assignments.iter().map(|(_, expr)| expr)).chain(&plan.returning), "UPDATE")?;
+    if let Some(source) = &plan.source {
+        let assignments = Some(&plan.assignments[..]);
+        let change = Change { table: &plan.table, source, filter: plan.filter.as_ref(), assignments, returning: &plan.returning };
+        return row_by_row::change(&change, context, sink).await.map(CommandTag::Update);
+    }
+    let exprs = plan.filter.iter().chain(plan.assignments.iter().map(|(_, expr)| expr));
+    let program_context = program_context(exprs, context).await?;
+    let filter = scan_filter(&plan.table, &plan.access, plan.filter.as_ref(), &program_context);
     let program = Arc::new(UpdateProgram {
         table: plan.table.clone(),
         filter: plan.filter.clone(),
         assignments: plan.assignments.clone(),
         returning: !plan.returning.is_empty(),
-        context: ProgramContext::of(context, plan.filter.iter()),
+        context: program_context,
     });
-    let target =
-        Target { table: &plan.table, access: &plan.access, filter: plan.filter.as_ref(), returning: &plan.returning, program };
+    let target = Target { table: &plan.table, access: &plan.access, filter, returning: &plan.returning, program };
     modify(&target, context, sink).await.map(CommandTag::Update)
 }
 
 /// Carries out a DELETE.
 pub async fn delete(plan: &DeletePlan, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
-    refuse_subqueries(plan.filter.iter().chain(&plan.returning), "DELETE")?;
+    if let Some(source) = &plan.source {
+        let filter = plan.filter.as_ref();
+        let change = Change { table: &plan.table, source, filter, assignments: None, returning: &plan.returning };
+        return row_by_row::change(&change, context, sink).await.map(CommandTag::Delete);
+    }
+    let program_context = program_context(plan.filter.iter(), context).await?;
+    let filter = scan_filter(&plan.table, &plan.access, plan.filter.as_ref(), &program_context);
     let program = Arc::new(DeleteProgram {
         table: plan.table.clone(),
         filter: plan.filter.clone(),
         returning: !plan.returning.is_empty(),
-        context: ProgramContext::of(context, plan.filter.iter()),
+        context: program_context,
     });
-    let target =
-        Target { table: &plan.table, access: &plan.access, filter: plan.filter.as_ref(), returning: &plan.returning, program };
+    let target = Target { table: &plan.table, access: &plan.access, filter, returning: &plan.returning, program };
     modify(&target, context, sink).await.map(CommandTag::Delete)
 }
 
-/// Programs run on the rows' owners, where a subquery cannot.
-fn refuse_subqueries<'e>(exprs: impl Iterator<Item = &'e Expr>, statement: &str) -> SqlResult<()> {
-    let mut exprs = exprs;
-    if exprs.any(walk::has_subquery) {
-        return Err(SqlError::unsupported(format!("a subquery in {statement}")));
+/// What a program evaluates these expressions with. Their subqueries, which refer to no row, are run here: the owners of rows
+/// cannot, and by PostgreSQL's rules they are not run again for a row's newer version.
+pub async fn program_context<'e>(
+    exprs: impl Iterator<Item = &'e Expr> + Clone,
+    context: &mut ExecContext<'_>,
+) -> SqlResult<ProgramContext> {
+    let mut subqueries = Results::default();
+    if exprs.clone().any(walk::has_subquery) {
+        subqueries = Exprs::new(exprs.clone().cloned().collect()).results(&Scope::default(), context).await?;
     }
-    Ok(())
+    Ok(ProgramContext::of(context, exprs, subqueries))
+}
+
+/// The condition for a scan of the rows; rows found by their keys are only looked at by the program.
+fn scan_filter(
+    table: &TableDef,
+    access: &Access,
+    condition: Option<&Expr>,
+    context: &ProgramContext,
+) -> Option<Arc<dyn RowFilter>> {
+    let condition = condition.filter(|_| !matches!(access, Access::Points(_)))?;
+    Some(Arc::new(ExprFilter::over(condition, table, context.clone(), None)))
 }
 
 async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<u64> {
@@ -73,7 +102,7 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
     let mut count = 0;
     match target.access {
         Access::Points(points) => {
-            let keys = point_keys(target.table, points, context)?;
+            let keys = point_keys(target.table, points, &None, context)?;
             if let ([key], true) = (&keys[..], context.single_statement && target.returning.is_empty()) {
                 return modify_alone(target, key.clone(), context).await;
             }
@@ -82,40 +111,12 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
             }
         }
         access => {
-            let Some(range) = access_range(target.table, access, context)? else { return Ok(0) };
+            let Some(range) = access_range(target.table, access, &None, context)? else { return Ok(0) };
             count += modify_range(target, range, context, sink, &mut moved).await?;
         }
     }
-    if !moved.is_empty() {
-        insert_moved(target, moved, context, sink).await?;
-    }
+    insert_moved(target, moved, context, sink).await?;
     Ok(count)
-}
-
-/// The keys of an access by full keys, each once.
-pub fn point_keys(table: &TableDef, points: &[Vec<Expr>], context: &ExecContext<'_>) -> SqlResult<Vec<Key>> {
-    let eval_context = context.eval(None, &NoSubqueries);
-    let mut keys = Vec::with_capacity(points.len());
-    for point in points {
-        let values = point.iter().map(|expr| eval(expr, &NoRow, &eval_context)).collect::<SqlResult<Vec<_>>>()?;
-        keys.extend(key_of_values(table, &values)?);
-    }
-    if keys.len() > 1 {
-        keys.sort_unstable();
-        keys.dedup();
-    }
-    Ok(keys)
-}
-
-fn access_range(table: &TableDef, access: &Access, context: &ExecContext<'_>) -> SqlResult<Option<KeyRange>> {
-    let Access::Range { prefix, lower, upper } = access else { return Ok(Some(KeyRange::all())) };
-    let eval_context = context.eval(None, &NoSubqueries);
-    let prefix = prefix.iter().map(|expr| eval(expr, &NoRow, &eval_context)).collect::<SqlResult<Vec<_>>>()?;
-    let bound = |bound: &Option<(Expr, bool)>| match bound {
-        None => Ok(None),
-        Some((expr, inclusive)) => eval(expr, &NoRow, &eval_context).map(|value| Some((value, *inclusive))),
-    };
-    range_of(table, &prefix, &bound(lower)?, &bound(upper)?)
 }
 
 /// A statement of its own on one key: modified and committed in one message, unless the row moves to another key.
@@ -124,9 +125,7 @@ async fn modify_alone(target: &Target<'_>, key: Key, context: &mut ExecContext<'
     if target.program.may_move_rows() {
         let mut moved = Vec::new();
         let count = modify_keys(target, vec![key], context, &mut Discard, &mut moved).await?;
-        if !moved.is_empty() {
-            insert_moved(target, moved, context, &mut Discard).await?;
-        }
+        insert_moved(target, moved, context, &mut Discard).await?;
         return Ok(count);
     }
     let done = engine.modify_and_commit(context.txn, &view, target.table.storage, key, target.program.clone()).await?;
@@ -161,13 +160,7 @@ async fn modify_range(
     sink: &mut dyn RowSink,
     moved: &mut Vec<Vec<u8>>,
 ) -> SqlResult<u64> {
-    let filter = target.filter.map(|condition| {
-        Arc::new(FilterProgram {
-            layout: target.table.layout().clone(),
-            condition: condition.clone(),
-            context: ProgramContext::of(context, std::iter::once(condition)),
-        }) as Arc<dyn RowFilter>
-    });
+    let filter = target.filter.clone();
     let spec = ScanSpec { storage: target.table.storage, range, reverse: false, filter, limit: None, with_keys: true };
     let mut cursor = context.engine.scan(context.view, spec);
     let mut count = 0;
@@ -217,22 +210,29 @@ async fn insert_moved(
     context: &mut ExecContext<'_>,
     sink: &mut dyn RowSink,
 ) -> SqlResult<()> {
-    let layout = target.table.layout().clone();
-    let mut rows = Vec::with_capacity(moved.len());
-    for row in &moved {
-        let mut values = Vec::new();
-        layout.view(row).get_all(&mut values);
-        let key = key_of_row(target.table, &values)?.expect("only rows with a primary key move, and its columns are NOT NULL");
-        rows.push((key, row.clone()));
+    if moved.is_empty() {
+        return Ok(());
     }
-    let (engine, view) = (context.engine.clone(), context.view);
-    let inserted = engine.insert(context.txn, &view, target.table.storage, rows.clone()).await;
-    if let Err(EngineError::DuplicateKey { key, .. }) = &inserted {
-        return Err(duplicate_key(target.table, key, &rows, context));
-    }
-    inserted?;
+    insert_under_new_keys(target.table, &moved, context).await?;
     for row in &moved {
         return_row(target, row, context, sink)?;
     }
     Ok(())
+}
+
+/// Inserts rows that an UPDATE has deleted under their old keys.
+pub async fn insert_under_new_keys(table: &TableDef, moved: &[Vec<u8>], context: &mut ExecContext<'_>) -> SqlResult<()> {
+    let layout = table.layout().clone();
+    let mut rows = Vec::with_capacity(moved.len());
+    for row in moved {
+        let mut values = Vec::new();
+        layout.view(row).get_all(&mut values);
+        let key = key_of_row(table, &values)?.expect("only rows with a primary key move, and its columns are NOT NULL");
+        rows.push((key, row.clone()));
+    }
+    let (engine, view) = (context.engine.clone(), context.view);
+    match engine.insert(context.txn, &view, table.storage, rows.clone()).await {
+        Err(EngineError::DuplicateKey { key, .. }) => Err(duplicate_key(table, &key, &rows, context)),
+        inserted => Ok(inserted?),
+    }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Row, RowSink};
+use crate::exec::dml::program_context;
 use crate::exec::keys::{describe_key, key_of_row};
-use crate::exec::programs::{ProgramContext, UpsertProgram, not_null_violation};
+use crate::exec::programs::{UpsertProgram, not_null_violation};
 use crate::exec::query::QueryStream;
+use crate::exec::query::scope::{Exprs, Scope};
 use crate::shard::{EngineError, Inserted, OnExisting, RowAction};
-use crate::sql::NoSubqueries;
-use crate::sql::expr::eval::eval;
+use crate::sql::expr::walk;
 use crate::sql::plan::{InsertPlan, OnConflict};
 use crate::storage::Key;
 use crate::txn::TableLock;
@@ -19,12 +20,13 @@ use crate::txn::TableLock;
 pub async fn insert(plan: &InsertPlan, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
     context.engine.lock_table(context.txn, plan.table.oid, TableLock::RowExclusive).await?;
     let mut source = QueryStream::open(&plan.source, context).await?;
+    let scope = Scope::default();
     let mut count = 0;
     while let Some(rows) = source.next(context).await? {
         count += match &plan.on_conflict {
-            None => insert_batch(plan, rows, OnExisting::Fail, context, sink).await?,
-            Some(OnConflict::DoNothing) => insert_batch(plan, rows, OnExisting::Skip, context, sink).await?,
-            Some(OnConflict::DoUpdate { .. }) => upsert_batch(plan, rows, context, sink).await?,
+            None => insert_batch(plan, rows, OnExisting::Fail, &scope, context, sink).await?,
+            Some(OnConflict::DoNothing) => insert_batch(plan, rows, OnExisting::Skip, &scope, context, sink).await?,
+            Some(OnConflict::DoUpdate { .. }) => upsert_batch(plan, rows, &scope, context, sink).await?,
         };
     }
     Ok(CommandTag::Insert(count))
@@ -72,6 +74,7 @@ async fn insert_batch(
     plan: &InsertPlan,
     rows: Vec<Row>,
     on_existing: OnExisting,
+    scope: &Scope,
     context: &mut ExecContext<'_>,
     sink: &mut dyn RowSink,
 ) -> SqlResult<u64> {
@@ -84,13 +87,10 @@ async fn insert_batch(
         Err(EngineError::DuplicateKey { key, .. }) => return Err(duplicate_key(table, &key, &names, context)),
         Err(error) => return Err(error.into()),
     };
-    let mut count = 0;
-    for (row, inserted) in rows.iter().zip(inserted) {
-        if inserted == Inserted::New {
-            count += 1;
-            return_row(plan, row, context, sink)?;
-        }
-    }
+    let new: Vec<Row> =
+        rows.into_iter().zip(inserted).filter(|(_, inserted)| *inserted == Inserted::New).map(|(row, _)| row).collect();
+    let count = new.len() as u64;
+    return_rows(plan, new, scope, context, sink).await?;
     Ok(count)
 }
 
@@ -98,11 +98,17 @@ async fn insert_batch(
 async fn upsert_batch(
     plan: &InsertPlan,
     rows: Vec<Row>,
+    scope: &Scope,
     context: &mut ExecContext<'_>,
     sink: &mut dyn RowSink,
 ) -> SqlResult<u64> {
     let Some(OnConflict::DoUpdate { assignments, filter }) = &plan.on_conflict else { unreachable!("called for DO UPDATE only") };
     let (engine, view) = (context.engine.clone(), context.view);
+    let exprs = assignments.iter().map(|(_, expr)| expr).chain(filter);
+    if exprs.clone().any(|expr| walk::has_correlated_subquery(expr) || walk::needs_live_session(expr)) {
+        return Err(SqlError::unsupported("a subquery about the row, or a setting, in ON CONFLICT DO UPDATE"));
+    }
+    let program_context = program_context(exprs, context).await?;
     let mut count = 0;
     for row in rows {
         let encoded = encode_rows(&plan.table, std::slice::from_ref(&row), context)?;
@@ -111,15 +117,15 @@ async fn upsert_batch(
             excluded: row.clone(),
             assignments: assignments.clone(),
             filter: filter.clone(),
-            context: ProgramContext::of(context, assignments.iter().map(|(_, expr)| expr).chain(filter)),
+            context: program_context.clone(),
         });
         let done = engine.insert_rows(context.txn, &view, plan.table.storage, encoded, OnExisting::Update(program)).await?;
         match done.into_iter().next() {
-            Some(Inserted::New) => return_row(plan, &row, context, sink)?,
+            Some(Inserted::New) => return_rows(plan, vec![row], scope, context, sink).await?,
             Some(Inserted::Updated(modified)) if modified.action == RowAction::Replace => {
                 let mut values = Vec::new();
                 plan.table.layout().view(&modified.reply).get_all(&mut values);
-                return_row(plan, &values, context, sink)?;
+                return_rows(plan, vec![values], scope, context, sink).await?;
             }
             _ => continue,
         }
@@ -128,13 +134,21 @@ async fn upsert_batch(
     Ok(count)
 }
 
-fn return_row(plan: &InsertPlan, row: &Row, context: &ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<()> {
+/// RETURNING.
+async fn return_rows(
+    plan: &InsertPlan,
+    rows: Vec<Row>,
+    scope: &Scope,
+    context: &mut ExecContext<'_>,
+    sink: &mut dyn RowSink,
+) -> SqlResult<()> {
     if plan.returning.is_empty() {
         return Ok(());
     }
-    let eval_context = context.eval(None, &NoSubqueries);
-    let values = plan.returning.iter().map(|expr| eval(expr, row, &eval_context)).collect::<SqlResult<Vec<_>>>()?;
-    sink.row(&values)
+    for row in Exprs::new(plan.returning.clone()).rows(&rows, scope, context).await? {
+        sink.row(&row)?;
+    }
+    Ok(())
 }
 
 /// A copy of the rows for naming a duplicate; only tables with a primary key can have one.

@@ -3,8 +3,14 @@
 use std::ops::Bound;
 
 use crate::catalog::TableDef;
-use crate::error::SqlResult;
+use crate::error::{SqlError, SqlResult};
+use crate::exec::context::ExecContext;
+use crate::exec::query::scope::{Outer, with_outer};
 use crate::shard::KeyRange;
+use crate::sql::NoSubqueries;
+use crate::sql::expr::Expr;
+use crate::sql::expr::eval::{NoRow, eval};
+use crate::sql::plan::Access;
 use crate::storage::{Key, KeyKind};
 use crate::types::key::{KeyNulls, datum_to_i64_key, encode_key_column};
 use crate::types::{Datum, RowView};
@@ -31,6 +37,38 @@ pub fn key_of_values(table: &TableDef, values: &[Datum]) -> SqlResult<Option<Key
         encode_key_column(table.columns[*column].ty.ty, value, KeyNulls::Never, &mut bytes);
     }
     Ok(Some(Key::Bytes(bytes.into())))
+}
+
+/// The keys of an access by full keys, in order and each once; those with a NULL are left out. No key holds a subquery.
+pub fn point_keys(table: &TableDef, points: &[Vec<Expr>], outer: &Outer, context: &ExecContext<'_>) -> SqlResult<Vec<Key>> {
+    let mut keys = Vec::with_capacity(points.len());
+    with_outer(outer, |outer| {
+        let eval_context = context.eval(outer, &NoSubqueries);
+        points.iter().try_for_each(|point| {
+            let values = point.iter().map(|expr| eval(expr, &NoRow, &eval_context)).collect::<SqlResult<Vec<_>>>()?;
+            keys.extend(key_of_values(table, &values)?);
+            Ok::<(), SqlError>(())
+        })
+    })?;
+    if keys.len() > 1 {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    Ok(keys)
+}
+
+/// The range of an access that is not by full keys; `None` if it is empty.
+pub fn access_range(table: &TableDef, access: &Access, outer: &Outer, context: &ExecContext<'_>) -> SqlResult<Option<KeyRange>> {
+    let Access::Range { prefix, lower, upper } = access else { return Ok(Some(KeyRange::all())) };
+    with_outer(outer, |outer| {
+        let eval_context = context.eval(outer, &NoSubqueries);
+        let prefix = prefix.iter().map(|expr| eval(expr, &NoRow, &eval_context)).collect::<SqlResult<Vec<_>>>()?;
+        let bound = |bound: &Option<(Expr, bool)>| match bound {
+            None => Ok(None),
+            Some((expr, inclusive)) => eval(expr, &NoRow, &eval_context).map(|value| Some((value, *inclusive))),
+        };
+        range_of(table, &prefix, &bound(lower)?, &bound(upper)?)
+    })
 }
 
 /// Bounds on the key column after an equality prefix: value and whether it is included.

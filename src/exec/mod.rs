@@ -6,12 +6,15 @@
 //! | `keys` | from key expressions to storage keys and ranges, and back for error messages |
 //! | `programs` | filters and updates as row programs that owners run on row bytes |
 //! | `query` | SELECT: streams of row batches, blocking operators |
-//! | `dml` | INSERT, UPDATE, DELETE, RETURNING |
+//! | `insert`, `dml` | INSERT, and UPDATE and DELETE that the rows' owners carry out; RETURNING |
+//! | `row_by_row` | UPDATE and DELETE with FROM, USING or correlated subqueries |
 //! | `copy` | COPY's text and CSV formats, in and out |
 //! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
 //! | `portal` | a statement being executed, in pieces if the client wants |
 //! | `explain` | plans as PostgreSQL prints them |
 
+#[cfg(test)]
+mod changes_tests;
 pub mod context;
 pub mod copy;
 pub mod copy_from;
@@ -23,6 +26,7 @@ pub mod maintenance;
 pub mod portal;
 pub mod programs;
 pub mod query;
+pub mod row_by_row;
 
 pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};
 pub use portal::{Portal, Progress};

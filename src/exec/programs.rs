@@ -1,9 +1,10 @@
 //! UPDATE and DELETE as row programs: what the owner of a row does to it, on row bytes.
 //!
-//! Only columns that the condition and the new values refer to are decoded. A new row that differs in fixed-width columns
+//! Conditions alone are in `query::filter`. Only columns that the condition and the new values refer to are decoded. A new row that differs in fixed-width columns
 //! only is the old one's bytes with those columns changed.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
@@ -11,12 +12,15 @@ use smallvec::SmallVec;
 use crate::catalog::{Catalog, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, FrozenSession};
-use crate::shard::{RowAction, RowFilter, RowOutput, RowUpdate};
+use crate::exec::keys::key_of_values;
+use crate::exec::query::scope::Results;
+use crate::shard::{RowAction, RowOutput, RowUpdate};
 use crate::sql::expr::Expr;
 use crate::sql::expr::eval::{PairRow, eval, eval_bool};
 use crate::sql::expr::walk;
 use crate::sql::function::{FunctionRef, Implementation};
-use crate::sql::{EvalContext, NoSubqueries};
+use crate::sql::{EvalContext, OuterRow};
+use crate::storage::Key;
 use crate::types::{Datum, RowLayout, RowView, SessionFormat, compare_as, write_text};
 
 /// What shipped programs evaluate their expressions with.
@@ -25,6 +29,7 @@ pub struct ProgramContext {
     params: Arc<[Datum]>,
     session: Arc<FrozenSession>,
     catalog: Arc<Catalog>,
+    subqueries: Results,
 }
 
 /// What stands for the session where no expression asks for it: making a picture of one costs more than a point update.
@@ -40,8 +45,8 @@ static NO_SESSION: LazyLock<Arc<FrozenSession>> = LazyLock::new(|| {
     })
 });
 
-/// Whether evaluating an expression may ask for the session: casts do, for formats, and functions that say so.
-fn asks_session(expr: &Expr) -> bool {
+/// Whether evaluating an expression may ask for a picture of the session: casts do, for formats, and functions that say so.
+fn needs_picture(expr: &Expr) -> bool {
     let asks =
         |function: &FunctionRef| matches!(function.get().implementation, Implementation::Context(_) | Implementation::Typed(_));
     let own = match expr {
@@ -50,42 +55,20 @@ fn asks_session(expr: &Expr) -> bool {
         _ => false,
     };
     let mut any = own;
-    walk::for_each_child(expr, &mut |child| any = any || asks_session(child));
+    walk::for_each_child(expr, &mut |child| any = any || needs_picture(child));
     any
 }
 
 impl ProgramContext {
-    /// From a statement's context, for these expressions.
-    pub fn of<'e>(context: &ExecContext<'_>, mut exprs: impl Iterator<Item = &'e Expr>) -> Self {
-        let session = if exprs.any(asks_session) { context.frozen() } else { NO_SESSION.clone() };
-        Self { params: context.params.clone(), session, catalog: context.catalog.clone() }
+    /// From a statement's context, for these expressions, whose subqueries have been run.
+    pub fn of<'e>(context: &ExecContext<'_>, mut exprs: impl Iterator<Item = &'e Expr>, subqueries: Results) -> Self {
+        let session = if exprs.any(needs_picture) { context.frozen() } else { NO_SESSION.clone() };
+        Self { params: context.params.clone(), session, catalog: context.catalog.clone(), subqueries }
     }
 
-    /// For evaluation. Subqueries and outer references have been replaced by their values before an expression is shipped.
-    pub fn eval(&self) -> EvalContext<'_> {
-        EvalContext {
-            params: &self.params,
-            outer: None,
-            session: &*self.session,
-            catalog: &self.catalog,
-            subqueries: &NoSubqueries,
-        }
-    }
-}
-
-/// A condition on rows.
-pub struct FilterProgram {
-    /// The table's layout.
-    pub layout: Arc<RowLayout>,
-    /// The condition, over the table's columns.
-    pub condition: Expr,
-    /// What it is evaluated with.
-    pub context: ProgramContext,
-}
-
-impl RowFilter for FilterProgram {
-    fn matches(&self, row: &[u8]) -> SqlResult<bool> {
-        eval_bool(&self.condition, &self.layout.view(row), &self.context.eval())
+    /// For evaluation inside these rows.
+    pub fn eval<'c>(&'c self, outer: Option<&'c OuterRow<'c>>) -> EvalContext<'c> {
+        EvalContext { params: &self.params, outer, session: &*self.session, catalog: &self.catalog, subqueries: &self.subqueries }
     }
 }
 
@@ -109,40 +92,58 @@ impl UpdateProgram {
         let mut values = SmallVec::with_capacity(self.assignments.len());
         for (column, expr) in &self.assignments {
             let value = eval(expr, view, eval_context)?;
-            if value.is_null() && self.table.columns[*column].not_null {
-                let mut row = Vec::new();
-                view.get_all(&mut row);
-                row[*column] = Datum::Null;
-                return Err(not_null_violation(&self.table, *column, &row, self.context.session.as_ref()));
-            }
+            check_not_null(&self.table, *column, &value, view, self.context.session.as_ref())?;
             values.push(value);
         }
         Ok(values)
     }
+}
 
-    fn changes_key(&self, view: &RowView<'_>, values: &[Datum]) -> bool {
-        let Some(key) = &self.table.primary_key else { return false };
-        self.assignments.iter().zip(values).any(|((column, _), value)| {
-            let ty = self.table.columns[*column].ty.ty;
-            key.columns.contains(column) && compare_as(ty, &view.get(*column), value) != Ordering::Equal
-        })
+/// 23502 if a column that must not be NULL is to become it.
+pub fn check_not_null(
+    table: &TableDef,
+    column: usize,
+    value: &Datum,
+    view: &RowView<'_>,
+    session: &dyn crate::sql::SessionInfo,
+) -> SqlResult<()> {
+    if !value.is_null() || !table.columns[column].not_null {
+        return Ok(());
     }
+    let mut row = Vec::new();
+    view.get_all(&mut row);
+    row[column] = Datum::Null;
+    Err(not_null_violation(table, column, &row, session))
+}
+
+/// Whether new values of these columns put a row under another key.
+pub fn changes_key<'d>(table: &TableDef, view: &RowView<'_>, mut changes: impl Iterator<Item = (usize, &'d Datum)>) -> bool {
+    let Some(key) = &table.primary_key else { return false };
+    changes.any(|(column, value)| {
+        key.columns.contains(&column) && compare_as(table.columns[column].ty.ty, &view.get(column), value) != Ordering::Equal
+    })
+}
+
+/// Whether assignments to these columns may put a row under another key.
+pub fn may_change_key(table: &TableDef, assignments: &[(usize, Expr)]) -> bool {
+    let key = table.primary_key.as_ref();
+    key.is_some_and(|key| assignments.iter().any(|(column, _)| key.columns.contains(column)))
 }
 
 impl RowUpdate for UpdateProgram {
     fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
         let layout = self.table.layout();
         let view = layout.view(row);
-        let eval_context = self.context.eval();
+        let eval_context = self.context.eval(None);
         if let Some(filter) = &self.filter
             && !eval_bool(filter, &view, &eval_context)?
         {
             return Ok(RowAction::Skip);
         }
         let values = self.new_values(&view, &eval_context)?;
-        let columns = self.assignments.iter().map(|(column, _)| *column);
-        rewrite(layout, row, columns.zip(values.iter()), &mut out.row)?;
-        if self.changes_key(&view, &values) {
+        let changes = self.assignments.iter().map(|(column, _)| *column).zip(values.iter());
+        rewrite(layout, row, changes.clone(), &mut out.row)?;
+        if changes_key(&self.table, &view, changes) {
             out.reply.append(&mut out.row);
             return Ok(RowAction::Delete);
         }
@@ -153,13 +154,12 @@ impl RowUpdate for UpdateProgram {
     }
 
     fn may_move_rows(&self) -> bool {
-        let key = self.table.primary_key.as_ref();
-        key.is_some_and(|key| self.assignments.iter().any(|(column, _)| key.columns.contains(column)))
+        may_change_key(&self.table, &self.assignments)
     }
 }
 
 /// A row with some columns changed.
-fn rewrite<'d>(
+pub fn rewrite<'d>(
     layout: &RowLayout,
     row: &[u8],
     changes: impl Iterator<Item = (usize, &'d Datum)> + Clone,
@@ -196,7 +196,7 @@ pub struct DeleteProgram {
 impl RowUpdate for DeleteProgram {
     fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
         if let Some(filter) = &self.filter
-            && !eval_bool(filter, &self.table.layout().view(row), &self.context.eval())?
+            && !eval_bool(filter, &self.table.layout().view(row), &self.context.eval(None))?
         {
             return Ok(RowAction::Skip);
         }
@@ -226,7 +226,7 @@ impl RowUpdate for UpsertProgram {
         let layout = self.table.layout();
         let view = layout.view(row);
         let pair = PairRow { left: &view, left_width: self.table.columns.len(), right: &self.excluded };
-        let eval_context = self.context.eval();
+        let eval_context = self.context.eval(None);
         if let Some(filter) = &self.filter
             && !eval_bool(filter, &pair, &eval_context)?
         {
@@ -234,17 +234,11 @@ impl RowUpdate for UpsertProgram {
         }
         let mut values = Vec::with_capacity(self.assignments.len());
         for (column, expr) in &self.assignments {
-            let key = self.table.primary_key.as_ref().is_some_and(|key| key.columns.contains(column));
             let value = eval(expr, &pair, &eval_context)?;
-            if key && compare_as(self.table.columns[*column].ty.ty, &view.get(*column), &value) != Ordering::Equal {
+            if changes_key(&self.table, &view, std::iter::once((*column, &value))) {
                 return Err(SqlError::unsupported("changing a primary key in ON CONFLICT DO UPDATE"));
             }
-            if value.is_null() && self.table.columns[*column].not_null {
-                let mut whole = Vec::new();
-                view.get_all(&mut whole);
-                whole[*column] = Datum::Null;
-                return Err(not_null_violation(&self.table, *column, &whole, self.context.session.as_ref()));
-            }
+            check_not_null(&self.table, *column, &value, &view, self.context.session.as_ref())?;
             values.push(value);
         }
         let columns = self.assignments.iter().map(|(column, _)| *column);
@@ -286,6 +280,25 @@ pub struct Overwrite(pub Vec<u8>);
 impl RowUpdate for Overwrite {
     fn apply(&self, _row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
         out.row.extend_from_slice(&self.0);
+        Ok(RowAction::Replace)
+    }
+}
+
+/// New rows for old ones by their primary key, whatever those were: for rows that the session has locked and decided about.
+pub struct Replacements {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// New rows under the same keys.
+    pub rows: HashMap<Key, Vec<u8>>,
+}
+
+impl RowUpdate for Replacements {
+    fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
+        let view = self.table.layout().view(row);
+        let primary = self.table.primary_key.as_ref().ok_or_else(|| SqlError::internal("rows are found by a primary key"))?;
+        let values: Vec<Datum> = primary.columns.iter().map(|column| view.get(*column)).collect();
+        let new = key_of_values(&self.table, &values)?.and_then(|key| self.rows.get(&key));
+        out.row.extend_from_slice(new.ok_or_else(|| SqlError::internal("a row was locked under another key"))?);
         Ok(RowAction::Replace)
     }
 }

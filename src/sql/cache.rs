@@ -92,9 +92,7 @@ pub enum Prepared {
 ///
 /// `statement` is the parsed original text and `context.param_types` is not consulted: a text with `$n` is never normalised.
 pub fn prepare(statement: &ParsedStatement, normalised: &Normalised, context: &BindContext<'_>) -> SqlResult<Prepared> {
-    if let Some(shared) = binder::bind_with_slots(statement, context, &normalised.literals)
-        && !shared.params.iter().any(|ty| ty.is_catalog_name())
-    {
+    if let Some(shared) = binder::bind_with_slots(statement, context, &normalised.literals) {
         return Ok(Prepared::Shared(shared));
     }
     binder::bind(statement, context).map(Prepared::Private)

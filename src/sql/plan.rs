@@ -193,7 +193,8 @@ pub enum SetOp {
 pub struct Scan {
     /// The table.
     pub table: Arc<TableDef>,
-    /// Output columns (0-based in the table).
+    /// Output columns (0-based in the table). One past the last column is the row's id: the hidden key, as a bigint, of tables
+    /// without a primary key, and NULL where the primary key says it.
     pub columns: Vec<usize>,
     /// How to find the rows.
     pub access: Access,
@@ -319,6 +320,8 @@ pub struct UpdatePlan {
     pub assignments: Vec<(usize, Expr)>,
     /// RETURNING, over the new row's table columns.
     pub returning: Vec<Expr>,
+    /// See [`DeletePlan::source`].
+    pub source: Option<Node>,
 }
 
 /// DELETE from one table.
@@ -332,6 +335,10 @@ pub struct DeletePlan {
     pub filter: Option<Expr>,
     /// RETURNING, over the old row's table columns.
     pub returning: Vec<Expr>,
+    /// Rows that qualify, where the session decides about each: there is a FROM (USING), or an expression holds a subquery that
+    /// refers to the row. They have the table's columns, the row's id ([`Scan::columns`]), then those of FROM, and the
+    /// expressions above are over all of that. `None` where the rows' owners decide.
+    pub source: Option<Node>,
 }
 
 /// COPY.

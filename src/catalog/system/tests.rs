@@ -1,3 +1,5 @@
+//! The rows of system tables are what their columns say, and show the catalog.
+
 use super::{SystemContext, all, by_oid, rows};
 use crate::base::{Oid, StorageId};
 use crate::catalog::encode::Object;

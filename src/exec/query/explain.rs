@@ -23,11 +23,17 @@ pub fn explain(statement: &Statement, catalog: &Catalog) -> Vec<String> {
         }
         Plan::Update(update) => {
             text.line(0, &format!("Update on {}", update.table.name));
-            text.access(&update.table, &update.access, update.filter.as_ref(), false, 1);
+            match &update.source {
+                Some(source) => text.node(source, 1),
+                None => text.access(&update.table, &update.access, update.filter.as_ref(), false, 1),
+            }
         }
         Plan::Delete(delete) => {
             text.line(0, &format!("Delete on {}", delete.table.name));
-            text.access(&delete.table, &delete.access, delete.filter.as_ref(), false, 1);
+            match &delete.source {
+                Some(source) => text.node(source, 1),
+                None => text.access(&delete.table, &delete.access, delete.filter.as_ref(), false, 1),
+            }
         }
         Plan::Copy(_) | Plan::Ddl(_) | Plan::Utility(_) | Plan::Empty => text.line(0, "Utility Statement"),
     }

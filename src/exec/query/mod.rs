@@ -24,7 +24,7 @@ mod set;
 mod sort;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(in crate::exec) mod tests;
 
 use std::pin::Pin;
 
@@ -264,7 +264,11 @@ fn open_chain<'f>(
 fn types_of(node: &Node) -> Vec<SqlType> {
     match node {
         Node::Values { types, .. } | Node::FunctionScan { types, .. } => types.iter().map(|ty| ty.ty).collect(),
-        Node::Scan(scan) => scan.columns.iter().map(|column| scan.table.columns[*column].ty.ty).collect(),
+        // One past the columns is the row's id.
+        Node::Scan(scan) => {
+            let ty = |column: &usize| scan.table.columns.get(*column).map_or(SqlType::Int8, |column| column.ty.ty);
+            scan.columns.iter().map(ty).collect()
+        }
         Node::SystemScan { columns, .. } => vec![SqlType::Text; columns.len()],
         Node::Filter { input, .. } | Node::Sort { input, .. } | Node::Distinct { input, .. } | Node::Limit { input, .. } => {
             types_of(input)

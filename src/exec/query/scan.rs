@@ -6,12 +6,11 @@ use crate::catalog::TableDef;
 use crate::catalog::system::{SystemContext, SystemTableRef};
 use crate::error::SqlResult;
 use crate::exec::context::{ExecContext, Row};
-use crate::exec::keys::{key_of_values, range_of};
+use crate::exec::keys::{access_range, key_of_values, point_keys};
 use crate::exec::query::BATCH;
 use crate::exec::query::filter::ExprFilter;
 use crate::exec::query::scope::{Exprs, Scope, with_outer};
 use crate::shard::{KeyRange, RowBatch, RowFilter, ScanCursor, ScanSpec};
-use crate::sql::expr::Expr;
 use crate::sql::expr::eval::eval_bool;
 use crate::sql::function::TableFunctionRef;
 use crate::sql::function::table::TableRows;
@@ -92,15 +91,13 @@ impl Scan {
         let locking = locking.map(|mode| Locking { mode, found: Vec::new().into_iter(), left: plan.limit.unwrap_or(u64::MAX) });
         let source = match &plan.access {
             Access::Points(points) => {
-                let mut keys = point_keys(&plan.table, points, &scope, context).await?;
-                keys.sort_unstable();
-                keys.dedup();
+                let mut keys = point_keys(&plan.table, points, scope.outer(), context)?;
                 if plan.reverse {
                     keys.reverse();
                 }
                 Source::Points(keys.into_iter())
             }
-            access => match access_range(&plan.table, access, &scope, context).await? {
+            access => match access_range(&plan.table, access, scope.outer(), context)? {
                 None => Source::Points(Vec::new().into_iter()),
                 Some(range) => {
                     let spec = scan_spec(plan, range, &condition, locking.is_some());
@@ -144,24 +141,35 @@ impl Scan {
         };
         let mut rows = Vec::with_capacity(batch.len());
         if let Condition::Session(exprs) = &self.condition {
-            for bytes in batch.iter().flatten() {
+            for (i, bytes) in batch.iter().flatten().enumerate() {
                 let mut row = Row::new();
                 layout.view(bytes).get_all(&mut row);
+                row.push(self.id(batch, i));
                 rows.push(row);
             }
             let rows = exprs.keep(rows, &self.scope, context).await?;
             return Ok(rows.into_iter().map(|row| self.columns.iter().map(|column| row[*column].clone()).collect()).collect());
         }
-        for bytes in batch.iter().flatten() {
+        let width = self.table.columns.len();
+        for (i, bytes) in batch.iter().flatten().enumerate() {
             if let Some(filter) = owner
                 && !filter.matches(bytes)?
             {
                 continue;
             }
             let view = layout.view(bytes);
-            rows.push(self.columns.iter().map(|column| view.get(*column)).collect());
+            let value = |&column: &usize| if column < width { view.get(column) } else { self.id(batch, i) };
+            rows.push(self.columns.iter().map(value).collect());
         }
         Ok(rows)
+    }
+
+    /// The id of a batch's n-th row: its key, where that is hidden and was asked for.
+    fn id(&self, batch: &RowBatch, n: usize) -> Datum {
+        match (&self.table.primary_key, batch.keys().get(n)) {
+            (None, Some(Key::Int(id))) => Datum::Int8(*id),
+            _ => Datum::Null,
+        }
     }
 
     /// The next rows, locked, in their newest versions.
@@ -253,10 +261,17 @@ pub async fn look_up(
             Some(filter) => eval_bool(filter, &view, &context.eval(outer, &results)),
         })?;
         if keep {
-            found[owner].push(plan.columns.iter().map(|column| view.get(*column)).collect());
+            // Only tables with a primary key are read by key, and their rows' ids are NULL.
+            let value = |&column: &usize| if column < plan.table.columns.len() { view.get(column) } else { Datum::Null };
+            found[owner].push(plan.columns.iter().map(value).collect());
         }
     }
     Ok(Some(found))
+}
+
+/// Whether the rows' ids are asked for and are not in their columns.
+fn wants_id(table: &TableDef, columns: &[usize]) -> bool {
+    table.primary_key.is_none() && columns.contains(&table.columns.len())
 }
 
 fn scan_spec(plan: &plan::Scan, range: KeyRange, condition: &Condition, locking: bool) -> ScanSpec {
@@ -266,36 +281,8 @@ fn scan_spec(plan: &plan::Scan, range: KeyRange, condition: &Condition, locking:
     };
     // A limit counts rows that are returned: not where the session still filters, or locking leaves rows out.
     let limit = if locking || matches!(condition, Condition::Session(_)) { None } else { plan.limit };
-    ScanSpec { storage: plan.table.storage, range, reverse: plan.reverse, filter, limit, with_keys: locking }
-}
-
-/// The keys of an access by full keys, in the order written; those with a NULL are left out.
-pub async fn point_keys(
-    table: &TableDef,
-    points: &[Vec<Expr>],
-    scope: &Scope,
-    context: &mut ExecContext<'_>,
-) -> SqlResult<Vec<Key>> {
-    let mut keys = Vec::with_capacity(points.len());
-    for point in points {
-        let values = Exprs::new(point.clone()).values(scope, context).await?;
-        keys.extend(key_of_values(table, &values)?);
-    }
-    Ok(keys)
-}
-
-async fn access_range(
-    table: &TableDef,
-    access: &Access,
-    scope: &Scope,
-    context: &mut ExecContext<'_>,
-) -> SqlResult<Option<KeyRange>> {
-    let Access::Range { prefix, lower, upper } = access else { return Ok(Some(KeyRange::all())) };
-    let bounds = lower.iter().chain(upper).map(|(expr, _)| expr.clone());
-    let mut values = Exprs::new(prefix.iter().cloned().chain(bounds).collect()).values(scope, context).await?;
-    let upper = upper.as_ref().map(|(_, inclusive)| (values.pop().expect("evaluated above"), *inclusive));
-    let lower = lower.as_ref().map(|(_, inclusive)| (values.pop().expect("evaluated above"), *inclusive));
-    range_of(table, &values, &lower, &upper)
+    let with_keys = locking || wants_id(&plan.table, &plan.columns);
+    ScanSpec { storage: plan.table.storage, range, reverse: plan.reverse, filter, limit, with_keys }
 }
 
 /// The rows of a function, made as they are asked for.

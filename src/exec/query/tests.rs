@@ -24,7 +24,7 @@ use crate::wal::WalOptions;
 
 const ROWS: i32 = 1000;
 
-fn session() -> FrozenSession {
+pub(in crate::exec) fn session() -> FrozenSession {
     FrozenSession {
         database: "test".into(),
         user: "tester".into(),
@@ -63,9 +63,9 @@ fn table(oid: u32, name: &str, columns: &[(&str, SqlType)]) -> TableDef {
 }
 
 /// A database with `t(id, grp, name)` of a thousand rows and `g(id, label)` of five.
-struct Database {
-    engine: Engine,
-    catalog: Catalog,
+pub(in crate::exec) struct Database {
+    pub(in crate::exec) engine: Engine,
+    pub(in crate::exec) catalog: Catalog,
 }
 
 impl Database {
@@ -79,7 +79,12 @@ impl Database {
         self.catalog.put(Object::Table(Box::new(table)));
     }
 
-    fn context<'c>(&self, txn: &'c mut Txn, session: &'c FrozenSession, memory_max: usize) -> ExecContext<'c> {
+    pub(in crate::exec) fn context<'c>(
+        &self,
+        txn: &'c mut Txn,
+        session: &'c FrozenSession,
+        memory_max: usize,
+    ) -> ExecContext<'c> {
         let view = self.engine.write_view(txn);
         ExecContext {
             engine: self.engine.clone(),
@@ -129,7 +134,7 @@ impl Database {
 }
 
 /// Runs `work` against the database on core 0 of three.
-fn with_database<W, F>(work: W)
+pub(in crate::exec) fn with_database<W, F>(work: W)
 where
     W: FnOnce(Database) -> F + 'static,
     F: Future<Output = ()> + 'static,

@@ -1,12 +1,13 @@
 //! CREATE TABLE, DROP TABLE, TRUNCATE and ALTER TABLE.
 
+use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{self, ColumnOption, CreateTableOptions, SqlOption, TableConstraint};
 
 use crate::base::Oid;
 use crate::catalog::ColumnDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::names::{at, identifier, position, qualified};
-use crate::sql::binder::{Binder, types};
+use crate::sql::binder::{Binder, refuse_present, types};
 use crate::sql::ddl::Ddl;
 use crate::sql::parser::ast::TableName;
 use crate::sql::parser::fold;
@@ -199,10 +200,7 @@ fn plain_key(key: &ast::PrimaryKeyConstraint) -> SqlResult<()> {
     if !include.is_empty() {
         return Err(SqlError::unsupported("PRIMARY KEY … INCLUDE"));
     }
-    if characteristics.is_some() {
-        return Err(SqlError::unsupported("DEFERRABLE constraints"));
-    }
-    Ok(())
+    characteristics.as_ref().map_or(Ok(()), check_characteristics)
 }
 
 fn table_constraint(constraint: &TableConstraint) -> SqlResult<DeclaredKey> {
@@ -266,7 +264,18 @@ fn storage_options(options: &CreateTableOptions) -> SqlResult<Vec<(String, Strin
     let options = match options {
         CreateTableOptions::None => return Ok(Vec::new()),
         CreateTableOptions::With(options) => options,
-        _ => return Err(SqlError::unsupported("these table options")),
+        CreateTableOptions::Plain(options) => match &options[..] {
+            // Everything is in the one place that the default tablespace stands for.
+            [SqlOption::TableSpace(ast::TablespaceOption { name, storage: None })] if name == "pg_default" => {
+                return Ok(Vec::new());
+            }
+            [SqlOption::TableSpace(ast::TablespaceOption { name, storage: None })] => {
+                let message = format!("tablespace \"{name}\" does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            }
+            _ => return Err(SqlError::unsupported(format!("the table option {}", options[0]))),
+        },
+        other => return Err(SqlError::unsupported(format!("the table option {other}"))),
     };
     let mut kept: Vec<(String, String)> = Vec::with_capacity(options.len());
     for option in options {
@@ -306,39 +315,34 @@ fn storage_options(options: &CreateTableOptions) -> SqlResult<Vec<(String, Strin
     Ok(kept)
 }
 
-/// Clauses this server has not, and those of other dialects.
+/// Clauses this server has not, and those of other dialects. What is not refused by name must make up the whole statement.
 fn check_clauses(create: &ast::CreateTable) -> SqlResult<()> {
-    let refused = [
+    refuse_present(&[
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.temporary || create.global.is_some(), "CREATE TEMPORARY TABLE"),
         (create.unlogged, "CREATE UNLOGGED TABLE"),
-        (
-            create.external || create.dynamic || create.transient || create.volatile || create.iceberg || create.snapshot,
-            "this kind of table",
-        ),
         (create.query.is_some(), "CREATE TABLE AS"),
         (create.like.is_some(), "LIKE in CREATE TABLE"),
-        (create.clone.is_some() || create.version.is_some(), "CLONE"),
         (create.on_commit.is_some(), "ON COMMIT"),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.partition_of.is_some() || create.for_values.is_some(), "PARTITION OF"),
         (create.inherits.is_some(), "INHERITS"),
-        (create.file_format.is_some() || create.location.is_some() || create.without_rowid || create.strict, "this table option"),
-        (
-            create.comment.is_some() || create.on_cluster.is_some() || create.primary_key.is_some() || create.order_by.is_some(),
-            "this table option",
-        ),
-        (
-            create.cluster_by.is_some()
-                || create.clustered_by.is_some()
-                || create.diststyle.is_some()
-                || create.with_data.is_some(),
-            "this table option",
-        ),
-        (!matches!(create.hive_distribution, ast::HiveDistributionStyle::NONE), "this table option"),
-    ];
-    match refused.into_iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(SqlError::unsupported(name)),
-        None => Ok(()),
-    }
+    ])?;
+    let known = CreateTableBuilder::new(create.name.clone())
+        .if_not_exists(create.if_not_exists)
+        .columns(create.columns.clone())
+        .constraints(create.constraints.clone())
+        .table_options(create.table_options.clone())
+        .hive_formats(None)
+        .build();
+    if known == *create { Ok(()) } else { Err(SqlError::unsupported("this clause of CREATE TABLE")) }
+}
+
+/// A constraint that is checked at once is what a primary key is anyway.
+fn check_characteristics(characteristics: &ast::ConstraintCharacteristics) -> SqlResult<()> {
+    let ast::ConstraintCharacteristics { deferrable, initially, enforced } = characteristics;
+    refuse_present(&[
+        (*deferrable == Some(true) || *initially == Some(ast::DeferrableInitial::Deferred), "a DEFERRABLE constraint"),
+        (enforced.is_some(), "ENFORCED"),
+    ])
 }

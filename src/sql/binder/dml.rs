@@ -6,57 +6,83 @@ use sqlparser::ast::{self, AssignmentTarget, Expr as Ast};
 
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::sql::binder::Binder;
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::insert::{column_index, is_default, table_scope};
 use crate::sql::binder::names::{at, identifier, parts};
 use crate::sql::binder::operators::unnest;
-use crate::sql::binder::scope::Scope;
+use crate::sql::binder::scope::{Ctes, Scope};
+use crate::sql::binder::{Binder, refuse_present};
 use crate::sql::expr::Expr;
-use crate::sql::plan::{Access, DeletePlan, OutputColumn, Plan, UpdatePlan};
+use crate::sql::plan::{Access, DeletePlan, Node, OutputColumn, Plan, UpdatePlan};
 
 impl Binder<'_> {
-    /// Binds an UPDATE.
-    pub fn update(&self, update: &ast::Update) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        if update.from.is_some() {
-            return Err(SqlError::unsupported("UPDATE … FROM"));
-        }
-        if update.output.is_some() || update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
-            return Err(SqlError::unsupported("this clause of UPDATE"));
-        }
+    /// Binds an UPDATE, behind the WITH queries of `ctes`.
+    pub fn update(&self, update: &ast::Update, ctes: Ctes) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        check_update(update)?;
+        let from = match &update.from {
+            None => None,
+            Some(ast::UpdateTableFromKind::AfterSet(from)) => Some(&from[..]),
+            Some(ast::UpdateTableFromKind::BeforeSet(_)) => return Err(SqlError::unsupported("FROM before SET")),
+        };
         let (table, alias) = self.changed_table(&update.table, "UPDATE")?;
-        let scope = table_scope(&table, &alias)?;
+        let (source, scope) = self.changed_rows(&table, &alias, from, ctes)?;
         let assignments = self.assignments(&update.assignments, &table, &scope)?;
         let filter = self.where_clause(update.selection.as_ref(), &scope)?;
-        let (returning, output) = self.returning(update.returning.as_deref(), &table, &alias)?;
-        Ok((Plan::Update(UpdatePlan { table, access: Access::Full, filter, assignments, returning }), output))
+        let (returning, output) = self.returning(update.returning.as_deref(), &scope)?;
+        Ok((Plan::Update(UpdatePlan { table, access: Access::Full, filter, assignments, returning, source }), output))
     }
 
-    /// Binds a DELETE.
-    pub fn delete(&self, delete: &ast::Delete) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        if delete.using.is_some() {
-            return Err(SqlError::unsupported("DELETE … USING"));
-        }
-        if !delete.tables.is_empty() || delete.output.is_some() || !delete.order_by.is_empty() || delete.limit.is_some() {
-            return Err(SqlError::unsupported("this clause of DELETE"));
-        }
+    /// Binds a DELETE, behind the WITH queries of `ctes`.
+    pub fn delete(&self, delete: &ast::Delete, ctes: Ctes) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        check_delete(delete)?;
         let ast::FromTable::WithFromKeyword(from) = &delete.from else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "DELETE needs FROM"));
         };
         let [from] = &from[..] else { return Err(SqlError::unsupported("DELETE from several tables")) };
         let (table, alias) = self.changed_table(from, "DELETE")?;
-        let scope = table_scope(&table, &alias)?;
+        let (source, scope) = self.changed_rows(&table, &alias, delete.using.as_deref(), ctes)?;
         let filter = self.where_clause(delete.selection.as_ref(), &scope)?;
-        let (returning, output) = self.returning(delete.returning.as_deref(), &table, &alias)?;
-        Ok((Plan::Delete(DeletePlan { table, access: Access::Full, filter, returning }), output))
+        let (returning, output) = self.returning(delete.returning.as_deref(), &scope)?;
+        Ok((Plan::Delete(DeletePlan { table, access: Access::Full, filter, returning, source }), output))
+    }
+
+    /// The rows that expressions of an UPDATE or DELETE are over: the table's, joined to FROM's if there is one.
+    fn changed_rows(
+        &self,
+        table: &Arc<TableDef>,
+        alias: &str,
+        from: Option<&[ast::TableWithJoins]>,
+        ctes: Ctes,
+    ) -> SqlResult<(Option<Node>, Scope<'static>)> {
+        match from {
+            None => Ok((None, Scope { ctes, ..table_scope(table, alias)? })),
+            Some(from) => {
+                let (node, scope) = self.join_target(table, alias, from, ctes)?;
+                Ok((Some(node), scope))
+            }
+        }
     }
 
     fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
-        let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, with_ordinality: false, .. } =
-            &table.relation
+        let ast::TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } = &table.relation
         else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };
+        refuse_present(&[
+            (!with_hints.is_empty() || !index_hints.is_empty(), "a table hint"),
+            (!partitions.is_empty(), "PARTITION"),
+        ])?;
         if !table.joins.is_empty() {
             return Err(SqlError::unsupported(format!("{verb} of a join")));
         }
@@ -130,4 +156,50 @@ impl Binder<'_> {
         bound.push((column, value));
         Ok(())
     }
+}
+
+/// Clauses of other dialects. Every field is named, so that a new one cannot be parsed and forgotten.
+fn check_update(update: &ast::Update) -> SqlResult<()> {
+    let ast::Update {
+        update_token: _,
+        // A comment to PostgreSQL, and the lexer drops comments.
+        optimizer_hints: _,
+        table: _,
+        assignments: _,
+        from: _,
+        selection: _,
+        returning: _,
+        output,
+        or,
+        order_by,
+        limit,
+    } = update;
+    refuse_present(&[
+        (output.is_some(), "OUTPUT"),
+        (or.is_some(), "UPDATE OR"),
+        (!order_by.is_empty(), "UPDATE … ORDER BY"),
+        (limit.is_some(), "UPDATE … LIMIT"),
+    ])
+}
+
+/// As [`check_update`].
+fn check_delete(delete: &ast::Delete) -> SqlResult<()> {
+    let ast::Delete {
+        delete_token: _,
+        optimizer_hints: _,
+        tables,
+        from: _,
+        using: _,
+        selection: _,
+        returning: _,
+        output,
+        order_by,
+        limit,
+    } = delete;
+    refuse_present(&[
+        (!tables.is_empty(), "DELETE from several tables"),
+        (output.is_some(), "OUTPUT"),
+        (!order_by.is_empty(), "DELETE … ORDER BY"),
+        (limit.is_some(), "DELETE … LIMIT"),
+    ])
 }

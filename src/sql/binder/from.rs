@@ -4,12 +4,16 @@
 //! that row's scope is the next one out, just as its values are the next ones on the stack when the join runs. If the item
 //! does not use it after all, the join is an ordinary one and the item's references are counted one row less.
 
+use std::sync::Arc;
+
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
+use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place};
+use crate::sql::binder::insert::table_relation;
 use crate::sql::binder::names::{at, identifier, position, qualified};
-use crate::sql::binder::scope::{Column, Relation, Scope, find_cte};
+use crate::sql::binder::scope::{Column, Ctes, Relation, Scope, find_cte};
 use crate::sql::binder::{Binder, Typed, plain, system};
 use crate::sql::expr::Expr;
 use crate::sql::expr::walk::{self, Reference};
@@ -42,6 +46,38 @@ impl Binder<'_> {
         }
         let node = joined.node.unwrap_or(Node::Values { rows: vec![Vec::new()], types: Vec::new() });
         Ok((node, joined.scope))
+    }
+
+    /// The rows of the table that an UPDATE or DELETE changes, with their ids, joined to the items of its FROM or USING. Those
+    /// do not see the table.
+    pub fn join_target(
+        &self,
+        table: &Arc<TableDef>,
+        alias: &str,
+        from: &[ast::TableWithJoins],
+        ctes: Ctes,
+    ) -> SqlResult<(Node, Scope<'static>)> {
+        let (node, others) = self.join_clause(from, Scope::inside(None, ctes.clone()))?;
+        let scan = Scan {
+            table: table.clone(),
+            columns: (0..=table.columns.len()).collect(),
+            access: Access::Full,
+            filter: None,
+            reverse: false,
+            limit: None,
+        };
+        let mut joined = Joined { node: Some(Node::Scan(scan)), scope: Scope::inside(None, ctes) };
+        let schema = self.context.catalog.schemas.get(&table.schema).map(|schema| schema.name.clone());
+        let schema = schema.filter(|_| alias == table.name);
+        joined.scope.add(Relation { schema, ..table_relation(table, alias) }, None)?;
+        // No name reaches the row's id, and no star has it.
+        let id = Column { merged: true, ..column("", plain(SqlType::Int8), None) };
+        let ids = Relation { name: String::new(), schema: None, columns: vec![id], table: None, unnamed: true };
+        joined.scope.add(ids, None)?;
+        let factor = Factor { node, width: others.width, relations: others.relations, merged: others.merged, lateral: false };
+        let first = joined.scope.relations.len();
+        self.attach(&mut joined, factor, JoinKind::Inner, None, first)?;
+        Ok((joined.node.expect("two items were joined"), joined.scope))
     }
 
     fn join_item<'p>(&self, item: &ast::TableWithJoins, joined: &mut Joined<'p>) -> SqlResult<()> {
@@ -214,14 +250,25 @@ impl Binder<'_> {
             } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
                 self.table_factor(name, alias.as_ref(), joined)
             }
-            TableFactor::Table { sample: Some(_), .. } => Err(SqlError::unsupported("TABLESAMPLE")),
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                Err(SqlError::unsupported("TABLESAMPLE"))
+            }
+            TableFactor::Table { with_hints, index_hints, .. } if !with_hints.is_empty() || !index_hints.is_empty() => {
+                Err(SqlError::unsupported("a table hint"))
+            }
             TableFactor::Table {
                 name,
                 alias,
                 args: Some(ast::TableFunctionArgs { args, settings: None }),
                 with_ordinality,
-                ..
-            } => self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined),
+                with_hints: _,
+                index_hints: _,
+                version: None,
+                partitions,
+                json_path: None,
+                sample: None,
+            } if partitions.is_empty() => self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined),
+            // A function sees the items before it whether LATERAL is said or not (documentation 7.2.1.5).
             TableFactor::Function { name, args, with_ordinality, alias, lateral: _ } => {
                 self.function_factor(name, args, *with_ordinality, alias.as_ref(), joined)
             }
@@ -262,6 +309,7 @@ impl Binder<'_> {
             let mut node = cte.node.clone();
             // The CTE counted rows from where it is defined; here may be further in.
             let further = joined.scope.level() - cte.level;
+            cte.read_once(further)?;
             walk::rewrite_node(&mut node, 1, &mut |reference| Some(Reference { depth: reference.depth + further, ..reference }));
             return self.named(node, &name, None, cte.columns.clone(), alias, None);
         }
@@ -301,7 +349,7 @@ impl Binder<'_> {
         schema: Option<String>,
         mut columns: Vec<Column>,
         alias: Option<&ast::TableAlias>,
-        table: Option<std::sync::Arc<crate::catalog::TableDef>>,
+        table: Option<Arc<TableDef>>,
     ) -> SqlResult<Factor> {
         let (mut name, mut schema) = (name.to_owned(), schema);
         if let Some(alias) = alias {

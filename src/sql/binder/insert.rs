@@ -9,15 +9,16 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::names::{at, identifier, parts, qualified};
 use crate::sql::binder::params::Params;
-use crate::sql::binder::scope::{Column, Relation, Scope};
-use crate::sql::binder::{Binder, Typed};
+use crate::sql::binder::query::check_values;
+use crate::sql::binder::scope::{Column, Ctes, Relation, Scope};
+use crate::sql::binder::{Binder, Typed, refuse_present};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{InsertPlan, Node, OnConflict, OutputColumn, Plan};
 use crate::types::{ColumnType, Datum};
 
 impl Binder<'_> {
-    /// Binds an INSERT.
-    pub fn insert(&self, insert: &ast::Insert) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+    /// Binds an INSERT, behind the WITH queries of `ctes`.
+    pub fn insert(&self, insert: &ast::Insert, ctes: Ctes) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         check_clauses(insert)?;
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into a function"));
@@ -29,10 +30,11 @@ impl Binder<'_> {
                 let row = self.default_row(&table)?;
                 Node::Values { rows: vec![row], types: column_types(&table) }
             }
-            Some(query) => self.insert_source(query, &table, &columns, !insert.columns.is_empty())?,
+            Some(query) => self.insert_source(query, &table, &columns, !insert.columns.is_empty(), &ctes)?,
         };
-        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, &alias)).transpose()?;
-        let (returning, output) = self.returning(insert.returning.as_deref(), &table, &alias)?;
+        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, &alias, &ctes)).transpose()?;
+        let scope = Scope { ctes, ..table_scope(&table, &alias)? };
+        let (returning, output) = self.returning(insert.returning.as_deref(), &scope)?;
         Ok((Plan::Insert(InsertPlan { table, source, on_conflict, returning }), output))
     }
 
@@ -52,21 +54,29 @@ impl Binder<'_> {
         }
     }
 
-    fn insert_source(&self, query: &ast::Query, table: &Arc<TableDef>, columns: &[usize], listed: bool) -> SqlResult<Node> {
+    fn insert_source(
+        &self,
+        query: &ast::Query,
+        table: &Arc<TableDef>,
+        columns: &[usize],
+        listed: bool,
+        ctes: &Ctes,
+    ) -> SqlResult<Node> {
         if !query.locks.is_empty() {
             return Err(SqlError::unsupported("FOR UPDATE in INSERT … SELECT"));
         }
         let bare = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         if let (SetExpr::Values(values), true) = (&*query.body, bare) {
+            check_values(values)?;
             let rows = values
                 .rows
                 .iter()
-                .map(|row| self.insert_row(&row.content, table, columns, listed))
+                .map(|row| self.insert_row(&row.content, table, columns, listed, ctes))
                 .collect::<SqlResult<Vec<_>>>()?;
             return Ok(Node::Values { rows, types: column_types(table) });
         }
         let targets: Vec<ColumnType> = columns.iter().map(|&column| table.columns[column].ty).collect();
-        let bound = self.query(query, None, None, Some(&targets))?;
+        let bound = self.query(query, None, ctes.clone(), Some(&targets))?;
         check_width(bound.columns.len(), columns, listed, None)?;
         let mut row = self.default_row_except(table, &columns[..bound.columns.len()])?;
         for (source, &column) in bound.columns.iter().zip(columns) {
@@ -78,9 +88,16 @@ impl Binder<'_> {
         Ok(Node::Project { input: Box::new(bound.node), exprs })
     }
 
-    fn insert_row(&self, values: &[Ast], table: &Arc<TableDef>, columns: &[usize], listed: bool) -> SqlResult<Vec<Expr>> {
+    fn insert_row(
+        &self,
+        values: &[Ast],
+        table: &Arc<TableDef>,
+        columns: &[usize],
+        listed: bool,
+        ctes: &Ctes,
+    ) -> SqlResult<Vec<Expr>> {
         check_width(values.len(), columns, listed, values.get(columns.len()).or(values.first()).and_then(position))?;
-        let scope = Scope::default();
+        let scope = Scope::inside(None, ctes.clone());
         let place = Place::scalar(&scope, Clause::Values);
         let mut row = self.default_row_except(table, &columns[..values.len()])?;
         for (value, &column) in values.iter().zip(columns) {
@@ -124,7 +141,7 @@ impl Binder<'_> {
         Ok(binder.coerce_assignment(Typed { position: None, ..value }, ty, column)?.expr)
     }
 
-    fn on_conflict(&self, on: &OnInsert, table: &Arc<TableDef>, alias: &str) -> SqlResult<OnConflict> {
+    fn on_conflict(&self, on: &OnInsert, table: &Arc<TableDef>, alias: &str, ctes: &Ctes) -> SqlResult<OnConflict> {
         let OnInsert::OnConflict(conflict) = on else { return Err(SqlError::unsupported("ON DUPLICATE KEY UPDATE")) };
         match &conflict.conflict_target {
             None => {}
@@ -159,7 +176,7 @@ impl Binder<'_> {
                     let error = SqlError::new(SqlState::SYNTAX_ERROR, message);
                     return Err(error.hint("For example, ON CONFLICT (column_name)."));
                 }
-                let mut scope = table_scope(table, alias)?;
+                let mut scope = Scope { ctes: ctes.clone(), ..table_scope(table, alias)? };
                 scope.add(table_relation(table, "excluded"), None)?;
                 let assignments = self.assignments(&update.assignments, table, &scope)?;
                 let place = Place::scalar(&scope, Clause::OnConflict);
@@ -169,16 +186,10 @@ impl Binder<'_> {
         }
     }
 
-    /// RETURNING over the table's row.
-    pub fn returning(
-        &self,
-        items: Option<&[ast::SelectItem]>,
-        table: &Arc<TableDef>,
-        alias: &str,
-    ) -> SqlResult<(Vec<Expr>, Vec<OutputColumn>)> {
+    /// RETURNING over the row of a scope.
+    pub fn returning(&self, items: Option<&[ast::SelectItem]>, scope: &Scope<'_>) -> SqlResult<(Vec<Expr>, Vec<OutputColumn>)> {
         let Some(items) = items else { return Ok((Vec::new(), Vec::new())) };
-        let scope = table_scope(table, alias)?;
-        self.output_items(items, Place::scalar(&scope, Clause::Returning))
+        self.output_items(items, Place::scalar(scope, Clause::Returning))
     }
 }
 
@@ -189,7 +200,8 @@ pub fn table_scope(table: &Arc<TableDef>, alias: &str) -> SqlResult<Scope<'stati
     Ok(scope)
 }
 
-fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
+/// A table as a relation of that name.
+pub fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
     let columns = (1i16..)
         .zip(&table.columns)
         .map(|(number, column)| Column {
@@ -250,27 +262,56 @@ pub fn is_default(value: &Ast) -> bool {
     matches!(value, Ast::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-/// Clauses of other dialects.
+/// Clauses of other dialects. Every field is named, so that a new one cannot be parsed and forgotten.
 fn check_clauses(insert: &ast::Insert) -> SqlResult<()> {
-    let refused = [
-        (insert.or.is_some(), "INSERT OR"),
-        (insert.ignore, "INSERT IGNORE"),
-        (!insert.into, "INSERT without INTO"),
-        (insert.overwrite, "INSERT OVERWRITE"),
-        (!insert.assignments.is_empty(), "INSERT … SET"),
-        (insert.partitioned.is_some(), "PARTITION"),
-        (!insert.after_columns.is_empty(), "columns after PARTITION"),
-        (insert.has_table_keyword, "INSERT INTO TABLE"),
-        (insert.output.is_some(), "OUTPUT"),
-        (insert.replace_into, "REPLACE"),
-        (insert.priority.is_some(), "an INSERT priority"),
-        (insert.insert_alias.is_some(), "an alias of the inserted row"),
-        (insert.settings.is_some(), "SETTINGS"),
-        (insert.format_clause.is_some(), "FORMAT"),
-        (insert.multi_table_insert_type.is_some(), "INSERT into several tables"),
-    ];
-    match refused.into_iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(SqlError::unsupported(name)),
-        None => Ok(()),
-    }
+    let ast::Insert {
+        insert_token: _,
+        // A comment to PostgreSQL, and the lexer drops comments.
+        optimizer_hints: _,
+        or,
+        ignore,
+        into,
+        table: _,
+        table_alias: _,
+        columns: _,
+        overwrite,
+        source: _,
+        assignments,
+        partitioned,
+        after_columns,
+        has_table_keyword,
+        on: _,
+        returning: _,
+        output,
+        replace_into,
+        priority,
+        insert_alias,
+        settings,
+        format_clause,
+        multi_table_insert_type,
+        multi_table_into_clauses,
+        multi_table_when_clauses,
+        multi_table_else_clause,
+    } = insert;
+    let several = multi_table_insert_type.is_some()
+        || !multi_table_into_clauses.is_empty()
+        || !multi_table_when_clauses.is_empty()
+        || multi_table_else_clause.is_some();
+    refuse_present(&[
+        (or.is_some(), "INSERT OR"),
+        (*ignore, "INSERT IGNORE"),
+        (!*into, "INSERT without INTO"),
+        (*overwrite, "INSERT OVERWRITE"),
+        (!assignments.is_empty(), "INSERT … SET"),
+        (partitioned.is_some(), "PARTITION"),
+        (!after_columns.is_empty(), "columns after PARTITION"),
+        (*has_table_keyword, "INSERT INTO TABLE"),
+        (output.is_some(), "OUTPUT"),
+        (*replace_into, "REPLACE"),
+        (priority.is_some(), "an INSERT priority"),
+        (insert_alias.is_some(), "an alias of the inserted row"),
+        (settings.is_some(), "SETTINGS"),
+        (format_clause.is_some(), "FORMAT"),
+        (several, "INSERT into several tables"),
+    ])
 }

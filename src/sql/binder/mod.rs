@@ -136,6 +136,14 @@ fn enter(counter: &Cell<usize>, max: usize) -> SqlResult<Level<'_>> {
     Ok(Level(counter))
 }
 
+/// 0A000 for the first clause that is there.
+pub(crate) fn refuse_present(clauses: &[(bool, &str)]) -> SqlResult<()> {
+    match clauses.iter().find(|(present, _)| *present) {
+        Some((_, name)) => Err(SqlError::unsupported(*name)),
+        None => Ok(()),
+    }
+}
+
 impl<'a> Binder<'a> {
     fn new(context: &'a BindContext<'a>, params: Params) -> Self {
         Self { context, params, expression_depth: Cell::new(0), query_depth: Cell::new(0) }
@@ -181,9 +189,9 @@ impl<'a> Binder<'a> {
     fn sql(&self, statement: &sqlast::Statement) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         match statement {
             sqlast::Statement::Query(query) => self.query_statement(query),
-            sqlast::Statement::Insert(insert) => self.insert(insert),
-            sqlast::Statement::Update(update) => self.update(update),
-            sqlast::Statement::Delete(delete) => self.delete(delete),
+            sqlast::Statement::Insert(insert) => self.insert(insert, None),
+            sqlast::Statement::Update(update) => self.update(update, None),
+            sqlast::Statement::Delete(delete) => self.delete(delete, None),
             sqlast::Statement::CreateTable(table) => self.create_table(table),
             other => {
                 let text = other.to_string();

@@ -39,9 +39,10 @@ impl Params {
         Some((index, self.types.borrow()[index]))
     }
 
-    /// Whether every literal became a parameter at exactly one place.
+    /// Whether every literal became a parameter at exactly one place, of a type that is read without the catalog: the name of
+    /// a table is looked up when the statement is bound.
     pub fn all_slots_used_once(&self) -> bool {
-        self.slots.iter().all(|(_, used)| used.get() == 1)
+        self.slots.iter().all(|(_, used)| used.get() == 1) && !self.types.borrow().iter().any(|ty| ty.is_catalog_name())
     }
 
     /// `$number`: its index and the type it has so far.

@@ -1,5 +1,6 @@
 //! Queries: WITH, set operations, VALUES, ORDER BY, LIMIT and row locking around the SELECTs of `select`.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use sqlparser::ast::{self, LimitClause, OrderByKind, SetExpr, SetOperator, SetQuantifier};
@@ -33,6 +34,16 @@ pub struct Tail<'q> {
 impl Binder<'_> {
     /// A query as a statement.
     pub fn query_statement(&self, query: &ast::Query) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        if let SetExpr::Insert(changes) | SetExpr::Update(changes) | SetExpr::Delete(changes) = &*query.body {
+            // WITH in front of a statement that changes rows.
+            let ctes = self.with(query.with.as_ref(), None, None)?;
+            return match changes {
+                ast::Statement::Insert(insert) => self.insert(insert, ctes),
+                ast::Statement::Update(update) => self.update(update, ctes),
+                ast::Statement::Delete(delete) => self.delete(delete, ctes),
+                _ => Err(SqlError::unsupported("WITH in front of this statement")),
+            };
+        }
         let locking = self.locking(query)?;
         let bound = self.query(query, None, None, None)?;
         let (node, columns) = self.present(bound);
@@ -130,7 +141,9 @@ impl Binder<'_> {
             if matches!(*table.query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)) {
                 return Err(SqlError::unsupported("a data-modifying statement in WITH"));
             }
-            if table.from.is_some() {
+            // Whether it is MATERIALIZED changes no result: see `Cte::read_once`.
+            let ast::Cte { alias: _, query: _, from, materialized: _, closing_paren_token: _ } = table;
+            if from.is_some() {
                 return Err(SqlError::unsupported("FROM in WITH"));
             }
             let mut bound = self.query(&table.query, parent, ctes.clone(), None)?;
@@ -147,7 +160,8 @@ impl Binder<'_> {
             }
             // References of the CTE's plan are counted from inside a query at this level.
             let level = 1 + parent.map_or(0, Scope::level);
-            ctes = Some(Rc::new(Cte { name: name.clone(), columns: bound.columns, node: bound.node, level, next: ctes }));
+            let read = Cell::new(false);
+            ctes = Some(Rc::new(Cte { name: name.clone(), columns: bound.columns, node: bound.node, level, read, next: ctes }));
             names.push(name);
         }
         Ok(ctes)
@@ -184,7 +198,7 @@ impl Binder<'_> {
                 self.order_result(bound, tail, parent)
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                Err(SqlError::unsupported("WITH in front of INSERT, UPDATE or DELETE"))
+                Err(SqlError::unsupported("a data-modifying statement in a query"))
             }
         }
     }
@@ -265,6 +279,7 @@ impl Binder<'_> {
         ctes: &Option<Rc<Cte>>,
         targets: Option<&[ColumnType]>,
     ) -> SqlResult<Bound> {
+        check_values(values)?;
         let scope = Scope::inside(parent, ctes.clone());
         let place = Place::scalar(&scope, Clause::Values);
         let width = values.rows.first().map_or(0, |row| row.content.len());
@@ -440,6 +455,16 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// VALUES as PostgreSQL writes it: without the word ROW that MySQL has in front of each row, or the singular.
+pub fn check_values(values: &ast::Values) -> SqlResult<()> {
+    let ast::Values { explicit_row, value_keyword, rows: _ } = values;
+    if *explicit_row || *value_keyword {
+        let word = if *explicit_row { "row" } else { "value" };
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{word}\"")));
+    }
+    Ok(())
 }
 
 fn order_items(order: Option<&ast::OrderBy>) -> SqlResult<&[ast::OrderByExpr]> {

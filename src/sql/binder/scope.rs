@@ -3,6 +3,7 @@
 //! A scope describes one row: the relations joined in a FROM clause, side by side. Scopes are chained like the rows that
 //! evaluation keeps on its stack, so a name found `n` scopes out is `Expr::Outer { depth: n, .. }`.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::Typed;
 use crate::sql::binder::names::at;
-use crate::sql::expr::Expr;
+use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::Node;
 use crate::types::ColumnType;
 
@@ -60,6 +61,9 @@ pub struct Scope<'p> {
     pub ctes: Option<Rc<Cte>>,
 }
 
+/// WITH queries that are visible.
+pub type Ctes = Option<Rc<Cte>>;
+
 /// A WITH query, chained to those visible before it.
 pub struct Cte {
     /// Name.
@@ -70,8 +74,24 @@ pub struct Cte {
     pub node: Node,
     /// Scopes between the query that has the WITH clause and the outermost: how far its own outer references count.
     pub level: usize,
+    /// Whether it has been read by the query already.
+    pub read: Cell<bool>,
     /// The rest.
     pub next: Option<Rc<Cte>>,
+}
+
+impl Cte {
+    /// Notes that the query is read, `further` scopes in.
+    ///
+    /// The plan of a WITH query takes the place of its name, which answers the same as computing it once would (MATERIALIZED
+    /// or not) unless it calls volatile functions and is run more than once: that is 0A000.
+    pub fn read_once(&self, further: usize) -> SqlResult<()> {
+        let again = self.read.replace(true) || further > 0;
+        if again && walk::node_is_volatile(&self.node) {
+            return Err(SqlError::unsupported("reading a WITH query that calls volatile functions more than once"));
+        }
+        Ok(())
+    }
 }
 
 /// Finds a WITH query by name.
@@ -98,10 +118,12 @@ impl<'p> Scope<'p> {
 
     /// Adds a relation whose columns follow those already there; 42712 if its name is taken.
     pub fn add(&mut self, mut relation: Relation, position: Option<u32>) -> SqlResult<()> {
+        // Only tables that go by their own names may share one, being of different schemas.
+        let apart = |other: &Relation| other.schema.is_some() && relation.schema.is_some() && other.schema != relation.schema;
         let taken = self
             .relations
             .iter()
-            .any(|other| other.name == relation.name && !other.unnamed && !relation.unnamed && (other.schema == relation.schema));
+            .any(|other| other.name == relation.name && !other.unnamed && !relation.unnamed && !apart(other));
         if taken {
             let message = format!("table name \"{}\" specified more than once", relation.name);
             return Err(at(SqlError::new(SqlState::DUPLICATE_ALIAS, message), position));
@@ -228,7 +250,7 @@ impl<'p> Scope<'p> {
 
 /// The value as seen from `depth` scopes further in.
 fn outward(found: Typed, depth: usize, position: Option<u32>) -> Typed {
-    let expr = if depth == 0 { found.expr } else { crate::sql::expr::walk::outward(found.expr, depth) };
+    let expr = if depth == 0 { found.expr } else { walk::outward(found.expr, depth) };
     Typed { expr, ty: found.ty, position }
 }
 

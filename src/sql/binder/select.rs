@@ -12,7 +12,7 @@ use crate::sql::binder::names::{at, identifier, qualified};
 use crate::sql::binder::operators::unnest;
 use crate::sql::binder::query::{Bound, Tail, column_number, ordinal, sort_key};
 use crate::sql::binder::scope::{Column, Relation, Scope};
-use crate::sql::binder::{Binder, Typed, plain};
+use crate::sql::binder::{Binder, Typed, plain, refuse_present};
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Join, JoinKind, Node, SortKey};
 use crate::types::{ColumnType, SqlType};
@@ -389,28 +389,51 @@ fn finish(
     Ok(Bound { node, columns })
 }
 
-/// Clauses of other dialects.
+/// Clauses of other dialects. Every field is named, so that a new one cannot be parsed and forgotten.
 fn check_clauses(select: &ast::Select) -> SqlResult<()> {
-    let refused = [
-        (select.select_modifiers.is_some(), "a SELECT modifier"),
-        (select.top.is_some(), "TOP"),
-        (select.exclude.is_some(), "EXCLUDE"),
-        (select.into.is_some(), "SELECT INTO"),
-        (!select.lateral_views.is_empty(), "LATERAL VIEW"),
-        (select.prewhere.is_some(), "PREWHERE"),
-        (!select.connect_by.is_empty(), "CONNECT BY"),
-        (!select.cluster_by.is_empty(), "CLUSTER BY"),
-        (!select.distribute_by.is_empty(), "DISTRIBUTE BY"),
-        (!select.sort_by.is_empty(), "SORT BY"),
-        (!select.named_window.is_empty(), "WINDOW"),
-        (select.qualify.is_some(), "QUALIFY"),
-        (select.value_table_mode.is_some(), "AS STRUCT"),
-        (!matches!(select.flavor, ast::SelectFlavor::Standard), "FROM before SELECT"),
-    ];
-    match refused.into_iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(SqlError::unsupported(name)),
-        None => Ok(()),
-    }
+    let ast::Select {
+        select_token: _,
+        // A comment to PostgreSQL, and the lexer drops comments.
+        optimizer_hints: _,
+        distinct: _,
+        select_modifiers,
+        top,
+        top_before_distinct: _,
+        projection: _,
+        exclude,
+        into,
+        from: _,
+        lateral_views,
+        prewhere,
+        selection: _,
+        connect_by,
+        group_by: _,
+        cluster_by,
+        distribute_by,
+        sort_by,
+        having: _,
+        named_window,
+        qualify,
+        window_before_qualify: _,
+        value_table_mode,
+        flavor,
+    } = select;
+    refuse_present(&[
+        (select_modifiers.is_some(), "a SELECT modifier"),
+        (top.is_some(), "TOP"),
+        (exclude.is_some(), "EXCLUDE"),
+        (into.is_some(), "SELECT INTO"),
+        (!lateral_views.is_empty(), "LATERAL VIEW"),
+        (prewhere.is_some(), "PREWHERE"),
+        (!connect_by.is_empty(), "CONNECT BY"),
+        (!cluster_by.is_empty(), "CLUSTER BY"),
+        (!distribute_by.is_empty(), "DISTRIBUTE BY"),
+        (!sort_by.is_empty(), "SORT BY"),
+        (!named_window.is_empty(), "WINDOW"),
+        (qualify.is_some(), "QUALIFY"),
+        (value_table_mode.is_some(), "AS STRUCT"),
+        (!matches!(flavor, ast::SelectFlavor::Standard), "FROM before SELECT"),
+    ])
 }
 
 fn check_wildcard(options: &ast::WildcardAdditionalOptions) -> SqlResult<()> {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::sql::expr::{Expr, Subquery, SubqueryKind};
+use crate::sql::function::Volatility;
 use crate::sql::plan::{Access, Node};
 use crate::types::ColumnType;
 
@@ -265,6 +266,45 @@ pub fn columns_of(expr: &Expr, into: &mut Vec<usize>) {
         }
         _ => for_each_child(expr, &mut |child| columns_of(child, into)),
     }
+}
+
+/// Whether a plan, with all plans inside it, calls a volatile function.
+pub fn node_is_volatile(node: &Node) -> bool {
+    fn in_expr(expr: &Expr) -> bool {
+        let mut found = match expr {
+            Expr::Call { function, .. } => function.get().volatility == Volatility::Volatile,
+            Expr::Subquery(subquery) => node_is_volatile(&subquery.plan),
+            _ => false,
+        };
+        for_each_child(expr, &mut |child| found |= in_expr(child));
+        found
+    }
+    // Walks take plans to change; a copy is what they may change.
+    let (mut copy, mut found) = (node.clone(), false);
+    for_each_expr_mut(&mut copy, &mut |expr| found |= in_expr(expr));
+    for_each_input_mut(&mut copy, &mut |input| found |= node_is_volatile(input));
+    found
+}
+
+/// Whether a function is called that only the live session can answer: a picture of it, which other cores get, has neither
+/// settings nor sizes.
+pub fn needs_live_session(expr: &Expr) -> bool {
+    let mut found = match expr {
+        Expr::Call { function, .. } => {
+            let name = function.get().name;
+            matches!(name, "current_setting" | "set_config") || name.ends_with("_size")
+        }
+        _ => false,
+    };
+    for_each_child(expr, &mut |child| found |= needs_live_session(child));
+    found
+}
+
+/// Whether the expression holds a subquery that must be run for each row.
+pub fn has_correlated_subquery(expr: &Expr) -> bool {
+    let mut found = Vec::new();
+    subqueries(expr, &mut found);
+    found.iter().any(|subquery| subquery.correlated)
 }
 
 /// Whether there is a subquery in the expression.

@@ -11,6 +11,7 @@ mod format;
 mod math;
 mod md5;
 mod operators;
+mod privileges;
 pub mod resolve;
 pub mod strings;
 mod system;

@@ -15,7 +15,53 @@ use crate::types::{ColumnType, Datum, SqlType};
 pub const VERSION: &str = concat!("PostgreSQL 15.0 (OmenDB ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The OID of schema `pg_catalog`.
-const PG_CATALOG: u32 = 11;
+pub const PG_CATALOG: u32 = 11;
+
+/// Encodings by PostgreSQL's numbers for them (`pg_enc`).
+const ENCODINGS: [&str; 42] = [
+    "SQL_ASCII",
+    "EUC_JP",
+    "EUC_CN",
+    "EUC_KR",
+    "EUC_TW",
+    "EUC_JIS_2004",
+    "UTF8",
+    "MULE_INTERNAL",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "WIN1256",
+    "WIN1258",
+    "WIN866",
+    "WIN874",
+    "KOI8R",
+    "WIN1251",
+    "WIN1252",
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "WIN1250",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1257",
+    "KOI8U",
+    "SJIS",
+    "BIG5",
+    "GBK",
+    "UHC",
+    "GB18030",
+    "JOHAB",
+    "SHIFT_JIS_2004",
+];
 
 type Context = fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>;
 
@@ -39,7 +85,7 @@ pub fn register(functions: &mut Vec<Function>) {
     session(functions);
     names(functions);
     definitions(functions);
-    privileges(functions);
+    super::privileges::register(functions);
     sizes(functions);
 }
 
@@ -139,7 +185,10 @@ fn names(functions: &mut Vec<Function>) {
             let oid = oid(&a[0])?;
             Ok(if oid == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
         }),
-        ("pg_encoding_to_char", &[INT4], NAME, |a, _| Ok(Datum::text(if matches!(a[0], Datum::Int4(6)) { "UTF8" } else { "" }))),
+        ("pg_encoding_to_char", &[INT4], NAME, |a, _| {
+            let number = a[0].as_i64().and_then(|number| usize::try_from(number).ok());
+            Ok(Datum::text(number.and_then(|number| ENCODINGS.get(number)).unwrap_or(&"")))
+        }),
         ("pg_table_is_visible", &[OID], BOOL, |a, c| Ok(table_visible(oid(&a[0])?, c).map_or(Datum::Null, Datum::Bool))),
         (
             "pg_type_is_visible",
@@ -147,8 +196,8 @@ fn names(functions: &mut Vec<Function>) {
             BOOL,
             |a, _| Ok(SqlType::from_oid(oid(&a[0])?).map_or(Datum::Null, |_| Datum::Bool(true))),
         ),
+        // All functions are in pg_catalog, which every search path begins with unless it names it.
         ("pg_function_is_visible", &[OID], BOOL, |_, _| Ok(Datum::Bool(true))),
-        ("hashtext", &[TEXT], INT4, |a, _| Ok(Datum::Int4(hash_text(text(&a[0])?)))),
     ];
     for &(name, args, result, code) in table {
         Entry::function(name, args, result, Implementation::Context(code)).stable().add(functions);
@@ -188,11 +237,18 @@ pub fn regclass_in(name: &str, catalog: &Catalog, session: &dyn SessionInfo) -> 
         return Err(SqlError::unsupported("a reference to another database"));
     }
     let found = match &schema {
+        Some(schema) if !known_schema(catalog, schema) => {
+            return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist")));
+        }
         Some(schema) => relation_in(catalog, schema, &relation),
         None => relation_in(catalog, "pg_catalog", &relation)
             .or_else(|| session.search_path().iter().find_map(|schema| relation_in(catalog, schema, &relation))),
     };
     found.ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
+}
+
+fn known_schema(catalog: &Catalog, name: &str) -> bool {
+    matches!(name, "pg_catalog" | "information_schema") || catalog.schemas.values().any(|schema| schema.name == name)
 }
 
 /// A table or primary key index of a schema, or a system table.
@@ -263,7 +319,7 @@ fn regclass_out(oid: Oid, context: &EvalContext<'_>) -> String {
 }
 
 /// The table an OID is, or whose index it is, and the relation's name.
-fn relation(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &str)> {
+pub fn relation(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &str)> {
     if let Some(table) = catalog.tables.get(&oid) {
         return Some((table, &table.name));
     }
@@ -281,16 +337,10 @@ fn table_visible(oid: Oid, context: &EvalContext<'_>) -> Option<bool> {
     Some(!hidden && first == Some(oid))
 }
 
-/// A stable hash of a text, for advisory purposes only: its values are not PostgreSQL's.
-fn hash_text(text: &str) -> i32 {
-    let hash = text.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.cast_signed()
-}
-
 // Definitions.
 
 fn definitions(functions: &mut Vec<Function>) {
-    // There are no comments, so no object has a description.
+    // There are no comments, views, statistics objects and partitions, so no object has a description or such a definition.
     let none: Context = |_, _| Ok(Datum::Null);
     let without: &[(&'static str, &'static [Kind], Kind)] = &[
         ("obj_description", &[OID, NAME], TEXT),
@@ -299,8 +349,6 @@ fn definitions(functions: &mut Vec<Function>) {
         ("shobj_description", &[OID, NAME], TEXT),
         ("pg_get_viewdef", &[OID], TEXT),
         ("pg_get_viewdef", &[OID, BOOL], TEXT),
-        ("pg_get_serial_sequence", &[TEXT, TEXT], TEXT),
-        ("pg_tablespace_location", &[OID], TEXT),
         ("pg_get_statisticsobjdef_columns", &[OID], TEXT),
         ("pg_get_partkeydef", &[OID], TEXT),
     ];
@@ -329,7 +377,24 @@ fn definitions(functions: &mut Vec<Function>) {
     };
     Entry::function("pg_get_constraintdef", &[OID], TEXT, Implementation::Context(constraint)).stable().add(functions);
     Entry::function("pg_get_constraintdef", &[OID, BOOL], TEXT, Implementation::Context(constraint)).stable().add(functions);
-    let publishable: Context = |_, _| Ok(Datum::Bool(false));
+    // No column owns a sequence; what is named must exist all the same.
+    let serial: Context = |a, c| {
+        let found = regclass_in(text(&a[0])?, c.catalog, c.session)?;
+        let Some((table, _)) = relation(found, c.catalog) else { return Ok(Datum::Null) };
+        let column = text(&a[1])?;
+        if table.columns.iter().any(|known| known.name == column) {
+            return Ok(Datum::Null);
+        }
+        let message = format!("column \"{column}\" of relation \"{}\" does not exist", table.name);
+        Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message))
+    };
+    Entry::function("pg_get_serial_sequence", &[TEXT, TEXT], TEXT, Implementation::Context(serial)).stable().add(functions);
+    // Tables cannot be published, so nothing that exists is publishable.
+    let publishable: Context = |a, c| {
+        let oid = oid(&a[0])?;
+        let exists = relation(oid, c.catalog).is_some() || system_table_by_oid(oid).is_some();
+        Ok(if exists { Datum::Bool(false) } else { Datum::Null })
+    };
     Entry::function("pg_relation_is_publishable", &[REGCLASS], BOOL, Implementation::Context(publishable))
         .stable()
         .add(functions);
@@ -352,32 +417,6 @@ fn index_column(oid: Oid, column: i64, context: &EvalContext<'_>) -> Option<Stri
     let (table, key) = index_of(oid, context.catalog)?;
     let number = usize::try_from(column).ok()?.checked_sub(1)?;
     Some(quote_identifier(&table.columns[*key.columns.get(number)?].name))
-}
-
-// Privileges: until roles have any, everybody may do everything.
-
-fn privileges(functions: &mut Vec<Function>) {
-    const FUNCTIONS: [&str; 8] = [
-        "has_table_privilege",
-        "has_schema_privilege",
-        "has_database_privilege",
-        "has_function_privilege",
-        "has_any_column_privilege",
-        "has_sequence_privilege",
-        "has_tablespace_privilege",
-        "has_type_privilege",
-    ];
-    let yes = Implementation::Values(|_| Ok(Datum::Bool(true)));
-    for name in FUNCTIONS {
-        for args in [&[OID, TEXT] as &'static [Kind], &[TEXT, TEXT], &[NAME, OID, TEXT], &[NAME, TEXT, TEXT], &[OID, OID, TEXT]] {
-            Entry::function(name, args, BOOL, yes).stable().add(functions);
-        }
-    }
-    for args in [&[OID, TEXT, TEXT] as &'static [Kind], &[TEXT, TEXT, TEXT], &[OID, Kind::Is(SqlType::Int2), TEXT]] {
-        Entry::function("has_column_privilege", args, BOOL, yes).stable().add(functions);
-    }
-    Entry::function("pg_has_role", &[OID, TEXT], BOOL, yes).stable().add(functions);
-    Entry::function("pg_has_role", &[NAME, OID, TEXT], BOOL, yes).stable().add(functions);
 }
 
 // Sizes.

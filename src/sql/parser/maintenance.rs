@@ -137,18 +137,28 @@ fn table_list(cursor: &mut Cursor<'_>) -> SqlResult<Vec<TableName>> {
 
 fn truncate(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     cursor.accept("table");
-    // There is no inheritance, so ONLY changes nothing.
-    cursor.accept("only");
-    let tables = table_list(cursor)?;
-    if cursor.accept_all(&["restart", "identity"]) {
-        return Ok(Body::Unsupported("TRUNCATE … RESTART IDENTITY".to_owned()));
+    let mut tables = vec![inheriting_table(cursor)?];
+    while cursor.accept_token(&Token::Comma) {
+        tables.push(inheriting_table(cursor)?);
     }
-    // No sequences belong to tables and no foreign keys refer to them, so these change nothing either.
-    cursor.accept_all(&["continue", "identity"]);
+    // No sequences belong to tables and no foreign keys refer to them, so these change nothing.
+    if !cursor.accept_all(&["restart", "identity"]) {
+        cursor.accept_all(&["continue", "identity"]);
+    }
     if !cursor.accept("cascade") {
         cursor.accept("restrict");
     }
     Ok(Body::Truncate(tables))
+}
+
+/// `[ONLY] name [*]`: there is no inheritance, so a table with its descendants is the table.
+fn inheriting_table(cursor: &mut Cursor<'_>) -> SqlResult<TableName> {
+    if cursor.accept("only") {
+        return cursor.table_name();
+    }
+    let table = cursor.table_name()?;
+    cursor.accept_token(&Token::Mul);
+    Ok(table)
 }
 
 /// EXPLAIN.
@@ -292,9 +302,7 @@ fn alter_table(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     cursor.expect("alter")?;
     cursor.expect("table")?;
     let if_exists = cursor.accept_all(&["if", "exists"]);
-    cursor.accept("only");
-    let table = cursor.table_name()?;
-    cursor.accept_token(&Token::Mul);
+    let table = inheriting_table(cursor)?;
     let action = cursor.peek_word().ok_or_else(|| cursor.error())?;
     let mut constraint = None;
     if !cursor.accept("add") {

@@ -146,7 +146,7 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
     }
 }
 
-/// `TABLE name` is `SELECT * FROM name`; sqlparser has it only inside other queries.
+/// `TABLE name` behind what no rewriting looks at, such as `PREPARE name AS`.
 fn table_statement(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     Ok(Body::Sql(Box::new(sqlparser::ast::Statement::Query(cursor.with_sqlparser(|parser| parser.parse_query())?))))
 }

@@ -5,6 +5,7 @@
 //! hash keys, an ORDER BY that the key order satisfies is not sorted, and columns nobody needs are not read.
 
 mod access;
+mod changes;
 mod fold;
 mod order;
 mod place;
@@ -29,13 +30,23 @@ pub fn plan(plan: &mut Plan, context: &BindContext<'_>) -> SqlResult<()> {
             }
         }
         Plan::Update(update) => {
+            let values = update.assignments.iter().map(|(_, expr)| expr).chain(&update.filter);
+            let source = changes::source(&update.table, update.source.take(), values, &update.returning, update.filter.as_ref());
+            update.source = source.map(|source| changes::plan_source(source, context));
             let exprs = update.assignments.iter_mut().map(|(_, expr)| expr).chain(&mut update.returning);
             exprs.chain(&mut update.filter).for_each(|expr| plan_expr(expr, context));
-            (update.access, update.filter) = access::choose(&update.table, conjuncts(update.filter.take()));
+            if update.source.is_none() {
+                (update.access, update.filter) = access::choose(&update.table, conjuncts(update.filter.take()));
+            }
         }
         Plan::Delete(delete) => {
+            let values = delete.filter.iter();
+            let source = changes::source(&delete.table, delete.source.take(), values, &delete.returning, delete.filter.as_ref());
+            delete.source = source.map(|source| changes::plan_source(source, context));
             delete.returning.iter_mut().chain(&mut delete.filter).for_each(|expr| plan_expr(expr, context));
-            (delete.access, delete.filter) = access::choose(&delete.table, conjuncts(delete.filter.take()));
+            if delete.source.is_none() {
+                (delete.access, delete.filter) = access::choose(&delete.table, conjuncts(delete.filter.take()));
+            }
         }
         Plan::Copy(copy) => match &mut copy.direction {
             CopyDirection::ToStdout { query, .. } => plan_query(query, context),

@@ -238,12 +238,13 @@ fn plan_text(plan: &Plan) -> String {
         Plan::Update(update) => format!(
             "update({} {}{} set {})",
             update.table.name,
-            access_text(&update.access),
+            update.source.as_ref().map_or_else(|| access_text(&update.access), node_text),
             filter_text(update.filter.as_ref()),
             assignments_text(&update.assignments)
         ),
         Plan::Delete(delete) => {
-            format!("delete({} {}{})", delete.table.name, access_text(&delete.access), filter_text(delete.filter.as_ref()))
+            let found = delete.source.as_ref().map_or_else(|| access_text(&delete.access), node_text);
+            format!("delete({} {found}{})", delete.table.name, filter_text(delete.filter.as_ref()))
         }
         Plan::Copy(copy) => match &copy.direction {
             crate::sql::plan::CopyDirection::FromStdin { table, columns, .. } => {

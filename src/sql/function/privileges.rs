@@ -1,0 +1,254 @@
+//! `has_*_privilege` and `pg_has_role`.
+//!
+//! There is one role, the session's user, who owns everything, and PUBLIC, which has what PostgreSQL grants it by default
+//! (documentation 5.7). So what is asked is whether the object, the role and the privilege exist. An object given by a number
+//! that nothing has is NULL, one given by a name is an error.
+
+use crate::base::Oid;
+use crate::catalog::system::{OWNER, by_oid as system_table};
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::context::EvalContext;
+use crate::sql::function::kinds::*;
+use crate::sql::function::system::{PG_CATALOG, regclass_in, regtype_in, relation};
+use crate::sql::function::{Entry, Function, Implementation, Kind};
+use crate::types::{Datum, SqlType};
+
+type Code = fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>;
+
+/// Tablespaces by name and number; PostgreSQL has these two from the start, and more cannot be made.
+const TABLESPACES: [(&str, u32); 2] = [("pg_default", 1663), ("pg_global", 1664)];
+
+const TABLE: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "RULE"];
+const COLUMN: &[&str] = &["SELECT", "INSERT", "UPDATE", "REFERENCES"];
+const SCHEMA: &[&str] = &["CREATE", "USAGE"];
+const DATABASE: &[&str] = &["CREATE", "TEMPORARY", "TEMP", "CONNECT"];
+const TABLESPACE: &[&str] = &["CREATE"];
+const TYPE: &[&str] = &["USAGE"];
+const SEQUENCE: &[&str] = &["USAGE", "SELECT", "UPDATE"];
+
+/// Puts the functions into the table.
+pub fn register(functions: &mut Vec<Function>) {
+    const BY_BOTH: &[&[Kind]] =
+        &[&[OID, TEXT], &[TEXT, TEXT], &[NAME, OID, TEXT], &[NAME, TEXT, TEXT], &[OID, OID, TEXT], &[OID, TEXT, TEXT]];
+    // The one database has no number that this server knows.
+    const BY_NAME: &[&[Kind]] = &[&[TEXT, TEXT], &[NAME, TEXT, TEXT], &[OID, TEXT, TEXT]];
+    const INT2: Kind = Kind::Is(SqlType::Int2);
+    const COLUMNS: &[&[Kind]] = &[
+        &[OID, TEXT, TEXT],
+        &[TEXT, TEXT, TEXT],
+        &[OID, INT2, TEXT],
+        &[TEXT, INT2, TEXT],
+        &[NAME, OID, TEXT, TEXT],
+        &[NAME, TEXT, TEXT, TEXT],
+        &[NAME, OID, INT2, TEXT],
+        &[NAME, TEXT, INT2, TEXT],
+        &[OID, OID, TEXT, TEXT],
+        &[OID, TEXT, TEXT, TEXT],
+        &[OID, OID, INT2, TEXT],
+        &[OID, TEXT, INT2, TEXT],
+    ];
+    const ROLES: &[&[Kind]] =
+        &[&[OID, TEXT], &[NAME, TEXT], &[NAME, OID, TEXT], &[NAME, NAME, TEXT], &[OID, OID, TEXT], &[OID, NAME, TEXT]];
+    let table: [(&'static str, &[&'static [Kind]], Code); 9] = [
+        ("has_table_privilege", BY_BOTH, |a, c| object(a, c, TABLE, relation_of, on_relation)),
+        ("has_any_column_privilege", BY_BOTH, |a, c| object(a, c, COLUMN, relation_of, on_relation)),
+        ("has_schema_privilege", BY_BOTH, |a, c| object(a, c, SCHEMA, schema_of, |_, privilege, _| privilege == "USAGE")),
+        ("has_database_privilege", BY_NAME, |a, c| object(a, c, DATABASE, database_of, |_, privilege, _| privilege != "CREATE")),
+        ("has_tablespace_privilege", BY_BOTH, |a, c| object(a, c, TABLESPACE, tablespace_of, |_, _, _| false)),
+        ("has_type_privilege", BY_BOTH, |a, c| object(a, c, TYPE, type_of, |_, _, _| true)),
+        ("has_sequence_privilege", BY_BOTH, |a, c| object(a, c, SEQUENCE, sequence_of, |_, _, _| false)),
+        ("has_column_privilege", COLUMNS, column),
+        ("pg_has_role", ROLES, role),
+    ];
+    for (name, signatures, code) in table {
+        for &args in signatures {
+            Entry::function(name, args, BOOL, Implementation::Context(code)).stable().add(functions);
+        }
+    }
+}
+
+fn internal() -> SqlError {
+    SqlError::internal("a privilege function was called with values of other types than it was resolved for")
+}
+
+fn text(datum: &Datum) -> SqlResult<&str> {
+    datum.as_str().ok_or_else(internal)
+}
+
+/// Whose privileges are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The user.
+    Owner,
+    /// Everybody, which is also what a role that does not exist has.
+    Public,
+}
+
+fn holder(datum: &Datum, context: &EvalContext<'_>) -> SqlResult<Holder> {
+    match datum {
+        Datum::Oid(oid) => Ok(if *oid == OWNER { Holder::Owner } else { Holder::Public }),
+        name if text(name)? == "public" => Ok(Holder::Public),
+        name => role_of(text(name)?, context).map(|()| Holder::Owner),
+    }
+}
+
+fn role_of(name: &str, context: &EvalContext<'_>) -> SqlResult<()> {
+    if name == context.session.user() {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
+}
+
+/// The privileges of a list such as `SELECT, insert with grant option`, and whether each is with the option to grant it.
+fn privileges(list: &str, known: &[&'static str]) -> SqlResult<Vec<(&'static str, bool)>> {
+    let one = |item: &str| {
+        let item = item.trim();
+        let upper = item.to_ascii_uppercase();
+        let (name, grant) = upper.strip_suffix(" WITH GRANT OPTION").map_or((&upper[..], false), |name| (name, true));
+        let found = known.iter().find(|known| **known == name).map(|&name| (name, grant));
+        found.ok_or_else(|| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized privilege type: \"{item}\"")))
+    };
+    list.split(',').map(one).collect()
+}
+
+/// Any function of an object and a privilege, with the role in front or without. `find` answers the object's number, or `None`
+/// for a number that nothing has; `public` whether PUBLIC has a privilege on it.
+fn object(
+    args: &[Datum],
+    context: &EvalContext<'_>,
+    known: &[&'static str],
+    find: fn(&Datum, &EvalContext<'_>) -> SqlResult<Option<Oid>>,
+    public: fn(Oid, &str, &EvalContext<'_>) -> bool,
+) -> SqlResult<Datum> {
+    let (holder, args) = match args {
+        [role, rest @ ..] if rest.len() == 2 => (holder(role, context)?, rest),
+        _ => (Holder::Owner, args),
+    };
+    let [object, list] = args else { return Err(internal()) };
+    let found = find(object, context)?;
+    let wanted = privileges(text(list)?, known)?;
+    let Some(found) = found else { return Ok(Datum::Null) };
+    let has = |&(privilege, grant): &(&str, bool)| holder == Holder::Owner || !grant && public(found, privilege, context);
+    Ok(Datum::Bool(wanted.iter().any(has)))
+}
+
+fn relation_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    match object {
+        Datum::Oid(oid) => {
+            let known = relation(*oid, context.catalog).is_some() || system_table(*oid).is_some();
+            Ok(known.then_some(*oid))
+        }
+        name => regclass_in(text(name)?, context.catalog, context.session).map(Some),
+    }
+}
+
+/// Everybody may read system tables.
+fn on_relation(oid: Oid, privilege: &str, _context: &EvalContext<'_>) -> bool {
+    privilege == "SELECT" && system_table(oid).is_some()
+}
+
+fn schema_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    let schemas = &context.catalog.schemas;
+    match object {
+        Datum::Oid(oid) => Ok((oid.0 == PG_CATALOG || schemas.contains_key(oid)).then_some(*oid)),
+        name => {
+            let name = text(name)?;
+            let found = schemas.values().find(|schema| schema.name == name).map(|schema| schema.oid);
+            let found = found.or((name == "pg_catalog").then_some(Oid(PG_CATALOG)));
+            let missing = || SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"));
+            found.map(Some).ok_or_else(missing)
+        }
+    }
+}
+
+fn database_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    let name = text(object)?;
+    if name == context.session.database() {
+        return Ok(Some(Oid(0)));
+    }
+    Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist")))
+}
+
+fn tablespace_of(object: &Datum, _context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    match object {
+        Datum::Oid(oid) => Ok(TABLESPACES.iter().any(|(_, known)| *known == oid.0).then_some(*oid)),
+        name => {
+            let name = text(name)?;
+            let missing = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("tablespace \"{name}\" does not exist"));
+            TABLESPACES.iter().find(|(known, _)| *known == name).map(|(_, oid)| Some(Oid(*oid))).ok_or_else(missing)
+        }
+    }
+}
+
+fn type_of(object: &Datum, _context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    match object {
+        Datum::Oid(oid) => Ok(SqlType::from_oid(*oid).map(|_| *oid)),
+        name => regtype_in(text(name)?).map(Some),
+    }
+}
+
+/// There are no sequences: what is found is something else.
+fn sequence_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
+    let Some(oid) = relation_of(object, context)? else { return Ok(None) };
+    let known = relation(oid, context.catalog).map(|(_, name)| name.to_owned());
+    let name = known.or_else(|| system_table(oid).map(|table| table.name.to_owned())).unwrap_or_default();
+    Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a sequence")))
+}
+
+fn column(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
+    let (holder, args) = match args {
+        [role, rest @ ..] if rest.len() == 3 => (holder(role, context)?, rest),
+        _ => (Holder::Owner, args),
+    };
+    let [object, column, list] = args else { return Err(internal()) };
+    let table = relation_of(object, context)?;
+    let exists = match table {
+        Some(table) => column_exists(table, column, context)?,
+        None => false,
+    };
+    let wanted = privileges(text(list)?, COLUMN)?;
+    let Some(table) = table.filter(|_| exists) else { return Ok(Datum::Null) };
+    let has = |&(privilege, grant): &(&str, bool)| holder == Holder::Owner || !grant && on_relation(table, privilege, context);
+    Ok(Datum::Bool(wanted.iter().any(has)))
+}
+
+/// Whether a relation has a column of this number; 42703 for a name it has not.
+fn column_exists(table: Oid, column: &Datum, context: &EvalContext<'_>) -> SqlResult<bool> {
+    const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
+    let (relation_name, columns): (String, Vec<String>) = match (relation(table, context.catalog), system_table(table)) {
+        (Some((table, name)), _) => (name.to_owned(), table.columns.iter().map(|column| column.name.clone()).collect()),
+        (None, Some(table)) => (table.name.to_owned(), table.columns.iter().map(|(name, _)| (*name).to_owned()).collect()),
+        (None, None) => return Ok(false),
+    };
+    if let Some(number) = column.as_i64() {
+        let count = i64::try_from(columns.len()).unwrap_or(i64::MAX);
+        return Ok((1..=count).contains(&number) || (-6..=-1).contains(&number));
+    }
+    let name = text(column)?;
+    if columns.iter().any(|column| column == name) || SYSTEM_COLUMNS.contains(&name) {
+        return Ok(true);
+    }
+    let message = format!("column \"{name}\" of relation \"{relation_name}\" does not exist");
+    Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message))
+}
+
+/// `pg_has_role([user,] role, privilege)`: the one role is a superuser, and so a member of every role.
+fn role(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
+    let (member, args) = match args {
+        [member, rest @ ..] if rest.len() == 2 => (Some(member), rest),
+        _ => (None, args),
+    };
+    let [of, list] = args else { return Err(internal()) };
+    let is_owner = |role: &Datum| match role {
+        Datum::Oid(oid) => Ok(*oid == OWNER),
+        name => role_of(text(name)?, context).map(|()| true),
+    };
+    let member = member.map_or(Ok(true), is_owner)?;
+    is_owner(of)?;
+    let plain = text(list)?.to_ascii_uppercase().replace(" WITH ADMIN OPTION", " WITH GRANT OPTION");
+    if privileges(&plain, &["MEMBER", "USAGE"]).is_err() {
+        let message = format!("unrecognized privilege type: \"{}\"", text(list)?.trim());
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(Datum::Bool(member))
+}

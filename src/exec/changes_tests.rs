@@ -52,24 +52,28 @@ impl RowSink for Lines {
 
 /// Runs a statement: its rows, sorted, `;` between them, and how many it counts; or its SQLSTATE.
 async fn run(database: &Database, txn: &mut Txn, sql: &str) -> String {
+    match lines(database, txn, sql).await {
+        Ok((mut lines, count)) => {
+            lines.sort();
+            format!("{} #{count}", lines.join(";")).trim_start().to_owned()
+        }
+        Err(error) => error.code().as_str().to_owned(),
+    }
+}
+
+/// Runs a statement: its rows, and how many it counts.
+async fn lines(database: &Database, txn: &mut Txn, sql: &str) -> SqlResult<(Vec<String>, u64)> {
     let session = session();
     let statements = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     let bind_context = BindContext { catalog: &database.catalog, param_types: &[], session: &session };
-    let statement = match bind(&statements[0], &bind_context) {
-        Ok(statement) => Arc::new(statement),
-        Err(error) => return error.code().as_str().to_owned(),
-    };
+    let statement = Arc::new(bind(&statements[0], &bind_context)?);
     let mut sink = Lines { types: statement.columns.iter().map(|column| column.ty.ty).collect(), lines: Vec::new() };
     let mut portal = Portal::new(statement);
     let mut context = database.context(txn, &session, 64 << 20);
     let _pin = context.engine.pin(&context.view);
-    match portal.fetch(&mut context, None, &mut sink).await {
-        Ok(Progress::Done(tag)) => {
-            sink.lines.sort();
-            format!("{} #{}", sink.lines.join(";"), tag.rows()).trim_start().to_owned()
-        }
-        Ok(other) => panic!("{sql}: {other:?}"),
-        Err(error) => error.code().as_str().to_owned(),
+    match portal.fetch(&mut context, None, &mut sink).await? {
+        Progress::Done(tag) => Ok((sink.lines, tag.rows())),
+        other => panic!("{sql}: {other:?}"),
     }
 }
 
@@ -189,5 +193,85 @@ fn a_changed_row_is_looked_at_again() {
         }
         let got = against(&database, "UPDATE t SET grp = 2 WHERE id = 2", FROM, Isolation::RepeatableRead).await;
         assert_eq!(got, "40001", "a snapshot does not follow");
+    });
+}
+
+/// What PostgreSQL 15 prints, but for the plans it chooses and the lines it adds about memory.
+const ANALYZED: &[(&str, &[&str])] = &[
+    (
+        "SELECT * FROM t WHERE id < 10 AND grp > 2 ORDER BY name LIMIT 5",
+        &[
+            "Limit (actual rows=4 loops=1)",
+            "  ->  Sort (actual rows=4 loops=1)",
+            "        Sort Key: column 3",
+            "        ->  Index Scan using t_pkey on t (actual rows=4 loops=1)",
+            "              Index Cond: (id < 10)",
+            "              Filter: (grp > 2)",
+        ],
+    ),
+    (
+        "SELECT count(*) FROM t WHERE id IN (SELECT id FROM g)",
+        &[
+            "Aggregate (actual rows=1 loops=1)",
+            "  ->  Seq Scan on t (actual rows=4 loops=1)",
+            "        Filter: (condition)",
+            "        Rows Removed by Filter: 996",
+        ],
+    ),
+    ("SELECT * FROM g LIMIT 0", &["Limit (actual rows=0 loops=1)", "  ->  Seq Scan on g (never executed)"]),
+    ("SELECT * FROM g FOR UPDATE", &["LockRows (actual rows=4 loops=1)", "  ->  Seq Scan on g (actual rows=4 loops=1)"]),
+    (
+        "SELECT * FROM g, LATERAL (SELECT * FROM t WHERE t.id > g.id LIMIT 2) q",
+        &[
+            "Nested Loop (actual rows=8 loops=1)",
+            "  ->  Seq Scan on g (actual rows=4 loops=1)",
+            "  ->  Limit (actual rows=2 loops=4)",
+            "        ->  Index Scan using t_pkey on t (actual rows=2 loops=4)",
+            "              Index Cond: (id > outer column 1)",
+        ],
+    ),
+    (
+        "UPDATE t SET name = v.n FROM (VALUES (1, 'a'), (2, 'b')) v(i, n) WHERE t.id = v.i",
+        &[
+            "Update on t (actual rows=0 loops=1)",
+            "  ->  Nested Loop (actual rows=2 loops=1)",
+            "        ->  Values Scan on \"*VALUES*\" (actual rows=2 loops=1)",
+            "        ->  Index Scan using t_pkey on t (actual rows=1 loops=2)",
+            "              Index Cond: (id = outer column 1)",
+        ],
+    ),
+    (
+        "DELETE FROM t WHERE id > 990 RETURNING id",
+        &[
+            "Delete on t (actual rows=10 loops=1)",
+            "  ->  Index Scan using t_pkey on t (actual rows=10 loops=1)",
+            "        Index Cond: (id > 990)",
+        ],
+    ),
+    (
+        "INSERT INTO g VALUES (1, 'x') ON CONFLICT DO NOTHING",
+        &["Insert on g (actual rows=0 loops=1)", "  Conflict Resolution: NOTHING", "  ->  Result (actual rows=1 loops=1)"],
+    ),
+];
+
+#[test]
+fn analyzed_plans_show_what_happened() {
+    with_database(|database| async move {
+        let mut txn = database.engine.begin(Isolation::ReadCommitted, false);
+        for (sql, expected) in ANALYZED {
+            let sql = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}");
+            let (lines, _) = lines(&database, &mut txn, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            assert_eq!(lines, *expected, "{sql}");
+        }
+        let (timed, _) = lines(&database, &mut txn, "EXPLAIN ANALYZE DELETE FROM t WHERE id = 5").await.expect("it runs");
+        assert!(timed[0].starts_with("Delete on t (actual time="), "{timed:?}");
+        assert!(timed[timed.len() - 1].starts_with("Execution Time: "), "{timed:?}");
+        let left = run(&database, &mut txn, "SELECT count(*) FROM t WHERE id IN (5, 995) OR name IN ('a', 'b')").await;
+        assert_eq!(left, "2 #1", "what is analyzed has happened");
+        let (json, _) = lines(&database, &mut txn, "EXPLAIN (FORMAT JSON) SELECT 'a' FROM g").await.expect("it binds");
+        let expected = "[\n  {\n    \"Plan\": {\n      \"Node Type\": \"Seq Scan\",\n      \"Parallel Aware\": false,\n      \
+            \"Async Capable\": false,\n      \"Relation Name\": \"g\",\n      \"Alias\": \"g\"\n    }\n  }\n]";
+        assert_eq!(json, [expected]);
+        database.engine.abort(txn).await;
     });
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::Oid;
 use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::exec::query::profile::Profile;
 use crate::shard::{Engine, ReadView, Txn};
 use crate::sql::{EvalContext, OuterRow, SessionInfo, SubqueryResults};
 use crate::types::{Datum, RowView, SessionFormat};
@@ -35,6 +36,8 @@ pub struct ExecContext<'a> {
     pub single_statement: bool,
     /// What to tell the client besides the result.
     pub notices: Vec<Notice>,
+    /// Where operators note what EXPLAIN ANALYZE shows; `None` otherwise.
+    pub profile: Option<Box<Profile>>,
     /// Bytes that blocking operators (sort, hash, aggregate) of one statement may hold: 53200 beyond.
     pub memory_max: usize,
 }

@@ -1,11 +1,8 @@
 //! VACUUM, ANALYZE, CHECKPOINT and EXPLAIN.
 
-use std::sync::Arc;
-
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, RowSink};
 use crate::sql::utility::Utility;
-use crate::types::Datum;
 
 /// Carries out a utility statement that the executor is responsible for.
 pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
@@ -21,13 +18,8 @@ pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mu
             taken.map_err(|problem| SqlError::new(SqlState::IO_ERROR, format!("checkpoint failed: {problem}")))?;
             Ok(CommandTag::Plain("CHECKPOINT"))
         }
-        Utility::Explain { statement, options } => {
-            if options.analyze {
-                return Err(SqlError::unsupported("EXPLAIN ANALYZE"));
-            }
-            for line in super::query::explain::explain(statement, &context.catalog) {
-                sink.row(&[Datum::Text(Arc::from(line))])?;
-            }
+        Utility::Explain { statement, options, planning } => {
+            super::query::explain::explain(statement, *options, *planning, context, sink).await?;
             Ok(CommandTag::Plain("EXPLAIN"))
         }
         _ => Err(SqlError::internal("the session carries out this statement itself")),

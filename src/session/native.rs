@@ -16,6 +16,7 @@ use crate::session::response::Severity;
 use crate::shard::{Engine, ReadView, RowBatch, Savepoint, SnapshotPin, Txn, engine};
 use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{Plan, PointSelect, Statement};
+use crate::sql::utility::Utility;
 use crate::sql::{EvalContext, NoSubqueries, SessionInfo};
 use crate::storage::Key;
 use crate::txn::Isolation;
@@ -67,6 +68,7 @@ impl NativeBackend {
             params,
             single_statement: false,
             notices: Vec::new(),
+            profile: None,
             memory_max: self.statement_memory_max,
         }
     }
@@ -109,6 +111,7 @@ fn writes(statement: &Statement) -> bool {
     match &statement.plan {
         Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_) | Plan::Ddl(_) => true,
         Plan::Query(query) => query.locking.is_some(),
+        Plan::Utility(Utility::Explain { statement, options, .. }) => options.analyze && writes(statement),
         Plan::Copy(_) | Plan::Utility(_) | Plan::Empty => false,
     }
 }

@@ -114,6 +114,11 @@ impl<B: Backend> Session<B> {
     /// 25006 for a statement that writes in a read-only transaction.
     pub(super) fn check_writable(&self, statement: &Statement) -> SqlResult<()> {
         if tag::writes(statement) && self.txn.modes(self.env.effective()).read_only {
+            // EXPLAIN ANALYZE writes if what it runs does.
+            let statement = match &statement.plan {
+                Plan::Utility(Utility::Explain { statement, .. }) => statement,
+                _ => statement,
+            };
             let message = format!("cannot execute {} in a read-only transaction", tag::command(statement));
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }

@@ -78,6 +78,7 @@ pub fn writes(statement: &Statement) -> bool {
         Plan::Query(query) => query.locking.is_some(),
         Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_) | Plan::Ddl(_) => true,
         Plan::Copy(copy) => matches!(copy.direction, CopyDirection::FromStdin { .. }),
+        Plan::Utility(Utility::Explain { statement, options, .. }) => options.analyze && writes(statement),
         Plan::Utility(_) | Plan::Empty => false,
     }
 }

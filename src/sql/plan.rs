@@ -206,6 +206,14 @@ pub struct Scan {
     pub limit: Option<u64>,
 }
 
+impl Scan {
+    /// All rows of a table with all columns and their ids.
+    pub fn with_ids(table: &Arc<TableDef>) -> Scan {
+        let columns = (0..=table.columns.len()).collect();
+        Scan { table: table.clone(), columns, access: Access::Full, filter: None, reverse: false, limit: None }
+    }
+}
+
 /// How to find rows. Key expressions are over parameters, constants and outer rows, cast to the key column's type; a NULL in
 /// one of them means no row.
 #[derive(Clone, Debug)]

@@ -14,24 +14,33 @@ pub struct TransactionModes {
     pub deferrable: Option<bool>,
 }
 
-/// EXPLAIN's options. BUFFERS, WAL, SETTINGS and formats other than TEXT answer 0A000 when they are asked for.
+/// A format of EXPLAIN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// EXPLAIN's options. VERBOSE, BUFFERS, WAL, SETTINGS and other formats answer 0A000 when they are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplainOptions {
     /// ANALYZE: run it and report rows and times.
     pub analyze: bool,
-    /// VERBOSE.
-    pub verbose: bool,
-    /// COSTS: print estimates (the default).
+    /// COSTS (the default). There are no estimates to print, but JSON has its costs only with it.
     pub costs: bool,
     /// TIMING: with ANALYZE, print times of each node (the default).
     pub timing: bool,
     /// SUMMARY: print planning and execution time; by default with ANALYZE.
     pub summary: Option<bool>,
+    /// FORMAT.
+    pub format: ExplainFormat,
 }
 
 impl Default for ExplainOptions {
     fn default() -> Self {
-        Self { analyze: false, verbose: false, costs: true, timing: true, summary: None }
+        Self { analyze: false, costs: true, timing: true, summary: None, format: ExplainFormat::Text }
     }
 }
 
@@ -81,6 +90,8 @@ pub enum Utility {
         statement: Box<Statement>,
         /// Options.
         options: ExplainOptions,
+        /// How long resolving names and planning took.
+        planning: std::time::Duration,
     },
     /// VACUUM, with ANALYZE if asked; tables, or all.
     Vacuum {

@@ -231,7 +231,8 @@ impl Join {
 pub struct Lateral {
     kind: JoinKind,
     left: Op,
-    right_plan: Node,
+    /// In a box, for a place that it keeps (see `profile`).
+    right_plan: Box<Node>,
     condition: Option<Exprs>,
     right_width: usize,
     /// Left rows, with the right side where it was looked up for many together.
@@ -246,10 +247,14 @@ impl Lateral {
         if matches!(plan.kind, JoinKind::Right | JoinKind::Full) {
             return Err(crate::error::SqlError::internal("a RIGHT or FULL JOIN cannot be lateral"));
         }
+        let right_plan = Box::new(plan.right.clone());
+        if let Some(profile) = &mut context.profile {
+            profile.copied(&plan.right, &right_plan);
+        }
         Ok(Lateral {
             kind: plan.kind,
             left: open(&plan.left, scope.clone(), context).await?,
-            right_plan: plan.right.clone(),
+            right_plan,
             condition: plan.condition.clone().map(|condition| Exprs::new(vec![condition])),
             right_width: types_of(&plan.right).len(),
             batch: Vec::new().into_iter(),
@@ -260,7 +265,8 @@ impl Lateral {
 
     /// Left rows with their right sides, if those are found by key.
     async fn look_up(&self, rows: Vec<Row>, context: &mut ExecContext<'_>) -> SqlResult<Vec<(Row, Option<Op>)>> {
-        let (scan, exprs) = match &self.right_plan {
+        let started = runtime::now();
+        let (scan, exprs) = match &*self.right_plan {
             Node::Scan(scan) => (Some(scan), None),
             Node::Project { input, exprs } => match &**input {
                 Node::Scan(scan) => (Some(scan), Some(Exprs::new(exprs.clone()))),
@@ -273,6 +279,9 @@ impl Lateral {
             None => None,
         };
         let Some(found) = found else { return Ok(rows.into_iter().map(|row| (row, None)).collect()) };
+        if let Some(profile) = &mut context.profile {
+            profile.looked_up(&self.right_plan, rows.len(), found.iter().map(Vec::len).sum(), started.elapsed());
+        }
         let with_right = |(row, found): (Row, Vec<Row>)| {
             let right = Op::Rows(found.into_iter());
             let right = match &exprs {

@@ -12,12 +12,13 @@
 //! | `join` | nested loops, hash joins, lateral joins |
 //! | `aggregate`, `sort`, `table` | the blocking operators, and the hash table of rows under them |
 //! | `set` | UNION, INTERSECT, EXCEPT, DISTINCT, LIMIT |
-//! | `explain` | plans as text |
+//! | `explain`, `profile` | plans as text, and what was measured while they ran |
 
 mod aggregate;
 pub mod explain;
 pub mod filter;
 mod join;
+pub mod profile;
 mod scan;
 pub mod scope;
 mod set;
@@ -31,6 +32,7 @@ use std::pin::Pin;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::context::{ExecContext, Row};
 use crate::runtime;
+use crate::runtime::MonoTime;
 use crate::shard::{ReadView, SnapshotPin};
 use crate::sql::expr::eval::type_of;
 use crate::sql::plan::{Node, Query, RowLocking};
@@ -119,6 +121,8 @@ pub enum Op {
     Append(Box<[Op; 2]>),
     /// INTERSECT and EXCEPT.
     SetOp(Box<set::SetOp>),
+    /// One that EXPLAIN ANALYZE measures, under this number.
+    Measured(Box<Op>, usize),
 }
 
 type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + 'f>>;
@@ -153,6 +157,14 @@ impl Op {
                     None => inputs[1].next(context).await,
                 },
                 Op::SetOp(set_op) => set_op.next(context).await,
+                Op::Measured(op, id) => {
+                    let started = runtime::now();
+                    let answer = op.next(context).await;
+                    if let (Some(profile), Ok(rows)) = (&mut context.profile, &answer) {
+                        profile.answered(*id, rows.as_ref().map_or(0, Vec::len), started.elapsed());
+                    }
+                    answer
+                }
             }
         })
     }
@@ -166,6 +178,25 @@ fn next_of(rows: &mut std::vec::IntoIter<Row>) -> Option<Vec<Row>> {
 
 /// Opens a plan in a scope.
 pub fn open<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<'_>) -> BoxFuture<'f, SqlResult<Op>> {
+    if context.profile.is_none() {
+        return open_operator(node, scope, context);
+    }
+    Box::pin(async move {
+        let started = runtime::now();
+        let op = open_operator(node, scope, context).await?;
+        Ok(measured(op, node, started, context))
+    })
+}
+
+/// The operator, measured if that is asked for.
+fn measured(op: Op, node: &Node, started: MonoTime, context: &mut ExecContext<'_>) -> Op {
+    let Some(profile) = &mut context.profile else { return op };
+    let id = profile.id(node);
+    profile.opened(id, started.elapsed());
+    Op::Measured(Box::new(op), id)
+}
+
+fn open_operator<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<'_>) -> BoxFuture<'f, SqlResult<Op>> {
     Box::pin(async move {
         Ok(match node {
             Node::Values { rows, .. } => Op::Rows(values(rows, &scope, context).await?.into_iter()),
@@ -235,7 +266,8 @@ fn open_chain<'f>(
     context: &'f mut ExecContext<'_>,
 ) -> BoxFuture<'f, SqlResult<Op>> {
     Box::pin(async move {
-        Ok(match node {
+        let started = runtime::now();
+        let op = match node {
             Node::Scan(plan) => Op::Scan(Box::new(scan::Scan::open(plan, Some(locking.clone()), scope, context).await?)),
             Node::Filter { input, predicate } => {
                 let input = open_chain(input, locking, scope.clone(), context).await?;
@@ -256,7 +288,8 @@ fn open_chain<'f>(
             Node::Join(_) => return Err(SqlError::unsupported("FOR UPDATE or FOR SHARE of a join")),
             Node::SystemScan { .. } => return Err(SqlError::unsupported("FOR UPDATE or FOR SHARE of a system table")),
             _ => return Err(SqlError::unsupported("FOR UPDATE or FOR SHARE of anything but the rows of one table")),
-        })
+        };
+        Ok(measured(op, node, started, context))
     })
 }
 

@@ -97,6 +97,7 @@ impl Database {
             params: Arc::new([]),
             single_statement: false,
             notices: Vec::new(),
+            profile: None,
             memory_max,
         }
     }

@@ -7,6 +7,7 @@ use sqlparser::ast::{self, AssignmentTarget, Expr as Ast};
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place, position};
+use crate::sql::binder::from::plain_table;
 use crate::sql::binder::insert::{column_index, is_default, table_scope};
 use crate::sql::binder::names::{at, identifier, parts};
 use crate::sql::binder::operators::unnest;
@@ -64,32 +65,16 @@ impl Binder<'_> {
     }
 
     fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
-        let ast::TableFactor::Table {
-            name,
-            alias,
-            args: None,
-            with_hints,
-            version: None,
-            with_ordinality: false,
-            partitions,
-            json_path: None,
-            sample: None,
-            index_hints,
-        } = &table.relation
-        else {
+        let Some((name, alias)) = plain_table(&table.relation) else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };
-        refuse_present(&[
-            (!with_hints.is_empty() || !index_hints.is_empty(), "a table hint"),
-            (!partitions.is_empty(), "PARTITION"),
-        ])?;
         if !table.joins.is_empty() {
             return Err(SqlError::unsupported(format!("{verb} of a join")));
         }
-        if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+        if alias.is_some_and(|alias| !alias.columns.is_empty()) {
             return Err(SqlError::unsupported("column aliases here"));
         }
-        self.target(name, alias.as_ref().map(|alias| identifier(&alias.name)))
+        self.target(name, alias.map(|alias| identifier(&alias.name)))
     }
 
     fn where_clause(&self, condition: Option<&Ast>, scope: &Scope<'_>) -> SqlResult<Option<Expr>> {

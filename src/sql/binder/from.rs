@@ -58,15 +58,7 @@ impl Binder<'_> {
         ctes: Ctes,
     ) -> SqlResult<(Node, Scope<'static>)> {
         let (node, others) = self.join_clause(from, Scope::inside(None, ctes.clone()))?;
-        let scan = Scan {
-            table: table.clone(),
-            columns: (0..=table.columns.len()).collect(),
-            access: Access::Full,
-            filter: None,
-            reverse: false,
-            limit: None,
-        };
-        let mut joined = Joined { node: Some(Node::Scan(scan)), scope: Scope::inside(None, ctes) };
+        let mut joined = Joined { node: Some(Node::Scan(Scan::with_ids(table))), scope: Scope::inside(None, ctes) };
         let schema = self.context.catalog.schemas.get(&table.schema).map(|schema| schema.name.clone());
         let schema = schema.filter(|_| alias == table.name);
         joined.scope.add(Relation { schema, ..table_relation(table, alias) }, None)?;
@@ -235,21 +227,10 @@ impl Binder<'_> {
     }
 
     fn factor(&self, factor: &TableFactor, joined: &Joined<'_>) -> SqlResult<Factor> {
+        if let Some((name, alias)) = plain_table(factor) {
+            return self.table_factor(name, alias, joined);
+        }
         match factor {
-            TableFactor::Table {
-                name,
-                alias,
-                args: None,
-                with_hints,
-                version: None,
-                with_ordinality: false,
-                partitions,
-                json_path: None,
-                sample: None,
-                index_hints,
-            } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
-                self.table_factor(name, alias.as_ref(), joined)
-            }
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 Err(SqlError::unsupported("TABLESAMPLE"))
             }
@@ -441,6 +422,26 @@ impl Binder<'_> {
         let mut factor = self.named(node, &name, None, columns, alias, None)?;
         factor.lateral = lateral;
         Ok(factor)
+    }
+}
+
+/// A table by its name and alias, without anything of other dialects around it. Every field is named, so that a new one cannot
+/// be parsed and forgotten.
+pub fn plain_table(factor: &TableFactor) -> Option<(&ast::ObjectName, Option<&ast::TableAlias>)> {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => Some((name, alias.as_ref())),
+        _ => None,
     }
 }
 

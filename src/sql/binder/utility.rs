@@ -48,10 +48,16 @@ impl Binder<'_> {
 
     /// EXPLAIN.
     pub fn explain(&self, statement: &Body, options: ExplainOptions) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        let started = crate::runtime::now();
         let (mut plan, columns) = self.body(statement)?;
         crate::sql::planner::plan(&mut plan, self.context)?;
+        let planning = started.elapsed();
+        let explained = matches!(plan, Plan::Query(_) | Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_));
+        if options.analyze && !explained {
+            return Err(SqlError::unsupported("EXPLAIN ANALYZE of anything but SELECT, VALUES, INSERT, UPDATE and DELETE"));
+        }
         let statement = Statement { plan, params: self.params.finish()?, columns, catalog_version: self.context.catalog.version };
-        let utility = Utility::Explain { statement: Box::new(statement), options };
+        let utility = Utility::Explain { statement: Box::new(statement), options, planning };
         let output = output_columns(&utility);
         Ok((Plan::Utility(utility), output))
     }

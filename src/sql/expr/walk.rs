@@ -201,6 +201,21 @@ pub fn for_each_access_expr_mut(access: &mut Access, change: &mut dyn FnMut(&mut
     }
 }
 
+/// The operators an operator reads from.
+pub fn inputs(node: &Node) -> Vec<&Node> {
+    match node {
+        Node::Values { .. } | Node::Scan(_) | Node::SystemScan { .. } | Node::FunctionScan { .. } => Vec::new(),
+        Node::Filter { input, .. }
+        | Node::Project { input, .. }
+        | Node::Aggregate { input, .. }
+        | Node::Sort { input, .. }
+        | Node::Distinct { input, .. }
+        | Node::Limit { input, .. } => vec![input],
+        Node::Join(join) => vec![&join.left, &join.right],
+        Node::SetOp { left, right, .. } => vec![left, right],
+    }
+}
+
 /// The operators an operator reads from, other than a join's.
 pub fn for_each_input_mut(node: &mut Node, change: &mut dyn FnMut(&mut Node)) {
     match node {

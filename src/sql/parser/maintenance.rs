@@ -6,7 +6,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::parser::ast::{Body, TableName};
 use crate::sql::parser::cursor::Cursor;
 use crate::sql::parser::{parse_body, unsupported};
-use crate::sql::utility::{ExplainOptions, Utility};
+use crate::sql::utility::{ExplainFormat, ExplainOptions, Utility};
 
 /// Parses a statement that begins with `word`.
 pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
@@ -172,7 +172,9 @@ pub fn explain(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
         }
     } else {
         options.analyze = cursor.accept("analyze") || cursor.accept("analyse");
-        options.verbose = cursor.accept("verbose");
+        if cursor.accept("verbose") {
+            return Ok(drain(cursor, "EXPLAIN VERBOSE".to_owned()));
+        }
     }
     let statement = parse_body(cursor, nesting + 1)?;
     match &statement {
@@ -190,30 +192,50 @@ fn is_option_list(cursor: &Cursor<'_>) -> bool {
 
 /// Reads the options; what is asked for but not supported is named.
 fn explain_options(cursor: &mut Cursor<'_>, options: &mut ExplainOptions) -> SqlResult<Option<String>> {
+    let (mut refused, mut needs_analyze) = (None, None);
     loop {
+        let position = cursor.position();
         if cursor.accept("format") {
-            let format = cursor.peek_word().unwrap_or_default();
-            cursor.advance()?;
-            if format != "text" {
-                return Ok(Some(format!("EXPLAIN (FORMAT {})", format.to_uppercase())));
+            match cursor.peek_word().unwrap_or_default().as_str() {
+                "text" => options.format = ExplainFormat::Text,
+                "json" => options.format = ExplainFormat::Json,
+                format @ ("xml" | "yaml") => refused = Some(format!("EXPLAIN (FORMAT {})", format.to_uppercase())),
+                other => {
+                    let message = format!("unrecognized value for EXPLAIN option \"format\": \"{other}\"");
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).at(position));
+                }
             }
+            cursor.advance()?;
         } else {
             let (name, on) = boolean_option(cursor)?;
             match name.as_str() {
                 "analyze" | "analyse" => options.analyze = on,
-                "verbose" => options.verbose = on,
                 "costs" => options.costs = on,
-                "timing" => options.timing = on,
+                "timing" => {
+                    options.timing = on;
+                    needs_analyze = needs_analyze.or(on.then_some("TIMING"));
+                }
                 "summary" => options.summary = Some(on),
-                "buffers" | "wal" | "settings" if !on => {}
-                "buffers" | "wal" | "settings" => return Ok(Some(format!("EXPLAIN ({})", name.to_uppercase()))),
-                _ => return Err(unknown_option("EXPLAIN", &name)),
+                "verbose" | "buffers" | "wal" | "settings" => {
+                    if on {
+                        needs_analyze = needs_analyze.or((name == "wal").then_some("WAL"));
+                        refused = Some(format!("EXPLAIN ({})", name.to_uppercase()));
+                    }
+                }
+                _ => return Err(unknown_option("EXPLAIN", &name).at(position)),
             }
         }
         if !cursor.accept_token(&Token::Comma) {
             cursor.expect_token(&Token::RParen)?;
-            return Ok(None);
+            break;
         }
+    }
+    match needs_analyze.filter(|_| !options.analyze) {
+        Some(option) => {
+            let message = format!("EXPLAIN option {option} requires ANALYZE");
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
+        }
+        None => Ok(refused),
     }
 }
 

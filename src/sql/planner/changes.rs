@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::catalog::TableDef;
 use crate::sql::context::BindContext;
 use crate::sql::expr::{Expr, walk};
-use crate::sql::plan::{Access, Join, Node, Scan};
-use crate::sql::planner::{place, plan_node, plan_subqueries};
+use crate::sql::plan::{Join, Node, Scan};
+use crate::sql::planner::{order, place, plan_subqueries};
 use crate::types::{ColumnType, SqlType};
 
 /// The rows that qualify, unplanned, or `None` if their owners can decide: `joined` are those of the table joined to FROM,
@@ -23,16 +23,7 @@ pub fn source<'e>(
     if joined.is_none() && shipped.all(by_owner) && !returning.iter().any(walk::has_subquery) {
         return None;
     }
-    let rows = joined.unwrap_or_else(|| {
-        Node::Scan(Scan {
-            table: table.clone(),
-            columns: (0..=table.columns.len()).collect(),
-            access: Access::Full,
-            filter: None,
-            reverse: false,
-            limit: None,
-        })
-    });
+    let rows = joined.unwrap_or_else(|| Node::Scan(Scan::with_ids(table)));
     Some(match filter {
         None => rows,
         Some(filter) => Node::Filter { input: Box::new(rows), predicate: filter.clone() },
@@ -43,13 +34,10 @@ pub fn source<'e>(
 /// are mostly the fewer, are the ones to be kept in memory.
 pub fn plan_source(mut source: Node, context: &BindContext<'_>) -> Node {
     plan_subqueries(&mut source, context);
-    if let Some(turned) = turned(&source).map(place::optimise)
-        && looks_up(&turned)
-    {
-        return turned;
-    }
-    plan_node(&mut source, context);
-    source
+    let turned = turned(&source).map(place::optimise).filter(looks_up);
+    let mut planned = turned.unwrap_or_else(|| place::optimise(source));
+    order::push_limits(&mut planned);
+    planned
 }
 
 /// The same rows by a join in the other order.

@@ -181,7 +181,8 @@ fn unsupported() {
         ("with recursive x as (select 1) select * from x", "WITH RECURSIVE"),
         ("prepare transaction 'x'", "PREPARE TRANSACTION"),
         ("set role x", "SET ROLE"),
-        ("explain (format json) select 1", "EXPLAIN (FORMAT JSON)"),
+        ("explain (format xml) select 1", "EXPLAIN (FORMAT XML)"),
+        ("explain verbose select 1", "EXPLAIN VERBOSE"),
     ] {
         check(sql, &format!("0A000: {name} is not supported"));
     }
@@ -337,7 +338,7 @@ fn queries() {
         "copy (select 1) to stdout with csv header",
         "copy k (x, z) to stdout (format csv, force_quote *)",
         "explain (costs off) select 1",
-        "explain analyze verbose select * from k",
+        "explain analyze select * from k",
         "prepare p (int, text) as select $1, $2",
         "execute p (1, 'x' || 'y')",
         "begin isolation level serializable, read only",

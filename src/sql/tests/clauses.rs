@@ -108,3 +108,16 @@ fn owners_decide_if_they_can() {
         "delete(t filter(=[current_setting[x] #2] scan(t full [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])) where =[current_setting[x] #2])",
     );
 }
+
+/// As PostgreSQL 15 refuses them.
+#[test]
+fn options_of_explain() {
+    check("explain (foo) select 1", "42601 @10: unrecognized EXPLAIN option \"foo\"");
+    check("explain (format foo) select 1", "22023 @10: unrecognized value for EXPLAIN option \"format\": \"foo\"");
+    check("explain (timing) select 1", "22023: EXPLAIN option TIMING requires ANALYZE");
+    check("explain (wal, analyze off) select 1", "22023: EXPLAIN option WAL requires ANALYZE");
+    check("explain (analyze 3) select 1", "42601 @18: analyze requires a Boolean value");
+    check("explain (buffers) select 1", "0A000: EXPLAIN (BUFFERS) is not supported");
+    let analyzed = summary("explain (analyze, buffers off, timing off, costs off, format json) delete from t", &[]);
+    assert!(analyzed.contains("analyze: true") && analyzed.contains("format: Json"), "{analyzed}");
+}

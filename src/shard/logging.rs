@@ -12,6 +12,8 @@ use crate::wal::{FlushReport, Wal};
 impl Engine {
     /// Starts using an opened log: writes are accepted from here on.
     pub(super) fn adopt_log(&self, wal: Wal) {
+        // What earlier starts have left asks for a checkpoint like what this one writes: the next start reads all of it.
+        self.0.shared.log_bytes[self.0.core.index()].store(wal.bytes_held(), Ordering::Relaxed);
         let (after_flush, after_failure) = (self.clone(), self.clone());
         wal.start(
             move |report: &FlushReport| {

@@ -1,12 +1,10 @@
 //! What every database has: types, the database itself, its role, access methods, collations.
 
 use super::relations::{alignment, by_value, collation, strategy};
-use super::{DATABASE, OWNER, Rows, SystemContext, letter};
+use super::{C_COLLATION, DATABASE, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, Rows, SystemContext, letter};
 use crate::base::Oid;
 use crate::types::{Datum, SqlType};
 
-/// `pg_default`.
-const TABLESPACE: Oid = Oid(1663);
 /// UTF8's number among PostgreSQL's encodings.
 const UTF8: i32 = 6;
 
@@ -26,7 +24,7 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
             rows.add([("oid", Datum::Oid(Oid(12))), ("lanname", Datum::text("internal")), ("lanowner", Datum::Oid(OWNER))])
         }
         "pg_tablespace" => {
-            for (oid, name) in [(TABLESPACE, "pg_default"), (Oid(1664), "pg_global")] {
+            for (oid, name) in [(PG_DEFAULT, "pg_default"), (PG_GLOBAL, "pg_global")] {
                 rows.add([("oid", Datum::Oid(oid)), ("spcname", Datum::text(name)), ("spcowner", Datum::Oid(OWNER))]);
             }
         }
@@ -71,7 +69,7 @@ fn database(context: &SystemContext<'_>, rows: &mut Rows) {
         ("datlocprovider", letter('c')),
         ("datallowconn", Datum::Bool(true)),
         ("datconnlimit", Datum::Int4(-1)),
-        ("dattablespace", Datum::Oid(TABLESPACE)),
+        ("dattablespace", Datum::Oid(PG_DEFAULT)),
         // Texts are compared byte by byte.
         ("datcollate", Datum::text("C")),
         ("datctype", Datum::text("C")),
@@ -102,9 +100,11 @@ fn role(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
 }
 
 fn collations(rows: &mut Rows) {
-    for (oid, name, provider, locale) in [(100, "default", 'd', Datum::Null), (950, "C", 'c', Datum::text("C"))] {
+    for (oid, name, provider, locale) in
+        [(DEFAULT_COLLATION, "default", 'd', Datum::Null), (C_COLLATION, "C", 'c', Datum::text("C"))]
+    {
         rows.add([
-            ("oid", Datum::Oid(Oid(oid))),
+            ("oid", Datum::Oid(oid)),
             ("collname", Datum::text(name)),
             ("collnamespace", Datum::Oid(Oid(11))),
             ("collowner", Datum::Oid(OWNER)),

@@ -19,6 +19,14 @@ pub use relations::{index_definition, key_list};
 
 /// The OID of the one role there is: PostgreSQL's for the bootstrap superuser.
 pub const OWNER: Oid = Oid(10);
+/// The OID of the tablespace that everything is in.
+pub const PG_DEFAULT: Oid = Oid(1663);
+/// The OID of the tablespace of what all databases share.
+pub const PG_GLOBAL: Oid = Oid(1664);
+/// The OID of the database's own collation.
+pub const DEFAULT_COLLATION: Oid = Oid(100);
+/// The OID of the collation that compares bytes.
+pub const C_COLLATION: Oid = Oid(950);
 /// The OID of the database.
 const DATABASE: Oid = Oid(5);
 

@@ -1,6 +1,6 @@
 //! Tables, their columns, keys and schemas, as `pg_catalog` shows them.
 
-use super::{OWNER, Rows, SystemContext, all, by_name, int2, letter};
+use super::{C_COLLATION, DEFAULT_COLLATION, OWNER, Rows, SystemContext, all, by_name, int2, letter};
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
 use crate::catalog::{ColumnDef, PrimaryKey, SchemaDef, TableDef};
@@ -9,9 +9,6 @@ use crate::types::{ColumnType, Datum, SqlType};
 /// Access methods: `heap` and `btree`, which clients know, stand for rows by key and their index.
 const HEAP: Oid = Oid(2);
 const BTREE: Oid = Oid(403);
-/// Collations: the database's for text, `C` for names.
-const DEFAULT_COLLATION: Oid = Oid(100);
-const C_COLLATION: Oid = Oid(950);
 
 /// Fills a table of this module; no rows for any other.
 pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {

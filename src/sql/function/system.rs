@@ -2,7 +2,10 @@
 
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
-use crate::catalog::system::{OWNER, by_name as system_table, by_oid as system_table_by_oid, index_definition, key_list};
+use crate::catalog::system::{
+    C_COLLATION, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
+    index_definition, key_list,
+};
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::types::by_name;
@@ -196,11 +199,35 @@ fn names(functions: &mut Vec<Function>) {
             BOOL,
             |a, _| Ok(SqlType::from_oid(oid(&a[0])?).map_or(Datum::Null, |_| Datum::Bool(true))),
         ),
-        // All functions are in pg_catalog, which every search path begins with unless it names it.
-        ("pg_function_is_visible", &[OID], BOOL, |_, _| Ok(Datum::Bool(true))),
+        ("pg_collation_is_visible", &[OID], BOOL, |a, _| {
+            // Both are in pg_catalog, which every search path begins with unless it names it.
+            Ok(if matches!(oid(&a[0])?, DEFAULT_COLLATION | C_COLLATION) { Datum::Bool(true) } else { Datum::Null })
+        }),
+        ("pg_tablespace_location", &[OID], TEXT, |a, _| match oid(&a[0])? {
+            // Where the data directory is.
+            Oid(0) | PG_DEFAULT | PG_GLOBAL => Ok(Datum::text("")),
+            other => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("tablespace with OID {other} does not exist"))),
+        }),
+        ("getdatabaseencoding", &[], NAME, |_, _| Ok(Datum::text("UTF8"))),
     ];
     for &(name, args, result, code) in table {
         Entry::function(name, args, result, Implementation::Context(code)).stable().add(functions);
+    }
+    // The tables that list these are empty.
+    let unknown: Context = |_, _| Ok(Datum::Null);
+    for name in [
+        "pg_function_is_visible",
+        "pg_operator_is_visible",
+        "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_conversion_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
+    ] {
+        Entry::function(name, &[OID], BOOL, Implementation::Context(unknown)).stable().add(functions);
     }
     let format_type = Implementation::Values(|args| {
         let Datum::Oid(oid) = &args[0] else { return Ok(Datum::Null) };

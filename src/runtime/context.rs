@@ -25,11 +25,19 @@ struct Context {
     cores: Cell<u16>,
     /// When the poll in progress was first asked whether it should yield, in nanoseconds; 0: not asked yet.
     slice_start: Cell<u64>,
+    /// Polls of tasks so far.
+    polls: Cell<u64>,
 }
 
 thread_local! {
     static CONTEXT: Context = const {
-        Context { backend: RefCell::new(None), core: Cell::new(0), cores: Cell::new(0), slice_start: Cell::new(0) }
+        Context {
+            backend: RefCell::new(None),
+            core: Cell::new(0),
+            cores: Cell::new(0),
+            slice_start: Cell::new(0),
+            polls: Cell::new(0),
+        }
     };
 }
 
@@ -100,7 +108,15 @@ pub fn random_u64() -> u64 {
 
 /// A poll of a task begins: its time slice is measured from the first time it asks.
 pub(super) fn begin_slice() {
-    CONTEXT.with(|context| context.slice_start.set(0));
+    CONTEXT.with(|context| {
+        context.slice_start.set(0);
+        context.polls.set(context.polls.get() + 1);
+    });
+}
+
+/// How many polls of tasks have begun on this core.
+pub(super) fn polls() -> u64 {
+    CONTEXT.with(|context| context.polls.get())
 }
 
 /// Nanoseconds since the poll in progress first called this, given the time now.

@@ -1,13 +1,16 @@
 //! The core's loop within glommio's loop: the core's ring and whatever else wants to be looked at in every turn.
 //!
 //! While there is something to do, the driver gives way to the tasks it has woken and looks again, and glommio's reactor gets its
-//! turn every [`REACTOR_INTERVAL`]. When there is nothing to do, it sleeps in glommio's reactor like any task, after every
-//! source has promised to wake it.
+//! turn every [`REACTOR_INTERVAL`]. When there is nothing to do, every source promises to wake it, and it waits:
+//!
+//! - first for a short while in the ring itself, which is one system call, because what a busy core waits for (a flush,
+//!   another core, the next statement) comes soon: a *nap*. It stops the whole thread, so no task may be ready then;
+//! - then in glommio's reactor like any task, which takes several system calls and a memory barrier on all of the machine's CPUs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use glommio::io::PollState;
@@ -15,11 +18,17 @@ use glommio::io::PollState;
 use super::GlommioCore;
 use super::ring::Ring;
 use crate::runtime::context;
-use crate::runtime::time::now;
+use crate::runtime::task::QueueClass;
+use crate::runtime::time::{MonoTime, now};
 use crate::runtime::turn::TurnSource;
 
 /// How long a busy driver keeps the reactor, and with it timers, accepted connections and ordinary files, waiting.
 const REACTOR_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The longest nap. New connections wait that long; nothing else waits in the reactor meanwhile.
+const NAP_MAX: Duration = Duration::from_micros(500);
+/// A nap shorter than this is not worth its system call.
+const NAP_MIN: Duration = Duration::from_micros(30);
 
 /// Every wait for the ring's event leaves a waker with glommio until the event; after this many the wait is registered anew, so that
 /// a driver that is woken by other things does not gather them.
@@ -48,25 +57,120 @@ impl Sources {
     fn lingers(&self) -> bool {
         self.running.borrow_mut().iter_mut().any(|source| source.lingers())
     }
+
+    /// Whether all of them have promised to wake the waker.
+    fn fall_asleep(&self, waker: &Waker) -> bool {
+        self.added.borrow().is_empty() && self.running.borrow_mut().iter_mut().all(|source| source.fall_asleep(waker))
+    }
+
+    fn wake_up(&self) {
+        for source in self.running.borrow_mut().iter_mut() {
+            source.wake_up();
+        }
+    }
 }
 
 /// Runs the driver, forever.
 pub(super) async fn run(core: Rc<GlommioCore>) {
-    let mut reactor_turn = now();
-    let mut wait = Wait::default();
+    let mut driver = Driver::new(core);
     loop {
+        if driver.turn() {
+            driver.give_way().await;
+        } else if driver.tasks_run().await {
+            // They may have woken others, and asked the ring for something.
+        } else if !driver.nap() {
+            driver.sleep().await;
+        }
+    }
+}
+
+struct Driver {
+    core: Rc<GlommioCore>,
+    /// When the reactor had its last turn.
+    reactor_turn: MonoTime,
+    /// For the ring's event.
+    wait: Wait,
+    /// One in each of the other classes.
+    probes: [Rc<Probe>; 2],
+}
+
+impl Driver {
+    fn new(core: Rc<GlommioCore>) -> Self {
+        let probes = [QueueClass::Log, QueueClass::Background].map(|class| Probe::start(&core, class));
+        Self { core, reactor_turn: now(), wait: Wait::default(), probes }
+    }
+
+    /// One look at everything; whether there was something to do, or is expected any moment.
+    fn turn(&self) -> bool {
         context::begin_slice();
-        let worked = core.sources.turn() | core.ring.turn();
-        if !worked && !core.sources.lingers() {
-            core.sleep(&mut wait).await;
-            reactor_turn = now();
-        } else if now().since(reactor_turn) < REACTOR_INTERVAL {
+        let worked = self.core.sources.turn() | self.core.ring.turn();
+        worked || self.core.sources.lingers()
+    }
+
+    /// Lets the other tasks run, and the reactor if it is its turn.
+    async fn give_way(&mut self) {
+        if self.reactor_is_due() {
+            self.core.pass_reactor().await;
+            self.reactor_turn = now();
+        } else {
             // Other classes get their share; then the tasks that were ready before this one.
             glommio::executor().yield_task_queue_now().await;
-        } else {
-            core.pass_reactor().await;
-            reactor_turn = now();
         }
+    }
+
+    fn reactor_is_due(&self) -> bool {
+        now().since(self.reactor_turn) >= REACTOR_INTERVAL
+    }
+
+    /// Lets the other tasks run; whether any did, or may be ready now.
+    async fn tasks_run(&mut self) -> bool {
+        if self.reactor_is_due() {
+            self.give_way().await;
+            return true;
+        }
+        self.probes.iter().for_each(|probe| probe.ask());
+        let before = context::polls();
+        self.give_way().await;
+        context::polls() != before
+    }
+
+    /// Waits for a short while without the reactor, if nobody needs it. Whether there is something to do.
+    ///
+    /// After [`tasks_run`](Self::tasks_run) has said no.
+    fn nap(&self) -> bool {
+        let core = &self.core;
+        // A class that has not had its turn has something to run: glommio's own order of the classes decides.
+        if !core.naps || core.reactor_waits.get() > 0 || !self.probes.iter().all(|probe| probe.has_answered()) {
+            return false;
+        }
+        let time = core.timers.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(now()).min(NAP_MAX));
+        if time < NAP_MIN {
+            return false;
+        }
+        let woken = !core.sources.fall_asleep(&core.ring.bell()) || core.ring.nap(time);
+        core.sources.wake_up();
+        woken
+    }
+
+    async fn sleep(&mut self) {
+        let Self { core, wait, .. } = self;
+        let mut asleep = false;
+        poll_fn(|cx| {
+            if !asleep {
+                asleep = core.ring.fall_asleep(cx.waker()) && core.sources.fall_asleep(cx.waker()) && !wait.poll(&core.ring, cx);
+                if asleep {
+                    return Poll::Pending;
+                }
+            } else {
+                // Woken by somebody who brings work, or by accident. Taking the event now saves the next sleep from it.
+                wait.poll(&core.ring, cx);
+            }
+            core.sources.wake_up();
+            core.ring.wake_up();
+            Poll::Ready(())
+        })
+        .await;
+        self.reactor_turn = now();
     }
 }
 
@@ -92,29 +196,37 @@ impl Wait {
     }
 }
 
-impl GlommioCore {
-    async fn sleep(&self, wait: &mut Wait) {
-        let mut asleep = false;
-        poll_fn(|cx| {
-            let mut running = self.sources.running.borrow_mut();
-            if !asleep {
-                asleep = self.sources.added.borrow().is_empty()
-                    && self.ring.fall_asleep(cx.waker())
-                    && running.iter_mut().all(|source| source.fall_asleep(cx.waker()))
-                    && !wait.poll(&self.ring, cx);
-                if asleep {
-                    return Poll::Pending;
-                }
-            } else {
-                // Woken by somebody who brings work, or by accident. Taking the event now saves the next sleep from it.
-                wait.poll(&self.ring, cx);
-            }
-            for source in running.iter_mut() {
-                source.wake_up();
-            }
-            self.ring.wake_up();
-            Poll::Ready(())
-        })
-        .await;
+/// A task that tells whether its class has run everything that was ready: queues are first in, first out.
+#[derive(Default)]
+struct Probe {
+    asked: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Probe {
+    fn start(core: &GlommioCore, class: QueueClass) -> Rc<Self> {
+        let probe = Rc::new(Self::default());
+        let answering = Rc::clone(&probe);
+        core.spawn(
+            class,
+            poll_fn(move |cx| {
+                answering.asked.set(false);
+                *answering.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }),
+        );
+        probe
+    }
+
+    fn ask(&self) {
+        self.asked.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn has_answered(&self) -> bool {
+        !self.asked.get()
     }
 }

@@ -33,12 +33,12 @@ impl GlommioFile {
     pub(in crate::runtime) async fn open(path: &Path, mode: OpenMode) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode.write || mode.create).create(mode.create).mode(0o600);
-        match options.dma_open(path).await {
+        match in_reactor(options.dma_open(path)).await {
             Ok(file) => Ok(Self::Direct(file)),
             Err(error) => {
                 let error = io::Error::from(error);
                 if error.raw_os_error() == Some(libc::EINVAL) {
-                    Ok(Self::Buffered(options.buffered_open(path).await?))
+                    Ok(Self::Buffered(in_reactor(options.buffered_open(path)).await?))
                 } else {
                     Err(error)
                 }
@@ -54,8 +54,8 @@ impl GlommioFile {
     pub(in crate::runtime) async fn read_blocks(&self, position: u64, len: usize) -> io::Result<impl AsRef<[u8]> + use<>> {
         assert!(position.is_multiple_of(BLOCK as u64) && len.is_multiple_of(BLOCK), "reads are of whole blocks");
         let read = match self {
-            Self::Direct(file) => file.read_at_aligned(position, len).await?,
-            Self::Buffered(file) => file.read_at(position, len).await?,
+            Self::Direct(file) => in_reactor(file.read_at_aligned(position, len)).await?,
+            Self::Buffered(file) => in_reactor(file.read_at(position, len)).await?,
         };
         Ok(ReadBytes(read))
     }
@@ -63,8 +63,8 @@ impl GlommioFile {
     /// Writes the whole buffer.
     pub(in crate::runtime) async fn write(&self, buffer: &IoBuf, position: u64) -> io::Result<()> {
         let written = match self {
-            Self::Direct(file) => file.write_rc_at(buffer.share(), position).await?,
-            Self::Buffered(file) => file.write_at(buffer.as_slice().to_vec(), position).await?,
+            Self::Direct(file) => in_reactor(file.write_rc_at(buffer.share(), position)).await?,
+            Self::Buffered(file) => in_reactor(file.write_at(buffer.as_slice().to_vec(), position)).await?,
         };
         match rest_of(buffer, written)? {
             Some(rest) => Box::pin(self.write(&rest, position + written as u64)).await,
@@ -89,8 +89,8 @@ impl GlommioFile {
 
     pub(in crate::runtime) async fn sync_data(&self) -> io::Result<()> {
         match self {
-            Self::Direct(file) => file.fdatasync().await?,
-            Self::Buffered(file) => file.fdatasync().await?,
+            Self::Direct(file) => in_reactor(file.fdatasync()).await?,
+            Self::Buffered(file) => in_reactor(file.fdatasync()).await?,
         }
         Ok(())
     }
@@ -98,27 +98,31 @@ impl GlommioFile {
     /// Reserves disk space without changing the length.
     pub(in crate::runtime) async fn reserve(&self, len: u64) -> io::Result<()> {
         match self {
-            Self::Direct(file) => file.pre_allocate(len, true).await?,
-            Self::Buffered(file) => file.pre_allocate(len, true).await?,
+            Self::Direct(file) => in_reactor(file.pre_allocate(len, true)).await?,
+            Self::Buffered(file) => in_reactor(file.pre_allocate(len, true)).await?,
         }
         Ok(())
     }
 
     pub(in crate::runtime) async fn truncate(&self, len: u64) -> io::Result<()> {
         match self {
-            Self::Direct(file) => file.truncate(len).await?,
-            Self::Buffered(file) => file.truncate(len).await?,
+            Self::Direct(file) => in_reactor(file.truncate(len)).await?,
+            Self::Buffered(file) => in_reactor(file.truncate(len)).await?,
         }
         Ok(())
     }
 
     pub(in crate::runtime) async fn len(&self) -> io::Result<u64> {
         let len = match self {
-            Self::Direct(file) => file.file_size().await?,
-            Self::Buffered(file) => file.file_size().await?,
+            Self::Direct(file) => in_reactor(file.file_size()).await?,
+            Self::Buffered(file) => in_reactor(file.file_size()).await?,
         };
         Ok(len)
     }
+}
+
+async fn in_reactor<T>(future: impl Future<Output = T>) -> T {
+    context::glommio_core().in_reactor(future).await
 }
 
 /// What a write has left to do. Rare: the kernel stops early when the disk fills up or a signal arrives, and the next write

@@ -14,7 +14,7 @@
 //! - Its timers are walked on every turn and registered anew on every poll, so a core has exactly one of them, which drives
 //!   the core's own timer map.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{PipeReader, Write};
@@ -27,7 +27,7 @@ use glommio::io::PollableFd;
 use glommio::timer::Timer;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
-use super::context::SplitMix64;
+use super::context::{self, SplitMix64};
 use super::task::QueueClass;
 use super::time::{TimerQueue, now};
 use super::turn::TurnSource;
@@ -52,11 +52,31 @@ pub(in crate::runtime) struct GlommioCore {
     always_ready: PollableFd<PipeReader>,
     ring: Rc<Ring>,
     sources: Sources,
+    /// Whether an idle core first waits in its own ring.
+    naps: bool,
+    /// Tasks that wait for glommio's reactor now.
+    reactor_waits: Cell<u32>,
+}
+
+/// Counts a task that waits for the reactor.
+struct ReactorWait<'a>(&'a Cell<u32>);
+
+impl<'a> ReactorWait<'a> {
+    fn new(waits: &'a Cell<u32>) -> Self {
+        waits.set(waits.get() + 1);
+        Self(waits)
+    }
+}
+
+impl Drop for ReactorWait<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl GlommioCore {
     /// Sets up the current executor: task queues, timers.
-    fn new() -> std::io::Result<Rc<Self>> {
+    fn new(naps: bool) -> std::io::Result<Rc<Self>> {
         let executor = glommio::executor();
         let queue = |shares, name| executor.create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
         let (reader, mut writer) = std::io::pipe()?;
@@ -68,6 +88,8 @@ impl GlommioCore {
             always_ready: PollableFd::new(reader)?,
             ring: Ring::new()?,
             sources: Sources::default(),
+            naps,
+            reactor_waits: Cell::new(0),
         }))
     }
 
@@ -105,14 +127,23 @@ impl GlommioCore {
         self.random.next()
     }
 
+    /// Awaits something that glommio's reactor brings, so that the core looks there.
+    ///
+    /// Everything but new connections goes through here: what does not comes up to a nap late.
+    pub(in crate::runtime) async fn in_reactor<T>(&self, future: impl Future<Output = T>) -> T {
+        let _counted = ReactorWait::new(&self.reactor_waits);
+        future.await
+    }
+
     /// Waits for one turn of the reactor.
     pub(in crate::runtime) async fn pass_reactor(&self) {
-        self.always_ready.readable().await.expect("polling a pipe of this process cannot fail");
+        let turn = self.in_reactor(self.always_ready.readable());
+        turn.await.expect("polling a pipe of this process cannot fail");
     }
 
     /// Runs a blocking function on the executor's helper thread.
     pub(in crate::runtime) async fn run_blocking<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
-        glommio::executor().spawn_blocking(function).await
+        self.in_reactor(glommio::executor().spawn_blocking(function)).await
     }
 
     /// Fires the core's timers, forever.
@@ -132,6 +163,7 @@ impl GlommioCore {
             let mut timer = pin!(Timer::new(wait));
             let mut registered = false;
             poll_fn(|cx| {
+                context::begin_slice();
                 if registered {
                     // Either the timer fired or an earlier deadline appeared: look again.
                     return Poll::Ready(());

@@ -2,16 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::FutureExt;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use crate::base::CoreId;
 use crate::runtime::context::{self, Backend};
-use crate::runtime::task::{QueueClass, report_panic};
+use crate::runtime::task::{JoinError, QueueClass, spawn_joinable};
 
 use super::GlommioCore;
 
@@ -65,22 +63,30 @@ where
             .io_memory(config.io_memory)
             .ring_depth(RING_DEPTH)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-            .spawn(move || run_core(core, cores, main))?;
+            .spawn({
+                let naps = config.spin.is_zero();
+                move || run_core(core, cores, naps, main)
+            })?;
         threads.push(thread);
     }
     Ok(Cores { threads })
 }
 
-async fn run_core<T, M, F>(core: CoreId, cores: usize, main: M) -> Result<T, String>
+async fn run_core<T, M, F>(core: CoreId, cores: usize, naps: bool, main: M) -> Result<T, String>
 where
-    M: FnOnce(CoreId) -> F,
-    F: Future<Output = T>,
+    T: 'static,
+    M: FnOnce(CoreId) -> F + 'static,
+    F: Future<Output = T> + 'static,
 {
-    let backend = GlommioCore::new().map_err(|error| format!("cannot set up core {core}: {error}"))?;
+    let backend = GlommioCore::new(naps).map_err(|error| format!("cannot set up core {core}: {error}"))?;
     context::enter(Backend::Glommio(Rc::clone(&backend)), core, cores);
     backend.start();
-    let outcome = AssertUnwindSafe(async move { main(core).await }).catch_unwind().await;
-    outcome.map_err(|payload| report_panic(QueueClass::Interactive, payload.as_ref()))
+    // In a task, so that the driver knows when it has run.
+    let main = spawn_joinable(QueueClass::Interactive, async move { main(core).await });
+    main.await.map_err(|error| match error {
+        JoinError::Panicked(message) => message,
+        JoinError::Cancelled => error.to_string(),
+    })
 }
 
 impl<T: Send + 'static> Cores<T> {

@@ -6,7 +6,8 @@
 //! not only cheaper. Because all answers of a turn leave in one system call, the clients on the same CPU are woken together, and
 //! their next statements arrive together too.
 //!
-//! - The ring is driven by the core's [driver](super::driver) task; while that sleeps, an eventfd that glommio polls wakes it.
+//! - The ring is driven by the core's [driver](super::driver) task. While that naps, it waits in the ring, and other threads wake it
+//!   with the [bell](Bell); while it sleeps, an eventfd that glommio polls wakes it.
 //! - Requests own what the kernel uses: the socket and the bytes live in the ring until the completion, whatever becomes
 //!   of who asked. Dropping a [`Request`] cancels it.
 //! - Receives wait without a buffer; the kernel picks one when data arrives ([`buffers`]).
@@ -17,7 +18,9 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use glommio::io::{PollState, PollableFd};
 use io_uring::squeue::{Entry, Flags};
@@ -28,8 +31,10 @@ use slab::Slab;
 use super::file::DmaMemory;
 use super::net::Socket;
 
+mod bell;
 mod buffers;
 
+use bell::Bell;
 pub(super) use buffers::BUFFER_BYTES;
 use buffers::ProvidedBuffers;
 
@@ -39,8 +44,12 @@ const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 4096;
 /// The name of requests whose completion interests nobody.
 const UNNAMED: u64 = u64::MAX;
+/// The name of the request that hears the bell.
+const BELL: u64 = u64::MAX - 1;
 /// `io_uring_enter` also runs deferred work and posts its completions (io_uring_enter(2)).
 const ENTER_GETEVENTS: u32 = 1;
+/// What poll(2) calls readable, in the ring's terms.
+const READABLE: u32 = libc::POLLIN.cast_unsigned() as u32;
 
 /// What the kernel uses while a request is in flight.
 #[derive(Default)]
@@ -91,6 +100,9 @@ struct State {
     woken: Vec<Waker>,
     /// The driver, while it sleeps.
     sleeper: Option<Waker>,
+    bell: Arc<Bell>,
+    /// The request that hears the bell is in flight.
+    bell_is_heard: bool,
 }
 
 /// The ring of one core. Lives on its thread.
@@ -127,7 +139,15 @@ impl Ring {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         uring.submitter().register_eventfd(event.as_raw_fd())?;
         let buffers = ProvidedBuffers::register(&uring.submitter())?;
-        let state = State { uring, buffers, operations: Slab::new(), woken: Vec::new(), sleeper: None };
+        let state = State {
+            uring,
+            buffers,
+            operations: Slab::new(),
+            woken: Vec::new(),
+            sleeper: None,
+            bell: Bell::new()?,
+            bell_is_heard: false,
+        };
         let ring = Self { state: RefCell::new(state), event: PollableFd::new(event)? };
         ring.state.borrow_mut().uring.completion().disable_eventfd();
         Ok(Rc::new(ring))
@@ -223,6 +243,24 @@ impl Ring {
         completed
     }
 
+    /// Ends a [nap](Self::nap), from any thread.
+    pub(super) fn bell(&self) -> Waker {
+        Waker::from(Arc::clone(&self.state.borrow().bell))
+    }
+
+    /// Stops the thread until something completes or the bell rings, but not for longer than `time`. Whether anything has.
+    pub(super) fn nap(&self, time: Duration) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.hear_bell();
+        let time = types::Timespec::from(time);
+        match state.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&time)) {
+            Ok(_submitted) => true,
+            Err(error) if error.raw_os_error() == Some(libc::ETIME) => false,
+            Err(error) if is_passing(&error) => true,
+            Err(error) => panic!("the kernel refuses the core's ring: {error}"),
+        }
+    }
+
     /// Announces that nobody calls [`turn`](Self::turn) until the waker is woken. False: there is something to do already.
     pub(super) fn fall_asleep(&self, waker: &Waker) -> bool {
         let mut state = self.state.borrow_mut();
@@ -266,7 +304,20 @@ impl Ring {
     }
 }
 
+/// A signal, or the kernel is short of memory or of room for completions: the next turn tries again.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM))
+}
+
 impl State {
+    fn hear_bell(&mut self) {
+        if !self.bell_is_heard {
+            let poll = opcode::PollAdd::new(types::Fd(self.bell.as_raw_fd()), READABLE).multi(true).build();
+            self.push(&poll.user_data(BELL));
+            self.bell_is_heard = true;
+        }
+    }
+
     fn push(&mut self, entry: &Entry) {
         // SAFETY: what the entry points to is kept in the operation until its completion.
         while unsafe { self.uring.submission().push(entry) }.is_err() {
@@ -306,9 +357,8 @@ impl State {
         // SAFETY: no argument is passed; the flags ask for completions without waiting for any.
         match unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) } {
             Ok(_submitted) => {}
-            // A signal; the kernel is short of memory or of room for completions. The next turn tries again.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM)) => {
-                // Making room is the one thing that this side can do about it.
+            // Making room is the one thing that this side can do about it.
+            Err(error) if is_passing(&error) => {
                 self.collect();
             }
             Err(error) => panic!("the kernel refuses the core's ring: {error}"),
@@ -317,12 +367,17 @@ impl State {
 
     /// Takes completions; whether there were any.
     fn collect(&mut self) -> bool {
-        let Self { uring, buffers, operations, woken, .. } = self;
+        let Self { uring, buffers, operations, woken, bell_is_heard, .. } = self;
         let mut any = false;
         for entry in uring.completion() {
             any = true;
-            if entry.user_data() == UNNAMED {
-                continue;
+            match entry.user_data() {
+                UNNAMED => continue,
+                BELL => {
+                    *bell_is_heard = io_uring::cqueue::more(entry.flags());
+                    continue;
+                }
+                _ => {}
             }
             let key = usize::try_from(entry.user_data()).expect("keys are indexes");
             let buffer = io_uring::cqueue::buffer_select(entry.flags());

@@ -10,7 +10,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use omendb::base::{CommitTs, CoreId, StorageId};
 use omendb::runtime::{QueueClass, RuntimeConfig, host, now, spawn_joinable, start};
-use omendb::wal::{Body, Incarnation, KeyRef, Wal, WalOptions, WriteRef, WriteSet};
+use omendb::storage::KeyRef;
+use omendb::wal::{Body, Incarnation, Wal, WalOptions, WriteRef, WriteSet};
 
 const SECONDS: u64 = 2;
 

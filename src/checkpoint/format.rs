@@ -5,7 +5,8 @@
 
 use super::CheckpointId;
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::wal::{Fields, KeyRef, WriteRef};
+use crate::storage::KeyRef;
+use crate::wal::{Fields, WriteRef};
 
 /// The version of data files.
 pub(super) const DATA_FORMAT: u32 = 1;

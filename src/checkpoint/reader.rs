@@ -11,7 +11,7 @@ use super::manifest::{DataFile, Manifest};
 use crate::base::StorageId;
 use crate::runtime::fs::{File, OpenMode};
 use crate::storage::Key;
-use crate::wal::KeyRef;
+use crate::storage::KeyRef;
 
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 1 << 20;

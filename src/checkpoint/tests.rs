@@ -14,7 +14,8 @@ use crate::base::{CommitTs, StorageId};
 use crate::runtime::random_u64;
 use crate::runtime::sim::{End, Sim};
 use crate::storage::Key;
-use crate::wal::{Incarnation, IncarnationHistory, KeyRef};
+use crate::storage::KeyRef;
+use crate::wal::{Incarnation, IncarnationHistory};
 
 type Rows = BTreeMap<(u32, Key), (u64, Vec<u8>)>;
 

@@ -10,7 +10,7 @@ use crate::base::{CommitTs, CoreId, StorageId};
 use crate::runtime::fs::{self, File, OpenMode};
 use crate::runtime::{BLOCK, IoBuf};
 use crate::storage::Key;
-use crate::wal::KeyRef;
+use crate::storage::KeyRef;
 
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;

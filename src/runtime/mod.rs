@@ -27,6 +27,7 @@ mod glommio;
 pub mod host;
 mod iobuf;
 pub mod net;
+pub mod signal;
 pub mod sim;
 pub mod sync;
 mod task;

@@ -5,86 +5,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-
-/// A channel for one value: [`OneshotSender::send`] it, await the [`OneshotReceiver`].
-pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
-    let shared = Rc::new(Oneshot { value: Cell::new(None), receiver: Cell::new(None), sender_gone: Cell::new(false) });
-    (OneshotSender { shared: Rc::clone(&shared) }, OneshotReceiver { shared })
-}
-
-struct Oneshot<T> {
-    value: Cell<Option<T>>,
-    receiver: Cell<Option<Waker>>,
-    sender_gone: Cell<bool>,
-}
-
-/// Sends the value of a [`oneshot`].
-pub struct OneshotSender<T> {
-    shared: Rc<Oneshot<T>>,
-}
-
-impl<T> OneshotSender<T> {
-    /// Sends the value; gives it back if nobody waits for it any more.
-    pub fn send(self, value: T) -> Result<(), T> {
-        if self.is_closed() {
-            return Err(value);
-        }
-        self.shared.value.set(Some(value));
-        // The receiver is woken when `self` is dropped.
-        Ok(())
-    }
-
-    /// Whether the receiver is gone.
-    pub fn is_closed(&self) -> bool {
-        Rc::strong_count(&self.shared) == 1
-    }
-}
-
-impl<T> Drop for OneshotSender<T> {
-    fn drop(&mut self) {
-        self.shared.sender_gone.set(true);
-        if let Some(receiver) = self.shared.receiver.take() {
-            receiver.wake();
-        }
-    }
-}
-
-/// Receives the value of a [`oneshot`].
-pub struct OneshotReceiver<T> {
-    shared: Rc<Oneshot<T>>,
-}
-
-/// The sender was dropped without sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SenderGone;
-
-impl fmt::Display for SenderGone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the sender is gone")
-    }
-}
-
-impl std::error::Error for SenderGone {}
-
-impl<T> Future for OneshotReceiver<T> {
-    type Output = Result<T, SenderGone>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(value) = self.shared.value.take() {
-            return Poll::Ready(Ok(value));
-        }
-        if self.shared.sender_gone.get() {
-            return Poll::Ready(Err(SenderGone));
-        }
-        self.shared.receiver.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-}
 
 /// A first-in, first-out queue of waiting tasks: a condition variable for one core.
 ///
@@ -370,6 +293,7 @@ impl Notify {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::time::Duration;
 
     use crate::runtime::sim::Sim;
@@ -420,23 +344,6 @@ mod tests {
                 second.await;
                 assert!(queue.is_empty());
                 assert!(!queue.wake_one(), "nobody is left to wake");
-            })
-            .expect_completed();
-    }
-
-    #[test]
-    fn a_oneshot_tells_when_the_other_side_is_gone() {
-        Sim::new(1)
-            .run(1, |_| async {
-                let (sender, receiver) = oneshot();
-                assert_eq!(sender.send(5), Ok(()));
-                assert_eq!(receiver.await, Ok(5));
-                let (sender, receiver) = oneshot::<u32>();
-                drop(sender);
-                assert_eq!(receiver.await, Err(SenderGone));
-                let (sender, receiver) = oneshot();
-                drop(receiver);
-                assert_eq!(sender.send(6), Err(6));
             })
             .expect_completed();
     }

@@ -16,7 +16,7 @@ use crate::txn::{TxnState, WriteRef};
 use crate::wal::{Body, ChunkedTxn, Reservation, WalError, WriteRef as LogWrite, WriteSet};
 
 /// Log bytes above which a transaction's writes are logged in chunks.
-pub(super) const CHUNK_BYTES: usize = 512 * 1024;
+const CHUNK_BYTES: usize = 512 * 1024;
 /// Intents resolved within the poll that decides; more are left to the maintenance task.
 const RESOLVE_INLINE: usize = 128;
 
@@ -37,37 +37,42 @@ impl Shard {
 
     /// Whether a transaction's writes have to be logged in chunks.
     pub(super) fn needs_chunks(&self, slot: u32) -> bool {
-        self.txns.get(slot).log_bytes > CHUNK_BYTES
+        self.txns.get(slot).log_bytes > self.chunk_bytes()
     }
 
-    /// Bytes the commit record may take.
-    pub(super) fn commit_record_bytes(&mut self, slot: u32, chunks: u32) -> usize {
-        let participants: Vec<CoreId> = (0..self.shared.cores).map(|core| CoreId(core as u16)).collect();
-        let mut set = std::mem::take(&mut self.write_set);
-        set.clear();
-        if chunks == 0 {
-            self.collect_writes(slot, 0, usize::MAX, &mut set);
-        }
-        let chunked = (chunks > 0).then(|| ChunkedTxn { txn: self.txns.get(slot).id, chunks });
-        let body = Body::Commit { ts: CommitTs(u64::MAX >> 1), participants: &participants, chunked, writes: &set };
-        let bytes = body.encoded_bytes();
-        self.write_set = set;
-        bytes
+    /// The most that the writes of one record take, unless a single one takes more.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        let record = self.wal.as_ref().map_or(usize::MAX, |wal| wal.record_bytes_max());
+        CHUNK_BYTES.min(record - Body::commit_bytes(self.shared.cores, true, 0))
     }
 
-    /// Encodes a transaction's writes from position `from` on until about `bytes_max`; returns the position reached. Of
-    /// several writes to a key only the newest counts.
+    /// Refuses a write that fits no record.
+    pub(super) fn check_log_bytes(&self, bytes: usize) -> EngineResult<()> {
+        let record = self.wal.as_ref().map_or(usize::MAX, |wal| wal.record_bytes_max());
+        let limit = record - Body::chunk_bytes(0);
+        if bytes <= limit { Ok(()) } else { Err(EngineError::RowTooLarge { bytes, limit }) }
+    }
+
+    /// Bytes the commit record takes at most: of several writes to a key only the newest is logged, but all are counted.
+    pub(super) fn commit_record_bytes(&self, slot: u32, chunks: u32) -> usize {
+        let writes = if chunks == 0 { self.txns.get(slot).log_bytes } else { 0 };
+        Body::commit_bytes(self.shared.cores, chunks > 0, writes)
+    }
+
+    /// Encodes a transaction's writes from position `from` on, at least one, as long as they take no more than `bytes_max`;
+    /// returns the position reached. Of several writes to a key only the newest counts.
     pub(super) fn collect_writes(&self, slot: u32, from: usize, bytes_max: usize, set: &mut WriteSet) -> usize {
         let writes = &self.txns.get(slot).writes;
         for (i, write) in writes.iter().enumerate().skip(from) {
-            if set.bytes() >= bytes_max {
-                return i;
-            }
             let tablet = self.tablet(write.storage, &write.key).expect("a tablet with intents stays where it is");
             if let Some((command, row)) = tablet.intent(&write.key, slot)
                 && command == write.command
             {
-                set.push(LogWrite { storage: write.storage, key: (&write.key).into(), value: row });
+                let write = LogWrite { storage: write.storage, key: (&write.key).into(), value: row };
+                if !set.is_empty() && set.bytes() + write.encoded_bytes() > bytes_max {
+                    return i;
+                }
+                set.push(write);
             }
         }
         writes.len()

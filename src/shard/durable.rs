@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use crate::base::CommitTs;
 use crate::mesh::Replier;
+use crate::runtime::signal::Sender;
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request};
-use crate::txn::signal::Sender;
 
 /// Somebody who waits.
 pub enum DurableWaiter {

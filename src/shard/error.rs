@@ -37,6 +37,13 @@ pub enum EngineError {
     Aborted,
     /// What should not happen did (XX000).
     Internal(&'static str),
+    /// A row that no log record can hold (54000).
+    RowTooLarge {
+        /// What it takes there.
+        bytes: usize,
+        /// What a record can hold.
+        limit: usize,
+    },
     /// A limit of the engine (54000), with what was exceeded.
     Limit(&'static str),
 }
@@ -80,6 +87,9 @@ impl From<EngineError> for SqlError {
                 SqlError::new(SqlState::QUERY_CANCELED, "canceling statement because its transaction was aborted")
             }
             EngineError::Internal(what) => SqlError::internal(what),
+            EngineError::RowTooLarge { bytes, limit } => {
+                SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("row is too big: size {bytes}, maximum size {limit}"))
+            }
             EngineError::Limit(what) => SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, what),
         }
     }

@@ -227,8 +227,6 @@ pub enum Request {
     Replay(Vec<(StorageId, Key, CommitTs, Option<Vec<u8>>)>),
     /// Who waits for whom here.
     WaitEdges,
-    /// End a transaction's wait with a deadlock error.
-    BreakWait(TxnId),
     /// Write this core's part of a checkpoint.
     Checkpoint {
         /// Number of the checkpoint.

@@ -61,10 +61,6 @@ impl Engine {
                 answer.reply(Reply::Done(Ok(())));
             }
             Request::WaitEdges => answer.reply(Reply::Edges(self.wait_edges_here())),
-            Request::BreakWait(txn) => {
-                self.0.shard.borrow_mut().row_locks.abort_waits(txn, Wake::Deadlock);
-                answer.reply(Reply::Done(Ok(())));
-            }
             Request::Replay(writes) => {
                 let result = self.0.shard.borrow_mut().replay(&writes);
                 answer.reply(Reply::Done(result));

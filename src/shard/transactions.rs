@@ -10,8 +10,8 @@
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, TxnId};
+use crate::runtime::signal::signal;
 use crate::runtime::{self, QueueClass};
-use crate::shard::commit::CHUNK_BYTES;
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::{Engine, engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -19,7 +19,6 @@ use crate::shard::messages::Request;
 use crate::shard::txn_handle::Txn;
 use crate::txn::TxnState;
 use crate::txn::row_locks::Wake;
-use crate::txn::signal::signal;
 use crate::wal::{Body, Reservation};
 
 #[cfg(test)]
@@ -94,13 +93,16 @@ impl Engine {
         let wal = self.0.shard.borrow().wal.clone().ok_or(EngineError::LogFailed)?;
         let mut chunks = 0;
         if self.0.shard.borrow().needs_chunks(slot) {
-            let txn = self.0.shard.borrow().txns.get(slot).id;
+            let (txn, bytes_max) = {
+                let shard = self.0.shard.borrow();
+                (shard.txns.get(slot).id, shard.chunk_bytes())
+            };
             let (mut from, mut set) = (0, crate::wal::WriteSet::default());
             loop {
                 set.clear();
                 let total = {
                     let shard = self.0.shard.borrow();
-                    from = shard.collect_writes(slot, from, CHUNK_BYTES, &mut set);
+                    from = shard.collect_writes(slot, from, bytes_max, &mut set);
                     shard.txns.get(slot).writes.len()
                 };
                 let body = Body::Chunk { txn, sequence: chunks, writes: &set };
@@ -113,7 +115,7 @@ impl Engine {
                 runtime::yield_now().await;
             }
         }
-        let bytes = self.0.shard.borrow_mut().commit_record_bytes(slot, chunks);
+        let bytes = self.0.shard.borrow().commit_record_bytes(slot, chunks);
         Ok((wal.reserve_wait(bytes).await?, chunks))
     }
 

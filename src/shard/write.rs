@@ -7,14 +7,15 @@
 //! answer 40001 when the newest version is newer than the snapshot.
 
 use crate::base::{StorageId, TxnId};
+use crate::runtime::signal::Receiver;
 use crate::shard::api::{ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutcome, Writer};
 use crate::shard::state::Shard;
 use crate::storage::{Head, Key, View};
 use crate::txn::row_locks::{Ticket, Wake};
-use crate::txn::signal::Receiver;
 use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WriteRef};
+use crate::wal::WriteRef as LogWrite;
 
 /// Bytes a write's bookkeeping takes beyond key and row: the reference, the version header, the log entry's head.
 const WRITE_OVERHEAD: usize = size_of::<WriteRef>() + 24 + 32;
@@ -217,12 +218,14 @@ impl Shard {
     fn place(&mut self, at: &Target<'_>, key: &Key, row: Option<&[u8]>) -> EngineResult<()> {
         let bytes = key.heap_bytes() * 2 + row.map_or(0, <[u8]>::len) + WRITE_OVERHEAD;
         self.check_memory(bytes)?;
+        let log_bytes = LogWrite { storage: at.storage, key: key.as_ref(), value: row }.encoded_bytes();
+        self.check_log_bytes(log_bytes)?;
         let slot = self.txns.slot_of(at.writer.txn);
         let command = at.writer.command;
         let tablet = self.tablet_mut(at.storage, key).expect("the caller found the tablet in this poll");
         tablet.place_intent(key, slot, command, row)?;
         let entry = self.txns.get_mut(slot);
-        entry.log_bytes += key.heap_bytes() + row.map_or(0, <[u8]>::len) + 32;
+        entry.log_bytes += log_bytes;
         entry.writes.push(WriteRef { storage: at.storage, key: key.clone(), command });
         Ok(())
     }

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
 use crate::runtime;
+use crate::runtime::signal::Receiver;
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate};
 use crate::shard::engine::{Engine, REDIRECTS_MAX, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -14,7 +15,6 @@ use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
 use crate::txn::row_locks::Wake;
-use crate::txn::signal::Receiver;
 use crate::txn::{LockStrength, LockWait};
 
 /// A task being driven: gives its place in a queue up if it is dropped half way.
@@ -326,9 +326,6 @@ impl Engine {
             match runtime::timeout(patience, &mut receiver).await {
                 Ok(Wake::Retry) => return Ok(()),
                 Ok(Wake::Aborted) => return Err(EngineError::Aborted),
-                Ok(Wake::Deadlock) => {
-                    return Err(EngineError::Deadlock { detail: "The wait was ended by the deadlock detector.".into() });
-                }
                 Err(_elapsed) => {
                     if let Some(detail) = self.find_deadlock(txn).await {
                         self.0.shard.borrow_mut().stats.deadlocks += 1;

@@ -137,10 +137,6 @@ fn class_of(bytes: usize) -> (u16, usize) {
 }
 
 impl Page {
-    fn u64_at(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.data[at..at + 8].try_into().expect("eight bytes"))
-    }
-
     fn u32_at(&self, at: usize) -> u32 {
         u32::from_le_bytes(self.data[at..at + 4].try_into().expect("four bytes"))
     }
@@ -313,12 +309,6 @@ impl Heap {
             let class = page.class;
             self.roomy[usize::from(class)].push(index as u32);
         }
-    }
-
-    /// Brings a version's header and row towards the cache before they are needed.
-    #[inline]
-    pub fn begin(&self, at: VersionRef) -> u64 {
-        self.pages[at.page()].u64_at(at.offset())
     }
 }
 

@@ -39,8 +39,8 @@ impl Key {
     }
 }
 
-/// A borrowed key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A borrowed key. Ordered as [`Key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyRef<'a> {
     /// As `Key::Int`.
     Int(i64),
@@ -55,6 +55,12 @@ impl KeyRef<'_> {
             KeyRef::Int(value) => Key::Int(value),
             KeyRef::Bytes(bytes) => Key::Bytes(bytes.into()),
         }
+    }
+}
+
+impl<'a> From<&'a Key> for KeyRef<'a> {
+    fn from(key: &'a Key) -> Self {
+        key.as_ref()
     }
 }
 

@@ -238,11 +238,6 @@ impl Tablet {
         (!self.heap.header(at).tombstone).then(|| self.heap.row(at))
     }
 
-    /// Whether the version the view sees is the newest one.
-    pub fn newest_is_visible(&self, key: &Key, view: &View, status: &impl IntentStatus) -> bool {
-        self.map.get(key).is_some_and(|at| Self::sees(&self.heap.header(at), view, status))
-    }
-
     /// Places an intent; `row` is `None` for a deletion. The caller has seen that no other transaction has one on the key and
     /// that no decided transaction's intent is unresolved there.
     pub fn place_intent(&mut self, key: &Key, slot: u32, command: u32, row: Option<&[u8]>) -> Result<(), HeapFull> {

@@ -6,7 +6,6 @@
 pub mod clock;
 pub mod modes;
 pub mod row_locks;
-pub mod signal;
 pub mod snapshots;
 pub mod table;
 pub mod table_locks;

@@ -14,9 +14,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::{StorageId, TxnId};
+use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::storage::Key;
 use crate::txn::modes::LockStrength;
-use crate::txn::signal::{Receiver, Sender, signal};
 
 /// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
 pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
@@ -35,8 +35,6 @@ pub enum Wake {
     Retry,
     /// The waiting transaction was aborted from outside.
     Aborted,
-    /// The waiting transaction was chosen to break a deadlock.
-    Deadlock,
 }
 
 /// A place in a queue.

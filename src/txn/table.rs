@@ -8,7 +8,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::base::{CommitTs, CoreId, StorageId, TxnId};
+use crate::base::{CommitTs, StorageId, TxnId};
 use crate::storage::Key;
 
 /// What became of a transaction.
@@ -114,16 +114,6 @@ impl TxnTable {
         assert!(matches!(entry.state, TxnState::Committed(_) | TxnState::Aborted), "only decided transactions are released");
         self.vacant.push(slot);
         entry
-    }
-
-    /// Transactions that are not decided.
-    pub fn undecided(&self) -> impl Iterator<Item = &TxnSlot> {
-        self.slots.iter().flatten().filter(|slot| matches!(slot.state, TxnState::Active | TxnState::Prepared))
-    }
-
-    /// Ids of undecided transactions that began on `core`.
-    pub fn of_home(&self, core: CoreId) -> Vec<TxnId> {
-        self.undecided().map(|slot| slot.id).filter(|id| id.home() == core).collect()
     }
 
     /// Bytes of bookkeeping.

@@ -12,9 +12,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::{Oid, TxnId};
+use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::txn::modes::TableLock;
 use crate::txn::row_locks::{WaitEdge, Wake};
-use crate::txn::signal::{Receiver, Sender, signal};
 
 impl TableLock {
     /// Whether the mode is taken on the session's core only.

@@ -9,6 +9,7 @@ use super::reader::{self, Relevance};
 use super::*;
 use crate::base::{CommitTs, CoreId, StorageId};
 use crate::runtime::{QueueClass, RuntimeConfig, host, spawn_joinable, start};
+use crate::storage::KeyRef;
 
 const CLIENTS: u64 = 8;
 const COMMITS: u64 = 120;

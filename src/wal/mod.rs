@@ -49,5 +49,5 @@ pub use record::{Body, CHUNK_BYTES_MAX, ChunkedTxn};
 pub use replay::LogReplay;
 pub use segment::{LOG_FORMAT, SegmentHeader, log_directory, logs_directory, parse_segment_file_name, segment_file_name};
 pub use supply::remove_logs_of_absent_cores;
-pub use write_set::{KeyRef, WriteRef, WriteSet, Writes};
+pub use write_set::{WriteRef, WriteSet, Writes};
 pub use writer::{FlushReport, Reservation, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Wal, WalOptions};

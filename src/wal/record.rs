@@ -100,14 +100,23 @@ fn check_participants(participants: impl ExactSizeIterator<Item = CoreId>) -> bo
 impl Body<'_> {
     /// Bytes of the whole record, header included: what to reserve.
     pub fn encoded_bytes(&self) -> usize {
-        HEADER_BYTES
-            + match self {
-                Body::Commit { participants, chunked, writes, .. } => {
-                    16 + chunked.map_or(0, |_| 12) + 2 * participants.len() + writes.bytes()
-                }
-                Body::Chunk { writes, .. } => 16 + writes.bytes(),
-                Body::SegmentStart { .. } => 8,
+        match self {
+            Body::Commit { participants, chunked, writes, .. } => {
+                Self::commit_bytes(participants.len(), chunked.is_some(), writes.bytes())
             }
+            Body::Chunk { writes, .. } => Self::chunk_bytes(writes.bytes()),
+            Body::SegmentStart { .. } => HEADER_BYTES + 8,
+        }
+    }
+
+    /// Bytes of a commit record whose writes take `writes` bytes.
+    pub fn commit_bytes(participants: usize, chunked: bool, writes: usize) -> usize {
+        HEADER_BYTES + 16 + if chunked { 12 } else { 0 } + 2 * participants + writes
+    }
+
+    /// Bytes of a chunk whose writes take `writes` bytes.
+    pub fn chunk_bytes(writes: usize) -> usize {
+        HEADER_BYTES + 16 + writes
     }
 
     fn kind(&self) -> u8 {

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::record::*;
-use super::write_set::{KeyRef, WriteRef, WriteSet};
+use super::write_set::{WriteRef, WriteSet};
 use super::{Incarnation, bytes};
 use crate::base::{CommitTs, CoreId, Lsn, StorageId, TxnId};
 use crate::storage::Key;
+use crate::storage::KeyRef;
 
 type OwnedWrite = (u32, Key, Option<Vec<u8>>);
 

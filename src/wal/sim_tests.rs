@@ -17,6 +17,7 @@ use super::*;
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
 use crate::runtime::sim::{Sim, crash_now};
 use crate::runtime::{QueueClass, random_u64, sleep, spawn_joinable, yield_now};
+use crate::storage::KeyRef;
 
 type Write = (u32, i64, Option<Vec<u8>>);
 

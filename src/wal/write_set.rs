@@ -3,57 +3,9 @@
 //! A [`WriteSet`] is the encoded form. A transaction pushes into its own set while it runs, so that committing copies bytes
 //! that are already laid out; nothing else has to be remembered for the log. Layout in `docs/storage-format.md`.
 
-use std::cmp::Ordering;
-
 use super::bytes::{Fields, put_counted};
 use crate::base::StorageId;
-use crate::storage::Key;
-
-/// A key, borrowed. The owned twin is [`Key`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRef<'a> {
-    /// An integer key.
-    Int(i64),
-    /// A memcomparable key.
-    Bytes(&'a [u8]),
-}
-
-impl KeyRef<'_> {
-    /// The key with its bytes copied.
-    pub fn to_key(self) -> Key {
-        match self {
-            KeyRef::Int(value) => Key::Int(value),
-            KeyRef::Bytes(bytes) => Key::Bytes(bytes.into()),
-        }
-    }
-}
-
-impl<'a> From<&'a Key> for KeyRef<'a> {
-    fn from(key: &'a Key) -> Self {
-        match key {
-            Key::Int(value) => KeyRef::Int(*value),
-            Key::Bytes(bytes) => KeyRef::Bytes(bytes),
-        }
-    }
-}
-
-impl Ord for KeyRef<'_> {
-    /// The order of [`Key`].
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (KeyRef::Int(a), KeyRef::Int(b)) => a.cmp(b),
-            (KeyRef::Bytes(a), KeyRef::Bytes(b)) => a.cmp(b),
-            (KeyRef::Int(_), KeyRef::Bytes(_)) => Ordering::Less,
-            (KeyRef::Bytes(_), KeyRef::Int(_)) => Ordering::Greater,
-        }
-    }
-}
-
-impl PartialOrd for KeyRef<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
+use crate::storage::KeyRef;
 
 /// One write, borrowed from a [`WriteSet`] or from a log record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,16 +188,5 @@ mod tests {
         set.truncate(count, bytes);
         assert_eq!(set, kept);
         assert_eq!(set.iter().next().expect("one left").value, Some(&b"seven"[..]));
-    }
-
-    #[test]
-    fn borrowed_keys_order_as_owned_ones() {
-        let keys = [Key::Int(i64::MIN), Key::Int(3), Key::Bytes(b""[..].into()), Key::Bytes(b"a"[..].into())];
-        for a in &keys {
-            for b in &keys {
-                assert_eq!(a.cmp(b), KeyRef::from(a).cmp(&KeyRef::from(b)));
-            }
-            assert_eq!(&KeyRef::from(a).to_key(), a);
-        }
     }
 }

@@ -19,6 +19,8 @@ pub struct Transfer {
     pub to: i64,
     /// How much.
     pub amount: i64,
+    /// How many notes belong to it: enough of them to need several log records.
+    pub notes: i64,
 }
 
 /// Everything attempted since the disk was empty.
@@ -43,11 +45,13 @@ pub struct History {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
     pub commits: u64,
+    /// Commits of transfers with notes.
+    pub large: u64,
     pub deadlocks: u64,
 }
 
 thread_local! {
-    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, deadlocks: 0 }) };
+    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, large: 0, deadlocks: 0 }) };
 }
 
 /// The sums, starting anew.
@@ -108,6 +112,7 @@ impl Drop for History {
     fn drop(&mut self) {
         let mut totals = TOTALS.get();
         totals.commits += self.acknowledged.len() as u64;
+        totals.large += self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64;
         totals.deadlocks += self.deadlocks;
         TOTALS.set(totals);
     }

@@ -22,7 +22,13 @@ pub struct Bank {
     pub accounts: StorageId,
     pub ledger: StorageId,
     pub counters: StorageId,
+    pub notes: StorageId,
 }
+
+/// Bytes of a note: two of them fit no log record of the simulator.
+const NOTE_BYTES: usize = 40_000;
+/// Notes of a transfer that has any.
+const NOTES: i64 = 3;
 
 /// Adds to a row that holds one little-endian i64.
 struct Add(i64);
@@ -46,7 +52,7 @@ impl Bank {
             let (_, bytes) = catalog.iter().find(|(oid, _)| *oid == name)?;
             Some(StorageId(u32::from_le_bytes(bytes[..4].try_into().ok()?)))
         };
-        Some(Bank { accounts: storage(1)?, ledger: storage(2)?, counters: storage(3)? })
+        Some(Bank { accounts: storage(1)?, ledger: storage(2)?, counters: storage(3)?, notes: storage(4)? })
     }
 
     /// What the catalog's rows say about storages.
@@ -60,14 +66,14 @@ impl Bank {
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
         let mut storages = Vec::new();
-        for name in 1..=3i64 {
+        for name in 1..=4i64 {
             let storage = engine.create_storage(&mut txn, KeyKind::Int).await?;
             let view = engine.write_view(&mut txn);
             let row = (Key::Int(name), storage.0.to_le_bytes().to_vec());
             engine.insert(&mut txn, &view, CATALOG_STORAGE, vec![row]).await?;
             storages.push(storage);
         }
-        let bank = Bank { accounts: storages[0], ledger: storages[1], counters: storages[2] };
+        let bank = Bank { accounts: storages[0], ledger: storages[1], counters: storages[2], notes: storages[3] };
         let rows = |count: i64, value: i64| (0..count).map(|key| (Key::Int(key), value.to_le_bytes().to_vec())).collect();
         let view = engine.write_view(&mut txn);
         engine.insert(&mut txn, &view, bank.accounts, rows(ACCOUNTS, OPENING)).await?;
@@ -91,7 +97,8 @@ impl Bank {
     }
 
     async fn transfer(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
-        let transfer = Transfer { from: below(ACCOUNTS), to: below(ACCOUNTS), amount: 1 + below(9) };
+        let notes = if runtime::random_u64().is_multiple_of(32) { NOTES } else { 0 };
+        let transfer = Transfer { from: below(ACCOUNTS), to: below(ACCOUNTS), amount: 1 + below(9), notes };
         let number = history.borrow_mut().begin(transfer);
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
@@ -106,6 +113,7 @@ impl Bank {
                     history.borrow_mut().deadlocks += 1;
                     Ok(())
                 }
+                Err(EngineError::RowTooLarge { .. }) if notes > 0 => Ok(()),
                 Err(error) => Err(format!("a transfer failed: {error:?}")),
             };
         }
@@ -123,11 +131,18 @@ impl Bank {
         number: i64,
         transfer: Transfer,
     ) -> EngineResult<()> {
-        let mut row = Vec::with_capacity(24);
-        for value in [transfer.from, transfer.to, transfer.amount] {
+        let mut row = Vec::with_capacity(32);
+        for value in [transfer.from, transfer.to, transfer.amount, transfer.notes] {
             row.extend_from_slice(&value.to_le_bytes());
         }
         let view = engine.write_view(txn);
+        for note in 0..transfer.notes {
+            let too_large = runtime::random_u64().is_multiple_of(16);
+            let bytes = if too_large { 2 * NOTE_BYTES } else { NOTE_BYTES };
+            let inserted = engine.insert(txn, &view, self.notes, vec![(note_key(number, note), note_row(number, bytes))]).await;
+            assert_eq!(inserted.is_err(), too_large, "a row that fits no log record is refused, and no other");
+            inserted?;
+        }
         // Numbers are spread over the key space, so that the ledger is not one tail.
         engine.insert(txn, &view, self.ledger, vec![(Key::Int(spread(number)), row)]).await?;
         self.add(engine, txn, transfer.from, -transfer.amount).await?;
@@ -209,10 +224,40 @@ impl Bank {
         let ledger = self.scan(&engine, view, self.ledger).await?;
         let ledger = ledger
             .into_iter()
-            .map(|(key, row)| (unspread(key), Transfer { from: word(&row, 0), to: word(&row, 1), amount: word(&row, 2) }))
+            .map(|(key, row)| {
+                let [from, to, amount, notes] = [0, 1, 2, 3].map(|index| word(&row, index));
+                (unspread(key), Transfer { from, to, amount, notes })
+            })
             .collect();
+        self.check_notes(&engine, view, &ledger).await?;
         history.borrow().check(&accounts, &ledger, &counters)
     }
+
+    /// The notes are those of the ledger's transfers, whole.
+    async fn check_notes(&self, engine: &Engine, view: ReadView, ledger: &BTreeMap<i64, Transfer>) -> Result<(), String> {
+        let found = self.scan(engine, view, self.notes).await?;
+        let wanted = ledger.iter().flat_map(|(number, transfer)| (0..transfer.notes).map(|note| (*number, note)));
+        let wanted: BTreeMap<i64, i64> = wanted
+            .map(|(number, note)| match note_key(number, note) {
+                Key::Int(key) => (key, number),
+                Key::Bytes(_) => unreachable!("notes have integer keys"),
+            })
+            .collect();
+        let keys: Vec<i64> = found.iter().map(|(key, _)| *key).collect();
+        if keys.iter().copied().collect::<std::collections::BTreeSet<_>>() != wanted.keys().copied().collect() {
+            return Err(format!("there are {} notes, and {} belong to transfers", keys.len(), wanted.len()));
+        }
+        let torn = found.iter().find(|(key, row)| *row != note_row(wanted[key], NOTE_BYTES));
+        torn.map_or(Ok(()), |(key, _)| Err(format!("note {key} is not what was written")))
+    }
+}
+
+fn note_key(number: i64, note: i64) -> Key {
+    Key::Int(spread(number * NOTES + note))
+}
+
+fn note_row(number: i64, bytes: usize) -> Vec<u8> {
+    vec![number as u8; bytes]
 }
 
 fn word(row: &[u8], index: usize) -> i64 {

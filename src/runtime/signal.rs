@@ -35,11 +35,6 @@ impl<T> Sender<T> {
             waker.wake();
         }
     }
-
-    /// Whether the receiver is gone.
-    pub fn is_abandoned(&self) -> bool {
-        Rc::strong_count(&self.0) == 1
-    }
 }
 
 impl<T> Future for Receiver<T> {
@@ -55,5 +50,32 @@ impl<T> Future for Receiver<T> {
             }
             State::Taken => panic!("a signal is awaited once"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal;
+    use crate::runtime::sim::Sim;
+    use crate::runtime::{QueueClass, give_way, spawn};
+
+    #[test]
+    fn a_value_arrives_whoever_comes_first() {
+        Sim::new(1)
+            .run(1, |_| async {
+                let (sender, receiver) = signal();
+                sender.send(1);
+                assert_eq!(receiver.await, 1);
+                let (sender, receiver) = signal();
+                spawn(QueueClass::Interactive, async move {
+                    give_way().await;
+                    sender.send(2);
+                });
+                assert_eq!(receiver.await, 2);
+                let (sender, receiver) = signal();
+                drop(receiver);
+                sender.send(3);
+            })
+            .expect_completed();
     }
 }

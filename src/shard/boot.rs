@@ -9,14 +9,14 @@ use crate::checkpoint::{CheckpointId, CheckpointReader, Manifest};
 use crate::runtime;
 use crate::shard::engine::Engine;
 use crate::shard::range_map::{Route, StorageMap};
-use crate::shard::recovery::{BootReply, BootStep, RecoveryOptions, RecoveryReport, StorageKinds};
+use crate::shard::recovery::{BootReply, BootStep, RecoveredWrites, RecoveryOptions, RecoveryReport, StorageKinds};
 use crate::shard::routes::{Placed, decode_all_routes};
 use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE};
 use crate::shard::storages::{ROW_ID_RANGE_BITS, empty_map};
 use crate::storage::{Key, KeyKind, Tablet};
 use crate::wal::IncarnationHistory;
 use crate::wal::cut::CommitList;
-use crate::wal::reader::list_logs;
+use crate::wal::reader::{SetAside, list_logs};
 
 #[cfg(test)]
 use crate::shard::sim::sabotage::{self, Sabotage};
@@ -69,7 +69,7 @@ impl Boot<'_> {
         self.phase("manifest");
 
         let history = Arc::new(manifest.history.clone());
-        let logs = self.scan(&history, checkpoint).await?;
+        let (logs, catalog) = self.scan(&history, checkpoint).await?;
         let cut = crate::wal::cut::compute(checkpoint, manifest.history.last_cut().max(checkpoint), &logs)
             .map_err(|e| e.to_string())?;
         self.report.recovered = cut.recovered;
@@ -80,7 +80,7 @@ impl Boot<'_> {
         self.report.dropped = cut.dropped.len();
         self.phase("scan logs");
 
-        self.recover_catalog(&head, &history).await?;
+        self.recover_catalog(&head, &catalog)?;
         let kinds = (self.options.storage_kinds)(&self.report.catalog)?;
         self.publish_ranges(&kinds, &head)?;
         self.make_tablets(&kinds).await?;
@@ -123,7 +123,12 @@ impl Boot<'_> {
         Ok(head)
     }
 
-    async fn scan(&self, history: &Arc<IncarnationHistory>, checkpoint: CommitTs) -> Result<Vec<CommitList>, String> {
+    /// What the logs hold, and the catalog's writes among it.
+    async fn scan(
+        &self,
+        history: &Arc<IncarnationHistory>,
+        checkpoint: CommitTs,
+    ) -> Result<(Vec<CommitList>, Vec<SetAside>), String> {
         let logs = list_logs(&self.options.root).await.map_err(|error| error.to_string())?;
         let replies = self
             .engine
@@ -132,17 +137,18 @@ impl Boot<'_> {
                 BootStep::Scan { logs: share, history: history.clone(), checkpoint }
             })
             .await?;
-        let mut scans = Vec::new();
+        let (mut scans, mut catalog) = (Vec::new(), Vec::new());
         for reply in replies {
-            if let BootReply::Scanned(more) = reply {
+            if let BootReply::Scanned(more, writes) = reply {
                 scans.extend(more);
+                catalog.extend(writes);
             }
         }
-        Ok(scans)
+        Ok((scans, catalog))
     }
 
-    /// Brings back the catalog alone: from the checkpoint's head and the logs.
-    async fn recover_catalog(&mut self, head: &CheckpointHead, history: &Arc<IncarnationHistory>) -> Result<(), String> {
+    /// Brings back the catalog alone: from the checkpoint's head and what the scan has set aside.
+    fn recover_catalog(&mut self, head: &CheckpointHead, logged: &[SetAside]) -> Result<(), String> {
         let engine = self.engine;
         let id = engine.0.shared.new_tablet_id();
         let tablet = Tablet::new(id, CATALOG_STORAGE, None, None, empty_map(KeyKind::Int));
@@ -150,11 +156,15 @@ impl Boot<'_> {
         let route = Route { lower: None, tablet: id, core: CoreId(0) };
         engine.0.shared.ranges.put(CATALOG_STORAGE, StorageMap::new(KeyKind::Int, vec![route]));
         let checkpoint = self.report.checkpoint;
-        let rows: Vec<_> =
-            head.catalog.iter().map(|(oid, bytes)| (CATALOG_STORAGE, Key::Int(*oid), checkpoint, Some(bytes.clone()))).collect();
+        let mut rows = RecoveredWrites::default();
+        for (oid, bytes) in &head.catalog {
+            rows.push(CATALOG_STORAGE, Key::Int(*oid), checkpoint, Some(bytes));
+        }
+        for write in logged.iter().filter(|write| write.ts <= self.report.recovered) {
+            rows.push(CATALOG_STORAGE, write.key.clone(), write.ts, write.value.as_deref());
+            self.report.replayed += 1;
+        }
         engine.0.shard.borrow_mut().replay(&rows).map_err(|error| format!("{error:?}"))?;
-        let only = Arc::new(BTreeSet::from([CATALOG_STORAGE]));
-        self.report.replayed += self.replay(history, &only).await?;
         self.report.catalog = engine.newest_rows_of(CATALOG_STORAGE);
         Ok(())
     }

@@ -224,7 +224,7 @@ pub enum Request {
     /// A step of recovery, directed by core 0.
     Boot(crate::shard::recovery::BootStep),
     /// Recovered writes.
-    Replay(Vec<(StorageId, Key, CommitTs, Option<Vec<u8>>)>),
+    Replay(Box<crate::shard::recovery::RecoveredWrites>),
     /// Who waits for whom here.
     WaitEdges,
     /// Write this core's part of a checkpoint.

@@ -8,33 +8,56 @@
 //! 2. *Catalog and routes*: the first storage of core 0's checkpoint file is the catalog, and the manifest has the tablets as
 //!    they were; they are dealt to the cores there are now.
 //! 3. *Load*: each core reads its checkpoint files and gives every row to its owner.
-//! 4. *Scan*: each core reads its logs and reports which timestamps they hold; core 0 computes the cut R.
+//! 4. *Scan*: each core reads its logs and reports which timestamps they hold, and the catalog's writes; core 0 computes the
+//!    cut R and brings back the catalog, so that rows of storages that no longer exist are left out below.
 //! 5. *Replay*: each core reads its logs again and gives every write in (K, R] to its owner, where the newest timestamp wins,
-//!    so the order of replay does not matter. The catalog goes first, so that rows of storages that no longer exist are left
-//!    out.
+//!    so the order of replay does not matter.
 //! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{CommitTs, CoreId, StorageId};
 use crate::checkpoint::{CheckpointReader, Manifest};
-use crate::runtime;
+use crate::runtime::{self, JoinHandle, QueueClass, spawn_joinable};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request};
-use crate::shard::state::Shard;
+use crate::shard::state::{CATALOG_STORAGE, Shard};
 use crate::storage::{Key, KeyKind};
 use crate::wal::cut::CommitList;
-use crate::wal::reader::{LogDirectory, LogScan, Relevance, scan_log};
+use crate::wal::reader::{LogDirectory, LogScan, Relevance, SetAside, scan_log};
 use crate::wal::{IncarnationHistory, LogReplay, Wal, WalOptions};
 
 /// Rows given to an owner in one message.
-const REPLAY_BATCH: usize = 256;
+const REPLAY_BATCH: usize = 512;
+/// Bytes of rows after which a message leaves earlier.
+const REPLAY_BATCH_BYTES: usize = 128 << 10;
 
-/// A row on its way to its owner.
-pub type RecoveredWrite = (StorageId, Key, CommitTs, Option<Vec<u8>>);
+/// Rows on their way to their owner.
+#[derive(Debug, Default)]
+pub struct RecoveredWrites {
+    entries: Vec<(StorageId, Key, CommitTs, Option<Range<usize>>)>,
+    rows: Vec<u8>,
+}
+
+impl RecoveredWrites {
+    /// Adds a write; a row of `None` deletes.
+    pub(super) fn push(&mut self, storage: StorageId, key: Key, ts: CommitTs, row: Option<&[u8]>) {
+        let row = row.map(|row| {
+            let start = self.rows.len();
+            self.rows.extend_from_slice(row);
+            start..self.rows.len()
+        });
+        self.entries.push((storage, key, ts, row));
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= REPLAY_BATCH || self.rows.len() >= REPLAY_BATCH_BYTES
+    }
+}
 
 /// What the catalog says about the storages of live tables. The catalog's encoding belongs to a higher layer, so the server
 /// passes in how to read it.
@@ -58,8 +81,8 @@ pub enum BootStep {
 pub enum BootReply {
     /// Done; how many rows or writes were handled.
     Done(u64),
-    /// The logs' contents.
-    Scanned(Vec<CommitList>),
+    /// The logs' contents, and the catalog's writes among them.
+    Scanned(Vec<CommitList>, Vec<SetAside>),
 }
 
 /// What a core keeps between two steps.
@@ -101,10 +124,11 @@ pub struct RecoveryReport {
 
 impl Shard {
     /// Applies recovered writes; the newest timestamp of a key wins.
-    pub(super) fn replay(&mut self, writes: &[RecoveredWrite]) -> EngineResult<()> {
-        for (storage, key, ts, row) in writes {
+    pub(super) fn replay(&mut self, writes: &RecoveredWrites) -> EngineResult<()> {
+        for (storage, key, ts, row) in &writes.entries {
             let Some(tablet) = self.tablet_mut(*storage, key) else { return Err(EngineError::StorageGone(*storage)) };
-            tablet.replay(key.as_ref(), *ts, row.as_deref())?;
+            let row = row.clone().map(|range| &writes.rows[range]);
+            tablet.replay(key, *ts, row)?;
             if row.is_none() {
                 self.garbage.push_back(super::state::Garbage { ts: *ts, storage: *storage, key: key.clone() });
             }
@@ -117,27 +141,30 @@ impl Shard {
 /// Sends recovered writes to their owners in batches.
 struct Distributor<'a> {
     engine: &'a Engine,
-    batches: Vec<Vec<RecoveredWrite>>,
+    batches: Vec<RecoveredWrites>,
+    /// The last batch that each owner has been given: it works on that while the next is gathered.
+    working: Vec<Option<JoinHandle<EngineResult<()>>>>,
     handled: u64,
 }
 
 impl<'a> Distributor<'a> {
     fn new(engine: &'a Engine) -> Self {
-        let batches = (0..engine.0.shared.cores).map(|_| Vec::with_capacity(REPLAY_BATCH)).collect();
-        Self { engine, batches, handled: 0 }
+        let cores = engine.0.shared.cores;
+        let batches = (0..cores).map(|_| RecoveredWrites::default()).collect();
+        Self { engine, batches, working: (0..cores).map(|_| None).collect(), handled: 0 }
     }
 
     /// Adds a write; says which core's batch is full.
-    fn add(&mut self, write: RecoveredWrite) -> Option<usize> {
-        let owner = self.engine.owner(write.0, &write.1)?.index();
+    fn add(&mut self, storage: StorageId, key: Key, ts: CommitTs, row: Option<&[u8]>) -> Option<usize> {
+        let owner = self.engine.owner(storage, &key)?.index();
         self.handled += 1;
-        self.batches[owner].push(write);
-        (self.batches[owner].len() >= REPLAY_BATCH).then_some(owner)
+        self.batches[owner].push(storage, key, ts, row);
+        self.batches[owner].is_full().then_some(owner)
     }
 
     async fn send(&mut self, owner: usize) -> EngineResult<()> {
-        let batch = std::mem::replace(&mut self.batches[owner], Vec::with_capacity(REPLAY_BATCH));
-        if batch.is_empty() {
+        let batch = std::mem::take(&mut self.batches[owner]);
+        if batch.entries.is_empty() {
             return Ok(());
         }
         let core = CoreId(owner as u16);
@@ -148,12 +175,27 @@ impl<'a> Distributor<'a> {
             }
             return Ok(());
         }
-        self.engine.ask(core, Request::Replay(batch)).await.done()
+        self.settle(owner).await?;
+        let engine = self.engine.clone();
+        let request = async move { engine.ask(core, Request::Replay(Box::new(batch))).await.done() };
+        self.working[owner] = Some(spawn_joinable(QueueClass::Interactive, request));
+        Ok(())
+    }
+
+    /// Waits until the owner has done what it was given.
+    async fn settle(&mut self, owner: usize) -> EngineResult<()> {
+        match self.working[owner].take() {
+            Some(working) => working.await.unwrap_or(Err(EngineError::Aborted)),
+            None => Ok(()),
+        }
     }
 
     async fn finish(mut self) -> EngineResult<u64> {
         for owner in 0..self.batches.len() {
             self.send(owner).await?;
+        }
+        for owner in 0..self.working.len() {
+            self.settle(owner).await?;
         }
         Ok(self.handled)
     }
@@ -174,9 +216,7 @@ impl Engine {
             BootStep::Load { root, manifest, files, live } => {
                 self.load_files(&root, &manifest, &files, &live).await.map(BootReply::Done)
             }
-            BootStep::Scan { logs, history, checkpoint } => {
-                self.scan_logs(logs, &history, checkpoint).await.map(BootReply::Scanned)
-            }
+            BootStep::Scan { logs, history, checkpoint } => self.scan_logs(logs, &history, checkpoint).await,
             BootStep::Replay { history, checkpoint, recovered, live } => {
                 let relevance = Relevance { history: &history, checkpoint };
                 self.replay_logs(relevance, recovered, &live).await.map(BootReply::Done)
@@ -207,8 +247,7 @@ impl Engine {
                 let mut full = Vec::new();
                 for entry in block.entries() {
                     if live.contains(&entry.storage) {
-                        let write = (entry.storage, entry.key.to_key(), entry.ts, Some(entry.value.to_vec()));
-                        full.extend(rows.add(write));
+                        full.extend(rows.add(entry.storage, entry.key.to_key(), entry.ts, Some(entry.value)));
                     }
                 }
                 for owner in full {
@@ -224,14 +263,16 @@ impl Engine {
         logs: Vec<LogDirectory>,
         history: &IncarnationHistory,
         checkpoint: CommitTs,
-    ) -> Result<Vec<CommitList>, String> {
-        let mut commits = Vec::new();
+    ) -> Result<BootReply, String> {
+        let (mut commits, mut catalog) = (Vec::new(), Vec::new());
         for log in logs {
-            let scan = scan_log(&log, &Relevance { history, checkpoint }, &|_bytes| {}).await.map_err(text)?;
+            let relevance = Relevance { history, checkpoint };
+            let mut scan = scan_log(&log, &relevance, CATALOG_STORAGE, &|_bytes| {}).await.map_err(text)?;
             commits.push(scan.commits.clone());
+            catalog.append(&mut scan.set_aside);
             self.0.boot.borrow_mut().scanned.push((log, scan));
         }
-        Ok(commits)
+        Ok(BootReply::Scanned(commits, catalog))
     }
 
     async fn replay_logs(
@@ -245,7 +286,6 @@ impl Engine {
         for (log, scan) in &scanned {
             total += self.replay_one(LogReplay::new(log, scan, relevance, recovered), live).await?;
         }
-        self.0.boot.borrow_mut().scanned = scanned;
         Ok(total)
     }
 
@@ -255,7 +295,7 @@ impl Engine {
         while let Some(ts) = replay.advance().await.map_err(text)? {
             for write in replay.writes().map_err(text)? {
                 if live.contains(&write.storage) {
-                    full.extend(writes.add((write.storage, write.key.to_key(), ts, write.value.map(<[u8]>::to_vec))));
+                    full.extend(writes.add(write.storage, write.key.to_key(), ts, write.value));
                 }
             }
             for owner in full.drain(..) {
@@ -266,7 +306,6 @@ impl Engine {
     }
 
     async fn settle(&self) -> Result<u64, String> {
-        self.0.boot.borrow_mut().scanned.clear();
         self.0.shard.borrow().publish_floor();
         self.collect_garbage_here().await;
         let mut shard = self.0.shard.borrow_mut();

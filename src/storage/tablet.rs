@@ -369,10 +369,9 @@ impl Tablet {
 
     /// Applies a recovered write, unless a newer one is there. Deletions stay as tombstones until [`Tablet::collect`], so that
     /// the order in which logs are replayed does not matter.
-    pub fn replay(&mut self, key: KeyRef<'_>, ts: CommitTs, row: Option<&[u8]>) -> Result<(), HeapFull> {
-        let owned = key.to_key();
-        debug_assert!(self.covers(&owned));
-        if let Some(at) = self.map.get_mut(&owned) {
+    pub fn replay(&mut self, key: &Key, ts: CommitTs, row: Option<&[u8]>) -> Result<(), HeapFull> {
+        debug_assert!(self.covers(key));
+        if let Some(at) = self.map.get_mut(key) {
             let old = self.heap.header(*at);
             assert!(old.intent().is_none(), "recovery meets no intents");
             if old.begin >= ts.0 {
@@ -384,7 +383,7 @@ impl Tablet {
             return Ok(());
         }
         let at = self.heap.push(ts.0, VersionRef::NONE, 0, row)?;
-        self.map.insert(key, at);
+        self.map.insert(key.as_ref(), at);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Recovery's first pass: reads every log, verifies it and collects what the cut needs. Changes nothing.
 //!
+//! It also sets aside the writes of one storage, the catalog's, because the second pass has to know which storages there are.
+//!
 //! Segments can be scanned in parallel ([`scan_segment`]) and joined afterwards ([`join_segments`]); [`scan_log`] does both for one
 //! log in order. Rules between segments of one incarnation: numbers and positions have no gap, and the first record of each says where the
 //! one before it ended; if that is further than what is valid there, durable records are gone and the log is corrupt.
@@ -14,8 +16,10 @@ use super::error::{Corruption, WalError};
 use super::incarnation::{Incarnation, IncarnationHistory};
 use super::record::{BodyRef, ChunkedTxn, RecordError};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, logs_directory, parse_segment_file_name, segment_file_name};
-use crate::base::{CommitTs, CoreId, Lsn, TxnId};
+use super::write_set::Writes;
+use crate::base::{CommitTs, CoreId, Lsn, StorageId, TxnId};
 use crate::runtime::fs;
+use crate::storage::Key;
 
 /// One core's log on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,17 @@ pub struct Relevance<'a> {
     pub checkpoint: CommitTs,
 }
 
+/// A write that the scan has collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Its transaction's.
+    pub ts: CommitTs,
+    /// Which row.
+    pub key: Key,
+    /// The new row, or `None` for a delete.
+    pub value: Option<Vec<u8>>,
+}
+
 impl Relevance<'_> {
     /// Whether a commit of `incarnation` at `ts` counts.
     pub fn counts(&self, incarnation: Incarnation, ts: CommitTs) -> bool {
@@ -90,6 +105,9 @@ pub struct SegmentScan {
     pub commits: CommitList,
     chunked: Vec<(ChunkedTxn, CommitTs)>,
     chunks: Vec<(TxnId, u32)>,
+    set_aside: Vec<SetAside>,
+    /// Those of chunks, whose commit comes later.
+    set_aside_chunked: Vec<(TxnId, SetAside)>,
 }
 
 /// What a scan of one log found.
@@ -99,17 +117,20 @@ pub struct LogScan {
     pub commits: CommitList,
     /// Transactions with chunks whose commit counts.
     pub chunked: FxHashMap<(Incarnation, TxnId), CommitTs>,
+    /// What was set aside of those that count.
+    pub set_aside: Vec<SetAside>,
     /// Valid records.
     pub records: u64,
     /// Bytes of valid records and the padding between them.
     pub bytes: u64,
 }
 
-/// Scans one segment. `progress` is called with the bytes passed since its last call.
+/// Scans one segment, collecting the writes of `set_aside`. `progress` is called with the bytes passed since its last call.
 pub async fn scan_segment(
     log: &LogDirectory,
     segment: u64,
     relevance: &Relevance<'_>,
+    set_aside: StorageId,
     progress: &impl Fn(u64),
 ) -> Result<SegmentScan, WalError> {
     let path = log.segment_path(segment);
@@ -129,11 +150,13 @@ pub async fn scan_segment(
         commits: CommitList::new(log.core),
         chunked: Vec::new(),
         chunks: Vec::new(),
+        set_aside: Vec::new(),
+        set_aside_chunked: Vec::new(),
     };
     let mut passed = 0;
     while cursor.advance().await? {
         scan.records += 1;
-        scan.note(&cursor.record()?.body, relevance);
+        scan.note(&cursor.record()?.body, relevance, set_aside);
         if cursor.end_offset() - passed > 1 << 20 {
             progress(cursor.end_offset() - passed);
             passed = cursor.end_offset();
@@ -146,18 +169,28 @@ pub async fn scan_segment(
 }
 
 impl SegmentScan {
-    fn note(&mut self, body: &BodyRef<'_>, relevance: &Relevance<'_>) {
+    fn note(&mut self, body: &BodyRef<'_>, relevance: &Relevance<'_>, set_aside: StorageId) {
         match body {
             BodyRef::Commit(commit) => {
                 if relevance.counts(self.header.incarnation, commit.ts) {
                     self.commits.push(commit.ts, commit.participants());
                     self.chunked.extend(commit.chunked.map(|chunked| (chunked, commit.ts)));
+                    self.set_aside.extend(writes_of(set_aside, commit.writes(), commit.ts));
                 }
             }
-            BodyRef::Chunk(chunk) => self.chunks.push((chunk.txn, chunk.sequence)),
+            BodyRef::Chunk(chunk) => {
+                self.chunks.push((chunk.txn, chunk.sequence));
+                let writes = writes_of(set_aside, chunk.writes(), CommitTs(0));
+                self.set_aside_chunked.extend(writes.map(|write| (chunk.txn, write)));
+            }
             BodyRef::SegmentStart { previous_end } => self.previous_end = Some(*previous_end),
         }
     }
+}
+
+fn writes_of(storage: StorageId, writes: Writes<'_>, ts: CommitTs) -> impl Iterator<Item = SetAside> {
+    let writes = writes.filter(move |write| write.storage == storage);
+    writes.map(move |write| SetAside { ts, key: write.key.to_key(), value: write.value.map(<[u8]>::to_vec) })
 }
 
 /// Joins the scans of all segments of one log, given in ascending order of segments.
@@ -166,7 +199,9 @@ pub fn join_segments(core: CoreId, scans: Vec<SegmentScan>) -> Result<LogScan, W
         let [before, after] = pair else { unreachable!("windows of two") };
         check_neighbours(before, after)?;
     }
-    let mut log = LogScan { commits: CommitList::new(core), chunked: FxHashMap::default(), records: 0, bytes: 0 };
+    let mut log =
+        LogScan { commits: CommitList::new(core), chunked: FxHashMap::default(), set_aside: Vec::new(), records: 0, bytes: 0 };
+    let mut of_chunks = Vec::new();
     let mut chunks: FxHashSet<(Incarnation, TxnId, u32)> = FxHashSet::default();
     for scan in scans {
         let incarnation = scan.header.incarnation;
@@ -181,9 +216,14 @@ pub fn join_segments(core: CoreId, scans: Vec<SegmentScan>) -> Result<LogScan, W
             }
             log.chunked.insert((incarnation, chunked.txn), *ts);
         }
+        log.set_aside.extend(scan.set_aside);
+        of_chunks.extend(scan.set_aside_chunked.into_iter().map(|(txn, write)| ((incarnation, txn), write)));
         log.records += scan.records;
         log.bytes += scan.end.0 - scan.header.base_lsn.0;
         log.commits.extend(scan.commits);
+    }
+    for (txn, write) in of_chunks {
+        log.set_aside.extend(log.chunked.get(&txn).map(|ts| SetAside { ts: *ts, ..write }));
     }
     Ok(log)
 }
@@ -215,10 +255,15 @@ fn check_neighbours(before: &SegmentScan, after: &SegmentScan) -> Result<(), Wal
 }
 
 /// Scans one log in order: [`scan_segment`] for each segment, then [`join_segments`].
-pub async fn scan_log(log: &LogDirectory, relevance: &Relevance<'_>, progress: &impl Fn(u64)) -> Result<LogScan, WalError> {
+pub async fn scan_log(
+    log: &LogDirectory,
+    relevance: &Relevance<'_>,
+    set_aside: StorageId,
+    progress: &impl Fn(u64),
+) -> Result<LogScan, WalError> {
     let mut scans = Vec::with_capacity(log.segments.len());
     for segment in &log.segments {
-        scans.push(scan_segment(log, *segment, relevance, progress).await?);
+        scans.push(scan_segment(log, *segment, relevance, set_aside, progress).await?);
     }
     join_segments(log.core, scans)
 }

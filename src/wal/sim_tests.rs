@@ -91,7 +91,7 @@ async fn recover(model: &Shared) -> CommitTs {
     let logs = reader::list_logs(Path::new("data")).await.expect("listing");
     let mut scans: Vec<LogScan> = Vec::new();
     for log in &logs {
-        scans.push(reader::scan_log(log, &relevance, &|_| {}).await.expect("a crash is not corruption"));
+        scans.push(reader::scan_log(log, &relevance, StorageId(1), &|_| {}).await.expect("a crash is not corruption"));
     }
     let lists: Vec<_> = scans.iter().map(|scan| scan.commits.clone()).collect();
     let cut = cut::compute(checkpoint, incarnations.last_cut(), &lists).expect("sound logs");
@@ -399,7 +399,7 @@ fn scan(sim: &mut Sim) -> Result<LogScan, WalError> {
             let history = IncarnationHistory::first();
             let relevance = Relevance { history: &history, checkpoint: CommitTs(0) };
             let logs = reader::list_logs(Path::new("data")).await.expect("listing");
-            *result.borrow_mut() = Some(reader::scan_log(&logs[0], &relevance, &|_| {}).await);
+            *result.borrow_mut() = Some(reader::scan_log(&logs[0], &relevance, StorageId(1), &|_| {}).await);
         }
     };
     complete(sim, body);

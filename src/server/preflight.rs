@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::checkpoint::DataDir;
+use crate::checkpoint::{DataDir, DataDirError};
 use crate::config::Config;
 
 /// The oldest kernel with everything the runtime uses: io_uring with deferred task work and provided buffer rings.
@@ -198,7 +198,8 @@ fn take_directory(path: &Path) -> Checked<DataDir> {
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed("cannot be created", error))?;
     // Its errors say what to do themselves.
-    let taken = DataDir::open(path).map_err(|error| PreflightError::new(error.to_string(), ""))?;
+    let taken = patiently(|| DataDir::open(path), |error| matches!(error, DataDirError::Locked { .. }))
+        .map_err(|error| PreflightError::new(error.to_string(), ""))?;
     let probe = path.join(WRITE_PROBE);
     let write = || -> io::Result<()> {
         let mut file = File::create(&probe)?;
@@ -210,8 +211,20 @@ fn take_directory(path: &Path) -> Checked<DataDir> {
     Ok(taken)
 }
 
-/// How long an address may be in use before it is refused.
-const BIND_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a directory or an address may be in use before it is refused. A killed server keeps its locks until the kernel has
+/// taken its memory back, and its sockets until the kernel has taken down its io_uring, after the process is gone.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Try, and try again for a while as long as the error is one that may pass.
+fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, may_pass: impl Fn(&E) -> bool) -> Result<T, E> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if may_pass(&error) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+}
 
 /// Bind and listen without SO_REUSEPORT.
 fn bind(address: SocketAddr, key: &str) -> Checked<TcpListener> {
@@ -223,23 +236,10 @@ fn bind(address: SocketAddr, key: &str) -> Checked<TcpListener> {
         };
         PreflightError::new(format!("{address} cannot be listened on ({error})"), remedy)
     };
-    let listener = bind_patiently(address).map_err(refused)?;
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let listener = patiently(|| TcpListener::bind(address), in_use).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     Ok(listener)
-}
-
-/// Bind, trying again for a while if the address is in use: the kernel takes the io_uring of a killed server down after its
-/// process is gone, and the sockets that were waiting in it stay open until then.
-fn bind_patiently(address: SocketAddr) -> io::Result<TcpListener> {
-    let deadline = Instant::now() + BIND_PATIENCE;
-    loop {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
 }
 
 /// A bound Unix socket; its file is removed when dropped.

@@ -415,7 +415,7 @@ impl Backend for Fake {
     }
 
     fn read_view(&self) -> ReadView {
-        ReadView { snapshot: CommitTs(0), txn: None, command: 0 }
+        ReadView { snapshot: CommitTs(0), txn: None, command: 0, tracked: false }
     }
 
     fn owner(&self, _storage: StorageId, key: &Key) -> Option<CoreId> {

@@ -176,10 +176,6 @@ impl Transaction {
         if self.queried && old.read_only && !new.read_only {
             return refuse("transaction read-write mode must be set before any query");
         }
-        if new.isolation == Isolation::Serializable {
-            // Snapshot isolation under that name would let write skew pass unnoticed.
-            return Err(SqlError::unsupported("isolation level SERIALIZABLE"));
-        }
         self.modes = Some(new);
         if let Some(txn) = &mut self.txn {
             txn.read_only = new.read_only;

@@ -17,6 +17,8 @@ pub struct ReadView {
     pub txn: Option<TxnId>,
     /// Own writes of commands below this one are visible.
     pub command: u32,
+    /// Whether owners remember what is read, to validate it when the transaction commits (SERIALIZABLE).
+    pub tracked: bool,
 }
 
 /// A predicate over row bytes (`types::row` layout), evaluated on the owner.

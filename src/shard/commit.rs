@@ -35,6 +35,14 @@ impl Shard {
         self.txns.find(txn).filter(|slot| !self.txns.get(*slot).writes.is_empty())
     }
 
+    /// The slot of a transaction with intents, or reads to validate, here.
+    pub(super) fn participating_slot(&self, txn: TxnId) -> Option<u32> {
+        self.txns.find(txn).filter(|slot| {
+            let entry = self.txns.get(*slot);
+            !entry.writes.is_empty() || entry.reads.is_some()
+        })
+    }
+
     /// Whether a transaction's writes have to be logged in chunks.
     pub(super) fn needs_chunks(&self, slot: u32) -> bool {
         self.txns.get(slot).log_bytes > self.chunk_bytes()
@@ -119,14 +127,19 @@ impl Shard {
     /// Commits a transaction of this core alone in one poll. The reservation covers its record.
     pub(super) fn commit_alone(&mut self, slot: u32, reservation: Reservation, chunks: u32) -> CommitTs {
         self.promise(slot, reservation, chunks);
+        self.install_alone(slot)
+    }
+
+    /// Draws the clock for a promised transaction of this core alone, and installs it.
+    pub(super) fn install_alone(&mut self, slot: u32) -> CommitTs {
         let ts = self.shared.clock.draw();
         self.install(slot, ts, &[]);
         ts
     }
 
-    /// Reserves log space for a transaction's record if that is possible at once.
+    /// Reserves log space for a transaction's record if it can promise at once.
     pub(super) fn try_reserve(&mut self, slot: u32) -> EngineResult<Option<Reservation>> {
-        if self.needs_chunks(slot) {
+        if self.needs_chunks(slot) || self.has_to_validate(slot) {
             return Ok(None);
         }
         let bytes = self.commit_record_bytes(slot, 0);
@@ -148,7 +161,7 @@ impl Shard {
         if let Some(wal) = &self.wal {
             wal.abandon_chunks(txn);
         }
-        self.stats.aborts += 1;
+        self.stats.aborts += u64::from(!self.txns.get(slot).writes.is_empty());
         self.decide(slot, TxnState::Aborted);
     }
 
@@ -156,6 +169,8 @@ impl Shard {
     /// are few.
     fn decide(&mut self, slot: u32, state: TxnState) {
         self.txns.decide(slot, state);
+        self.unguard(slot);
+        self.txns.get_mut(slot).reads = None;
         let locks = std::mem::take(&mut self.txns.get_mut(slot).locks);
         for lock in &locks {
             self.row_locks.release(lock.storage, &lock.key, slot, 0);

@@ -56,7 +56,7 @@ impl ScanCursor {
         for attempt in 0..REDIRECTS_MAX {
             let owner = engine.scan_owner(&spec)?;
             let (batch, next) = if owner == engine.0.core {
-                let result = engine.0.shard.borrow().scan(&self.view, &spec);
+                let result = engine.0.shard.borrow_mut().scan(&self.view, &spec);
                 result?
             } else {
                 engine.ask(owner, Request::Scan { view: self.view, spec: spec.clone() }).await.rows()?

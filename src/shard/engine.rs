@@ -144,7 +144,7 @@ impl Engine {
     /// durable or not, so that one flush can carry many updates of a hot row.
     pub fn read_view(&self, txn: Option<&mut Txn>) -> ReadView {
         let clock = &self.0.shared.clock;
-        let Some(txn) = txn else { return ReadView { snapshot: clock.durable(), txn: None, command: 0 } };
+        let Some(txn) = txn else { return ReadView { snapshot: clock.durable(), txn: None, command: 0, tracked: false } };
         let fresh = if txn.read_only || !txn.writing { clock.durable() } else { clock.visible() };
         let snapshot = match txn.isolation {
             Isolation::ReadCommitted => fresh,
@@ -154,9 +154,14 @@ impl Engine {
                 snapshot
             }),
         };
+        // Only what writes has to be validated, and whether it will is not known yet.
+        let tracked = txn.isolation == Isolation::Serializable && !txn.read_only;
+        if tracked {
+            (0..self.0.shared.cores).for_each(|core| txn.touch(CoreId(core as u16)));
+        }
         let own = (!txn.touched.is_empty()).then_some(txn.id);
         // A statement that only reads sees all that the transaction has written so far.
-        ReadView { snapshot, txn: own, command: txn.command + 1 }
+        ReadView { snapshot, txn: own, command: txn.command + 1, tracked }
     }
 
     /// What a statement that writes sees, and the command it writes as.
@@ -198,7 +203,11 @@ impl Engine {
         key: &Key,
         then: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Option<T> {
-        self.0.shard.borrow().point_read(view, storage, key, then)
+        let result = self.0.shard.borrow().point_read(view, storage, key, then);
+        if view.tracked && result.is_some() {
+            self.0.shard.borrow_mut().track_point(view, storage, key);
+        }
+        result
     }
 
     /// Reads rows of one storage by key; order is kept, `None` where there is no row.
@@ -241,7 +250,7 @@ impl Engine {
         if !by_core[own].is_empty() {
             let wanted: Vec<_> = by_core[own].iter().map(|i| reads[*i as usize].clone()).collect();
             let mut batch = RowBatch::default();
-            if !self.0.shard.borrow().point_reads(view, &wanted, &mut batch) {
+            if !self.0.shard.borrow_mut().point_reads(view, &wanted, &mut batch) {
                 return Ok(None);
             }
             answers[own] = Some(batch);

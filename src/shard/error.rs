@@ -16,6 +16,8 @@ pub enum EngineError {
     },
     /// REPEATABLE READ or SERIALIZABLE met a concurrent change (40001).
     SerializationFailure,
+    /// What a SERIALIZABLE transaction has read was changed before it could commit (40001).
+    ReadConflict,
     /// This transaction was chosen to break a cycle of waits (40P01).
     Deadlock {
         /// The cycle, as a DETAIL.
@@ -66,6 +68,12 @@ impl From<EngineError> for SqlError {
             EngineError::SerializationFailure => {
                 SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
             }
+            EngineError::ReadConflict => SqlError::new(
+                SqlState::SERIALIZATION_FAILURE,
+                "could not serialize access due to read/write dependencies among transactions",
+            )
+            .detail("What the transaction has read was changed before it could commit.")
+            .hint("The transaction might succeed if retried."),
             EngineError::Deadlock { detail } => SqlError::new(SqlState::DEADLOCK_DETECTED, "deadlock detected").detail(detail),
             EngineError::LockNotAvailable => {
                 SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")

@@ -141,9 +141,11 @@ impl Shard {
         if self.splitting == Some(storage) {
             return None;
         }
+        let tracked = self.is_tracked(storage);
         let tablets = self.tablets.get_mut(&storage)?;
         let position = tablets.iter().position(|tablet| tablet.id == id)?;
-        let busy = tablets[position].intents() > 0 || self.row_locks.any_in(storage, |key| tablets[position].covers(key));
+        let busy =
+            tablets[position].intents() > 0 || tracked || self.row_locks.any_in(storage, |key| tablets[position].covers(key));
         if busy {
             return None;
         }

@@ -32,6 +32,7 @@ mod storages;
 mod tasks;
 mod transactions;
 pub mod txn_handle;
+mod validation;
 mod write;
 mod writes;
 

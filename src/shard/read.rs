@@ -31,20 +31,21 @@ impl Shard {
     }
 
     /// Reads rows by key, in order. False if a key belongs elsewhere: then the batch is of no use.
-    pub(super) fn point_reads(&self, view: &ReadView, reads: &[(StorageId, Key)], batch: &mut RowBatch) -> bool {
-        let view = View::from(view);
+    pub(super) fn point_reads(&mut self, view: &ReadView, reads: &[(StorageId, Key)], batch: &mut RowBatch) -> bool {
+        let seen = View::from(view);
         for (storage, key) in reads {
             let Some(tablet) = self.tablet(*storage, key) else { return false };
-            match tablet.read(key, &view, &self.txns) {
+            match tablet.read(key, &seen, &self.txns) {
                 Some(row) => batch.push(row),
                 None => batch.push_missing(),
             }
+            self.track_point(view, *storage, key);
         }
         true
     }
 
     /// Reads a piece of a scan.
-    pub(super) fn scan(&self, view: &ReadView, spec: &ScanSpec) -> EngineResult<(RowBatch, ScanNext)> {
+    pub(super) fn scan(&mut self, view: &ReadView, spec: &ScanSpec) -> EngineResult<(RowBatch, ScanNext)> {
         let mut batch = RowBatch::default();
         let Some(tablet) = self.tablet_at_start(spec) else { return Ok((batch, ScanNext::Moved)) };
         let mut piece = Piece { spec, batch: &mut batch, visited: 0, last: None, error: None };
@@ -61,11 +62,12 @@ impl Shard {
             return Err(error);
         }
         let limit_reached = spec.limit.is_some_and(|limit| batch.len() as u64 >= limit);
-        let next = match last {
+        let next = match &last {
             _ if limit_reached => ScanNext::Done,
-            Some(last) => ScanNext::Rest(rest_after(spec, last)),
+            Some(last) => ScanNext::Rest(rest_after(spec, last.clone())),
             None => rest_beyond(spec, tablet),
         };
+        self.track_scan(view, spec, &next, last.as_ref());
         Ok((batch, next))
     }
 

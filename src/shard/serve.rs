@@ -29,12 +29,12 @@ impl Engine {
         match request {
             Request::PointReads { view, reads } => {
                 let mut batch = RowBatch::default();
-                let here = self.0.shard.borrow().point_reads(&view, &reads, &mut batch);
+                let here = self.0.shard.borrow_mut().point_reads(&view, &reads, &mut batch);
                 let next = if here { ScanNext::Done } else { ScanNext::Moved };
                 answer.reply(Reply::Rows(Ok((batch, next))));
             }
             Request::Scan { view, spec } => {
-                let result = self.0.shard.borrow().scan(&view, &spec);
+                let result = self.0.shard.borrow_mut().scan(&view, &spec);
                 answer.reply(Reply::Rows(result));
             }
             Request::Write { writer, storage, job, commit } => self.handle_write(writer, storage, job, commit, answer),
@@ -203,7 +203,7 @@ impl Engine {
     fn handle_prepare(&self, txn: TxnId, answer: Answer) {
         let at_once = {
             let mut shard = self.0.shard.borrow_mut();
-            match shard.writing_slot(txn) {
+            match shard.participating_slot(txn) {
                 None => Ok(Some(false)),
                 Some(slot) => shard.try_reserve(slot).map(|reservation| {
                     reservation.map(|reservation| {

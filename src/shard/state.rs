@@ -4,12 +4,14 @@
 //! of it is ever held across an await.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
 
 use crate::base::{CommitTs, CoreId, StorageId, TabletId, TxnId};
+use crate::runtime::sync::WaitQueue;
 use crate::shard::api::ReadView;
 use crate::shard::durable::DurableWaiters;
 use crate::shard::error::{EngineError, EngineResult};
@@ -175,6 +177,10 @@ pub struct Shard {
     /// Promises by slot: their lowest bound is this core's `undecided`.
     pub(super) promises: BTreeMap<u32, Promise>,
     pub(super) garbage: VecDeque<Garbage>,
+    /// Slots that guard what they have read.
+    pub(super) guards: Vec<u32>,
+    /// Those who wait for a guard to end.
+    pub(super) guards_freed: Rc<WaitQueue>,
     /// Decided slots whose many intents are still being resolved, and how far.
     pub(super) unresolved: VecDeque<u32>,
     pub(super) ranges: (u64, Arc<RangeMap>),
@@ -205,6 +211,8 @@ impl Shard {
             table_locks: TableLocks::default(),
             snapshots: ActiveSnapshots::default(),
             promises: BTreeMap::new(),
+            guards: Vec::new(),
+            guards_freed: Rc::default(),
             garbage: VecDeque::new(),
             unresolved: VecDeque::new(),
             bytes: 0,

@@ -43,7 +43,9 @@ impl Engine {
     }
 
     pub(super) async fn commit_in_place(&self, txn: &mut Txn) -> EngineResult<CommitTs> {
-        if txn.touched.is_empty() {
+        if !txn.writing {
+            // Its reads are those of a snapshot, which needs no validation.
+            self.abort_on(txn.id, &txn.touched).await;
             self.finish(txn);
             return Ok(Self::NOTHING_COMMITTED);
         }
@@ -78,8 +80,8 @@ impl Engine {
         let ts = match at_once {
             Some(ts) => ts,
             None => {
-                let (reservation, chunks) = self.reserve_and_log_chunks(slot).await?;
-                self.0.shard.borrow_mut().commit_alone(slot, reservation, chunks)
+                self.promise_slowly(slot).await?;
+                self.0.shard.borrow_mut().install_alone(slot)
             }
         };
         if durable {
@@ -121,17 +123,16 @@ impl Engine {
 
     /// Promises to commit on this core. False if there is nothing to commit here.
     pub(super) async fn prepare_here(&self, txn: TxnId) -> EngineResult<bool> {
-        let Some(slot) = self.0.shard.borrow().writing_slot(txn) else { return Ok(false) };
+        let Some(slot) = self.0.shard.borrow().participating_slot(txn) else { return Ok(false) };
         if self.0.shard.borrow().txns.get(slot).state != TxnState::Active {
             return Err(EngineError::Aborted);
         }
         let at_once = self.0.shard.borrow_mut().try_reserve(slot)?;
-        let (reservation, chunks) = match at_once {
-            Some(reservation) => (reservation, 0),
-            None => self.reserve_and_log_chunks(slot).await?,
-        };
-        self.0.shard.borrow_mut().promise(slot, reservation, chunks);
-        Ok(true)
+        match at_once {
+            Some(reservation) => self.0.shard.borrow_mut().promise(slot, reservation, 0),
+            None => self.promise_slowly(slot).await?,
+        }
+        Ok(self.0.shard.borrow().writing_slot(txn).is_some())
     }
 
     /// Commits on several cores.

@@ -179,6 +179,7 @@ impl Shard {
                 Err(EngineError::StorageGone(at.storage))
             };
         };
+        self.track_write(at.writer, at.storage, key);
         if !self.row_locks.is_empty() && self.row_locks.must_wait(at.storage, key, at.writer.txn, strength, at.ticket) {
             return Ok(Free::Wait);
         }

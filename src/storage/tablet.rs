@@ -49,6 +49,34 @@ pub enum Head {
     },
 }
 
+/// What a version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    /// Committed at a timestamp.
+    Committed(CommitTs),
+    /// The intent of a slot's transaction, decided or not.
+    Intent(u32),
+}
+
+/// The versions of a key, newest first.
+pub struct VersionStates<'a> {
+    heap: &'a Heap,
+    at: VersionRef,
+}
+
+impl Iterator for VersionStates<'_> {
+    type Item = VersionState;
+
+    fn next(&mut self) -> Option<VersionState> {
+        if self.at.is_none() {
+            return None;
+        }
+        let header = self.heap.header(self.at);
+        self.at = header.prev;
+        Some(header.intent().map_or(VersionState::Committed(CommitTs(header.begin)), VersionState::Intent))
+    }
+}
+
 /// A key range of a storage.
 pub struct Tablet {
     /// Identity.
@@ -197,6 +225,16 @@ impl Tablet {
             }
             each(key, CommitTs(0), None)
         });
+    }
+
+    /// Visits the keys of a range with their versions, newest first, until told to stop.
+    pub fn visit_states(
+        &self,
+        lower: Bound<&Key>,
+        upper: Bound<&Key>,
+        mut each: impl FnMut(KeyRef<'_>, VersionStates<'_>) -> ControlFlow<()>,
+    ) {
+        self.map.visit(lower, upper, false, |key, at| each(key, VersionStates { heap: &self.heap, at }));
     }
 
     /// The state of a key's newest version. Intents of decided transactions count as what they were decided to be.

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod modes;
+pub mod reads;
 pub mod row_locks;
 pub mod snapshots;
 pub mod table;

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::{CommitTs, StorageId, TxnId};
 use crate::storage::Key;
+use crate::txn::reads::ReadSet;
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct TxnSlot {
     pub locks: Vec<LockRef>,
     /// Bytes its writes will take in the log.
     pub log_bytes: usize,
+    /// What it has read here, if that has to be validated.
+    pub reads: Option<Box<ReadSet>>,
 }
 
 /// All of them.
@@ -67,7 +70,8 @@ impl TxnTable {
         if let Some(&slot) = self.by_id.get(&id) {
             return slot;
         }
-        let entry = Some(TxnSlot { id, state: TxnState::Active, writes: Vec::new(), locks: Vec::new(), log_bytes: 0 });
+        let entry =
+            Some(TxnSlot { id, state: TxnState::Active, writes: Vec::new(), locks: Vec::new(), log_bytes: 0, reads: None });
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -116,11 +120,17 @@ impl TxnTable {
         entry
     }
 
+    /// What undecided transactions have read.
+    pub fn read_sets(&self) -> impl Iterator<Item = &ReadSet> {
+        self.slots.iter().flatten().filter_map(|slot| slot.reads.as_deref())
+    }
+
     /// Bytes of bookkeeping.
     pub fn bytes(&self) -> usize {
         let refs = |list: &Vec<WriteRef>| list.capacity() * size_of::<WriteRef>();
         self.slots.capacity() * size_of::<Option<TxnSlot>>()
             + self.slots.iter().flatten().map(|slot| refs(&slot.writes) + refs(&slot.locks)).sum::<usize>()
+            + self.read_sets().map(ReadSet::bytes).sum::<usize>()
     }
 
     /// Live slots, decided or not.

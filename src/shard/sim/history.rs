@@ -39,6 +39,8 @@ pub struct History {
     pub increments: BTreeMap<i64, (i64, i64)>,
     /// Deadlocks met.
     pub deadlocks: u64,
+    /// Changes of duty acknowledged, and those refused because of what others did.
+    pub changes: (u64, u64),
 }
 
 /// Sums over the seeds of this thread.
@@ -48,10 +50,23 @@ pub struct Totals {
     /// Commits of transfers with notes.
     pub large: u64,
     pub deadlocks: u64,
+    /// SERIALIZABLE transactions, committed and refused.
+    pub changes: (u64, u64),
 }
 
 thread_local! {
-    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, large: 0, deadlocks: 0 }) };
+    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, large: 0, deadlocks: 0, changes: (0, 0) }) };
+}
+
+impl Totals {
+    /// Adds those of another seed.
+    pub fn add(&mut self, other: &Totals) {
+        self.commits += other.commits;
+        self.large += other.large;
+        self.deadlocks += other.deadlocks;
+        self.changes.0 += other.changes.0;
+        self.changes.1 += other.changes.1;
+    }
 }
 
 /// The sums, starting anew.
@@ -65,6 +80,11 @@ impl History {
         self.next += 1;
         self.attempted.insert(self.next, transfer);
         self.next
+    }
+
+    /// A change of duty has ended.
+    pub fn count_change(&mut self, acknowledged: bool) {
+        *(if acknowledged { &mut self.changes.0 } else { &mut self.changes.1 }) += 1;
     }
 
     /// Compares what was recovered with what must, may and must not be there.
@@ -111,9 +131,12 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         let mut totals = TOTALS.get();
-        totals.commits += self.acknowledged.len() as u64;
-        totals.large += self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64;
-        totals.deadlocks += self.deadlocks;
+        totals.add(&Totals {
+            commits: self.acknowledged.len() as u64,
+            large: self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64,
+            deadlocks: self.deadlocks,
+            changes: self.changes,
+        });
         TOTALS.set(totals);
     }
 }

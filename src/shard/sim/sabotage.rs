@@ -13,6 +13,10 @@ pub(crate) enum Sabotage {
     CutOffByOne,
     /// A core does not publish the bound that holds back visibility.
     NoUndecidedBound,
+    /// A SERIALIZABLE transaction commits without looking whether what it has read was changed.
+    SkipValidation,
+    /// Nobody minds what a SERIALIZABLE transaction guards while it commits.
+    SkipGuard,
 }
 
 thread_local! {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::StorageId;
 use crate::error::SqlResult;
 use crate::runtime;
+use crate::shard::sim::duty::Duty;
 use crate::shard::sim::history::{ACCOUNTS, COUNTERS, History, OPENING, Transfer};
 use crate::shard::{
     CATALOG_STORAGE, Engine, EngineError, EngineResult, KeyRange, ReadView, RowAction, RowOutput, RowUpdate, ScanSpec, engine,
@@ -23,6 +24,7 @@ pub struct Bank {
     pub ledger: StorageId,
     pub counters: StorageId,
     pub notes: StorageId,
+    pub duty: Duty,
 }
 
 /// Bytes of a note: two of them fit no log record of the simulator.
@@ -52,7 +54,13 @@ impl Bank {
             let (_, bytes) = catalog.iter().find(|(oid, _)| *oid == name)?;
             Some(StorageId(u32::from_le_bytes(bytes[..4].try_into().ok()?)))
         };
-        Some(Bank { accounts: storage(1)?, ledger: storage(2)?, counters: storage(3)?, notes: storage(4)? })
+        Some(Bank {
+            accounts: storage(1)?,
+            ledger: storage(2)?,
+            counters: storage(3)?,
+            notes: storage(4)?,
+            duty: Duty { people: [storage(5)?, storage(6)?] },
+        })
     }
 
     /// What the catalog's rows say about storages.
@@ -66,18 +74,27 @@ impl Bank {
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
         let mut storages = Vec::new();
-        for name in 1..=4i64 {
+        for name in 1..=6i64 {
             let storage = engine.create_storage(&mut txn, KeyKind::Int).await?;
             let view = engine.write_view(&mut txn);
             let row = (Key::Int(name), storage.0.to_le_bytes().to_vec());
             engine.insert(&mut txn, &view, CATALOG_STORAGE, vec![row]).await?;
             storages.push(storage);
         }
-        let bank = Bank { accounts: storages[0], ledger: storages[1], counters: storages[2], notes: storages[3] };
+        let bank = Bank {
+            accounts: storages[0],
+            ledger: storages[1],
+            counters: storages[2],
+            notes: storages[3],
+            duty: Duty { people: [storages[4], storages[5]] },
+        };
         let rows = |count: i64, value: i64| (0..count).map(|key| (Key::Int(key), value.to_le_bytes().to_vec())).collect();
         let view = engine.write_view(&mut txn);
         engine.insert(&mut txn, &view, bank.accounts, rows(ACCOUNTS, OPENING)).await?;
         engine.insert(&mut txn, &view, bank.counters, rows(COUNTERS, 0)).await?;
+        for storage in bank.duty.people {
+            engine.insert(&mut txn, &view, storage, Duty::rows()).await?;
+        }
         engine.commit(txn).await?;
         history.borrow_mut().opened = true;
         Ok(bank)
@@ -86,10 +103,14 @@ impl Bank {
     /// One client: a number of random transactions.
     pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
         for _ in 0..transactions {
-            match runtime::random_u64() % 10 {
+            match runtime::random_u64() % 12 {
                 0..=4 => self.transfer(&history).await?,
                 5 | 6 => self.increment(&history).await?,
                 7 | 8 => self.look().await?,
+                9 | 10 => {
+                    let changed = self.duty.change().await?;
+                    history.borrow_mut().count_change(changed);
+                }
                 _ => runtime::sleep(Duration::from_micros(runtime::random_u64() % 2000)).await,
             }
         }
@@ -185,6 +206,7 @@ impl Bank {
         let view = if durable_only { engine.read_view(None) } else { engine.read_view(Some(&mut txn)) };
         let _pin = engine.pin(&view);
         let accounts = self.balances(&engine, view).await?;
+        self.duty.check(&engine, &view).await?;
         engine.abort(txn).await;
         let sum: i64 = accounts.values().sum();
         if accounts.len() as i64 != ACCOUNTS || sum != ACCOUNTS * OPENING {
@@ -229,6 +251,7 @@ impl Bank {
                 (unspread(key), Transfer { from, to, amount, notes })
             })
             .collect();
+        self.duty.check(&engine, &view).await?;
         self.check_notes(&engine, view, &ledger).await?;
         history.borrow().check(&accounts, &ledger, &counters)
     }

@@ -15,7 +15,7 @@ use crate::sql::expr::Expr;
 use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{CopyDirection, CopyOptions, Plan, Statement};
 use crate::storage::Key;
-use crate::txn::TableLock;
+use crate::txn::{LockWait, TableLock};
 use crate::types::binary::utf8;
 use crate::types::{Datum, SessionFormat, parse_text};
 
@@ -94,7 +94,7 @@ impl CopyFrom {
 
     async fn start(&mut self, context: &mut ExecContext<'_>) -> SqlResult<()> {
         let table = &self.target.table;
-        context.engine.lock_table(context.txn, table.oid, TableLock::RowExclusive).await?;
+        context.engine.lock_table(context.txn, table.oid, TableLock::RowExclusive, LockWait::Block).await?;
         if self.target.options.freeze && !context.txn.created_storages.iter().any(|(_, created)| *created == table.storage) {
             let message =
                 "cannot perform COPY FREEZE because the table was not created or truncated in the current subtransaction";

@@ -14,7 +14,7 @@ use crate::exec::programs::{Overwrite, Remove};
 use crate::shard::{CATALOG_STORAGE, EngineError, KeyRange, OnExisting, ScanSpec};
 use crate::sql::ddl::Ddl;
 use crate::storage::Key;
-use crate::txn::TableLock;
+use crate::txn::{LockWait, TableLock};
 use crate::types::Datum;
 
 /// The OID of pg_class: what DDL locks.
@@ -24,7 +24,7 @@ const OVERLAY_VERSIONS: u64 = 1 << 62;
 
 /// Carries out a DDL statement. What the transaction then sees is in `context.catalog`.
 pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<CommandTag> {
-    context.engine.lock_table(context.txn, CATALOG_LOCK, TableLock::Exclusive).await?;
+    context.engine.lock_table(context.txn, CATALOG_LOCK, TableLock::Exclusive, LockWait::Block).await?;
     match ddl {
         Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options } => {
             let new = NewTable { schema: *schema, name, columns, primary_key: primary_key.as_ref(), options };
@@ -104,14 +104,14 @@ async fn create_table(new: &NewTable<'_>, if_not_exists: bool, context: &mut Exe
     };
     let engine = context.engine.clone();
     table.storage = engine.create_storage(context.txn, table.key_kind()).await?;
-    engine.lock_table(context.txn, table.oid, TableLock::AccessExclusive).await?;
+    engine.lock_table(context.txn, table.oid, TableLock::AccessExclusive, LockWait::Block).await?;
     put(Object::Table(Box::new(table)), context).await
 }
 
 /// Locks a table for DDL and takes its newest definition: it may have changed while this transaction waited.
 async fn lock_newest(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<Arc<TableDef>> {
     let engine = context.engine.clone();
-    engine.lock_table(context.txn, table.oid, TableLock::AccessExclusive).await?;
+    engine.lock_table(context.txn, table.oid, TableLock::AccessExclusive, LockWait::Block).await?;
     let newest = if context.catalog.version < OVERLAY_VERSIONS { context.store.current() } else { context.catalog.clone() };
     let missing = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name));
     newest.tables.get(&table.oid).cloned().ok_or_else(missing)

@@ -18,7 +18,7 @@ use crate::sql::expr::eval::eval;
 use crate::sql::expr::walk;
 use crate::sql::plan::{Access, DeletePlan, UpdatePlan};
 use crate::storage::Key;
-use crate::txn::TableLock;
+use crate::txn::{LockWait, TableLock};
 
 /// Keys modified with one message an owner.
 const BATCH: usize = 256;
@@ -97,7 +97,7 @@ fn scan_filter(
 }
 
 async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<u64> {
-    context.engine.lock_table(context.txn, target.table.oid, TableLock::RowExclusive).await?;
+    context.engine.lock_table(context.txn, target.table.oid, TableLock::RowExclusive, LockWait::Block).await?;
     let mut moved: Vec<Vec<u8>> = Vec::new();
     let mut count = 0;
     match target.access {

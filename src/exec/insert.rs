@@ -14,11 +14,11 @@ use crate::shard::{EngineError, Inserted, OnExisting, RowAction};
 use crate::sql::expr::walk;
 use crate::sql::plan::{InsertPlan, OnConflict};
 use crate::storage::Key;
-use crate::txn::TableLock;
+use crate::txn::{LockWait, TableLock};
 
 /// Carries out an INSERT.
 pub async fn insert(plan: &InsertPlan, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
-    context.engine.lock_table(context.txn, plan.table.oid, TableLock::RowExclusive).await?;
+    context.engine.lock_table(context.txn, plan.table.oid, TableLock::RowExclusive, LockWait::Block).await?;
     let mut source = QueryStream::open(&plan.source, context).await?;
     let scope = Scope::default();
     let mut count = 0;

@@ -1,8 +1,11 @@
-//! VACUUM, ANALYZE, CHECKPOINT and EXPLAIN.
+//! VACUUM, ANALYZE, LOCK TABLE, CHECKPOINT and EXPLAIN.
 
+use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, RowSink};
-use crate::sql::utility::Utility;
+use crate::shard::EngineError;
+use crate::sql::utility::{TableLock, Utility};
+use crate::txn::LockWait;
 
 /// Carries out a utility statement that the executor is responsible for.
 pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
@@ -13,6 +16,12 @@ pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mu
             Ok(CommandTag::Plain("VACUUM"))
         }
         Utility::Analyze { .. } => Ok(CommandTag::Plain("ANALYZE")),
+        Utility::Lock { tables, mode, no_wait } => {
+            for table in tables {
+                lock(table, *mode, *no_wait, context).await?;
+            }
+            Ok(CommandTag::Plain("LOCK TABLE"))
+        }
         Utility::Checkpoint => {
             let taken = context.engine.request_checkpoint().await;
             taken.map_err(|problem| SqlError::new(SqlState::IO_ERROR, format!("checkpoint failed: {problem}")))?;
@@ -24,4 +33,20 @@ pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mu
         }
         _ => Err(SqlError::internal("the session carries out this statement itself")),
     }
+}
+
+/// Locks one table, which may be gone when its lock is given.
+async fn lock(table: &TableDef, mode: TableLock, no_wait: bool, context: &mut ExecContext<'_>) -> SqlResult<()> {
+    let wait = if no_wait { LockWait::NoWait } else { LockWait::Block };
+    match context.engine.lock_table(context.txn, table.oid, mode, wait).await {
+        Err(EngineError::LockNotAvailable) if no_wait => {
+            let message = format!("could not obtain lock on relation \"{}\"", table.name);
+            return Err(SqlError::new(SqlState::LOCK_NOT_AVAILABLE, message));
+        }
+        outcome => outcome?,
+    }
+    let own = context.txn.catalog().is_some();
+    let exists = if own { context.catalog.clone() } else { context.store.current() }.tables.contains_key(&table.oid);
+    let gone = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name));
+    exists.then_some(()).ok_or_else(gone)
 }

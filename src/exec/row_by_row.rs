@@ -65,7 +65,7 @@ struct Changing<'p> {
 
 /// Carries out a change; answers how many rows it changed.
 pub async fn change(change: &Change<'_>, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<u64> {
-    context.engine.lock_table(context.txn, change.table.oid, TableLock::RowExclusive).await?;
+    context.engine.lock_table(context.txn, change.table.oid, TableLock::RowExclusive, LockWait::Block).await?;
     let scope = Scope::default();
     let mut changing = Changing {
         change,

@@ -141,6 +141,9 @@ impl<B: Backend> Session<B> {
                 if let Plan::Utility(Utility::Vacuum { .. }) = &statement.plan {
                     self.txn.forbid_block("VACUUM")?;
                 }
+                if let Plan::Utility(Utility::Lock { .. }) = &statement.plan {
+                    self.txn.require_block("LOCK TABLE")?;
+                }
                 self.begin_statement();
                 let cursor = backend.open(statement, params)?;
                 announce(client, statement, &portal.shape, describe);
@@ -197,7 +200,10 @@ fn announce(client: &mut impl Client, statement: &Statement, shape: &RowShape, d
 
 /// Utilities that the session carries out; the others go to the executor.
 fn is_own(utility: &Utility) -> bool {
-    !matches!(utility, Utility::Explain { .. } | Utility::Vacuum { .. } | Utility::Analyze { .. } | Utility::Checkpoint)
+    !matches!(
+        utility,
+        Utility::Explain { .. } | Utility::Vacuum { .. } | Utility::Analyze { .. } | Utility::Lock { .. } | Utility::Checkpoint
+    )
 }
 
 /// Execute of a portal that is finished: a query has no more rows, anything else cannot be done twice.

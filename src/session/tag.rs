@@ -64,6 +64,7 @@ fn utility_name(utility: &Utility) -> &'static str {
         Utility::Explain { .. } => "EXPLAIN",
         Utility::Vacuum { .. } => "VACUUM",
         Utility::Analyze { .. } => "ANALYZE",
+        Utility::Lock { .. } => "LOCK TABLE",
         Utility::Checkpoint => "CHECKPOINT",
         Utility::Prepare { .. } => "PREPARE",
         Utility::Execute { .. } => "EXECUTE",

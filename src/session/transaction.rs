@@ -286,6 +286,11 @@ impl Transaction {
         }
     }
 
+    /// 25P01 unless something comes after the statement in its transaction, for what would otherwise have no effect.
+    pub fn require_block(&self, command: &str) -> SqlResult<()> {
+        if self.block == Block::Idle { Err(not_in_block(command)) } else { Ok(()) }
+    }
+
     /// 25001 if a block is open, for what cannot be undone.
     pub fn forbid_block(&self, command: &str) -> SqlResult<()> {
         match self.block {

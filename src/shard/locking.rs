@@ -5,50 +5,47 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::base::{CoreId, Oid, TxnId};
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
-use crate::shard::error::EngineResult;
-use crate::shard::messages::Request;
+use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::messages::{Request, TableLockRequest};
 use crate::shard::txn_handle::Txn;
 use crate::storage::Head;
 use crate::txn::row_locks::WaitEdge;
-use crate::txn::{TableLock, TxnState};
+use crate::txn::{LockWait, TableLock, TxnState};
 
 impl Engine {
     /// Locks a table until the transaction ends.
-    pub async fn lock_table(&self, txn: &mut Txn, table: Oid, mode: TableLock) -> EngineResult<()> {
-        let held = txn.table_locks.iter().filter(|(held, _)| *held == table).map(|(_, mode)| *mode).max();
-        if held.is_some_and(|held| held >= mode && held != TableLock::ShareUpdateExclusive) {
+    pub async fn lock_table(&self, txn: &mut Txn, table: Oid, mode: TableLock, wait: LockWait) -> EngineResult<()> {
+        if txn.table_locks.iter().any(|(locked, held)| *locked == table && held.covers(mode)) {
             return Ok(());
         }
         // Recorded first: whatever part of it was taken is released with the rest if the wait is cut short.
         txn.table_locks.push((table, mode));
+        let request = TableLockRequest { txn: txn.id, table, mode, wait, lock_timeout_ms: txn.lock_timeout_ms };
         if mode.is_weak() {
-            return self.lock_table_here(txn.id, table, mode, txn.lock_timeout_ms).await;
+            return self.lock_table_here(request).await;
         }
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {
-                self.lock_table_here(txn.id, table, mode, txn.lock_timeout_ms).await?;
-                continue;
+                self.lock_table_here(request).await?;
+            } else {
+                self.ask(core, Request::LockTable(request)).await.done()?;
             }
-            let request = Request::LockTable { txn: txn.id, table, mode, lock_timeout_ms: txn.lock_timeout_ms };
-            self.ask(core, request).await.done()?;
         }
         Ok(())
     }
 
     /// Takes a table lock on this core.
-    pub(super) async fn lock_table_here(
-        &self,
-        txn: TxnId,
-        table: Oid,
-        mode: TableLock,
-        lock_timeout_ms: u32,
-    ) -> EngineResult<()> {
+    pub(super) async fn lock_table_here(&self, request: TableLockRequest) -> EngineResult<()> {
+        let TableLockRequest { txn, table, mode, wait, lock_timeout_ms } = request;
         let mut place = QueuePlace { engine: self, txn, table, queued: false };
         loop {
             let receiver = {
                 let locks = &mut self.0.shard.borrow_mut().table_locks;
                 if locks.try_lock(table, txn, mode) {
                     break;
+                }
+                if wait == LockWait::NoWait {
+                    return Err(EngineError::LockNotAvailable);
                 }
                 place.queued = true;
                 locks.wait(table, txn, mode)

@@ -29,6 +29,21 @@ pub struct Writer {
     pub lock_timeout_ms: u32,
 }
 
+/// A table lock that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct TableLockRequest {
+    /// For whom.
+    pub txn: TxnId,
+    /// Which table.
+    pub table: Oid,
+    /// How.
+    pub mode: TableLock,
+    /// What about a lock in the way; there is no skipping a table.
+    pub wait: LockWait,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
+}
+
 /// What an insert does about a key that exists.
 #[derive(Clone)]
 pub enum OnExisting {
@@ -186,16 +201,7 @@ pub enum Request {
         command: u32,
     },
     /// Take a strong table lock's share on this core.
-    LockTable {
-        /// For whom.
-        txn: TxnId,
-        /// Which.
-        table: Oid,
-        /// How.
-        mode: TableLock,
-        /// lock_timeout in milliseconds, 0 for none.
-        lock_timeout_ms: u32,
-    },
+    LockTable(TableLockRequest),
     /// Release table locks.
     UnlockTables {
         /// Whose.

@@ -84,14 +84,12 @@ impl Engine {
         let answer = answer.defer();
         let engine = self.clone();
         let class = match request {
-            Request::LockTable { .. } => QueueClass::Interactive,
+            Request::LockTable(_) => QueueClass::Interactive,
             _ => QueueClass::Background,
         };
         runtime::spawn(class, async move {
             let reply = match request {
-                Request::LockTable { txn, table, mode, lock_timeout_ms } => {
-                    Reply::Done(engine.lock_table_here(txn, table, mode, lock_timeout_ms).await)
-                }
+                Request::LockTable(request) => Reply::Done(engine.lock_table_here(request).await),
                 Request::GiveTablet { storage, surplus, to } => Reply::Given(engine.give_tablet_here(storage, surplus, to).await),
                 Request::DropStorage(storage) => {
                     engine.drop_storage_here(storage).await;

@@ -1,7 +1,7 @@
 //! Statements that the session carries out itself.
 
 use crate::sql::plan::Statement;
-pub use crate::txn::Isolation;
+pub use crate::txn::{Isolation, TableLock};
 
 /// Transaction modes; what is not given keeps the session's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,15 @@ pub enum Utility {
     Analyze {
         /// Tables, empty for all.
         tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+    },
+    /// LOCK TABLE.
+    Lock {
+        /// Tables, in the order given.
+        tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+        /// How.
+        mode: TableLock,
+        /// Fail rather than wait.
+        no_wait: bool,
     },
     /// CHECKPOINT.
     Checkpoint,

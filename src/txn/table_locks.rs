@@ -17,6 +17,24 @@ use crate::txn::modes::TableLock;
 use crate::txn::row_locks::{WaitEdge, Wake};
 
 impl TableLock {
+    /// All modes, weakest first.
+    const ALL: [TableLock; 8] = [
+        TableLock::AccessShare,
+        TableLock::RowShare,
+        TableLock::RowExclusive,
+        TableLock::ShareUpdateExclusive,
+        TableLock::Share,
+        TableLock::ShareRowExclusive,
+        TableLock::Exclusive,
+        TableLock::AccessExclusive,
+    ];
+
+    /// Whether whoever holds this mode needs not take the other: it keeps out all that the other would. SHARE does not cover ROW
+    /// EXCLUSIVE, because two transactions can hold it and only one may then write.
+    pub fn covers(self, wanted: TableLock) -> bool {
+        Self::ALL.into_iter().all(|mode| conflict(self, mode) || !conflict(wanted, mode))
+    }
+
     /// Whether the mode is taken on the session's core only.
     pub fn is_weak(self) -> bool {
         self <= TableLock::RowExclusive
@@ -71,7 +89,7 @@ impl TableLocks {
         let mut holds_any = false;
         for &(holder, held) in &entry.holders {
             if holder == txn {
-                if held >= mode && held != TableLock::ShareUpdateExclusive {
+                if held.covers(mode) {
                     return true;
                 }
                 holds_any = true;
@@ -159,22 +177,27 @@ impl TableLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use TableLock::{
-        AccessExclusive, AccessShare, Exclusive, RowExclusive, RowShare, Share, ShareRowExclusive, ShareUpdateExclusive,
-    };
-
-    const ALL: [TableLock; 8] =
-        [AccessShare, RowShare, RowExclusive, ShareUpdateExclusive, Share, ShareRowExclusive, Exclusive, AccessExclusive];
+    use TableLock::{AccessExclusive, AccessShare, RowExclusive, Share, ShareUpdateExclusive};
 
     #[test]
     fn the_conflict_table_is_postgresqls() {
         // Table 13.2, X where they conflict.
         let expected = [".......X", "......XX", "....XXXX", "...XXXXX", "..XX.XXX", "..XXXXXX", ".XXXXXXX", "XXXXXXXX"];
-        for (i, a) in ALL.into_iter().enumerate() {
-            for (j, b) in ALL.into_iter().enumerate() {
+        for (i, a) in TableLock::ALL.into_iter().enumerate() {
+            for (j, b) in TableLock::ALL.into_iter().enumerate() {
                 assert_eq!(conflict(a, b), expected[i].as_bytes()[j] == b'X', "{a:?} against {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn two_who_share_a_table_cannot_both_write() {
+        assert!(!Share.covers(RowExclusive) && AccessExclusive.covers(Share) && ShareUpdateExclusive.covers(RowExclusive));
+        let mut locks = TableLocks::default();
+        assert!(locks.try_lock(Oid(1), TxnId(1), Share) && locks.try_lock(Oid(1), TxnId(2), Share));
+        assert!(!locks.try_lock(Oid(1), TxnId(1), RowExclusive), "the other one shares it still");
+        locks.release(Oid(1), TxnId(2));
+        assert!(locks.try_lock(Oid(1), TxnId(1), RowExclusive));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::sql::function::TableFunctionRef;
 use crate::sql::function::table::TableRows;
 use crate::sql::plan::{self, Access, Node, RowLocking};
 use crate::storage::Key;
-use crate::txn::TableLock;
+use crate::txn::{LockWait, TableLock};
 use crate::types::Datum;
 
 /// Keys looked up or locked with one message an owner.
@@ -80,7 +80,7 @@ impl Scan {
         context: &mut ExecContext<'_>,
     ) -> SqlResult<Scan> {
         let mode = if locking.is_some() { TableLock::RowShare } else { TableLock::AccessShare };
-        context.engine.lock_table(context.txn, plan.table.oid, mode).await?;
+        context.engine.lock_table(context.txn, plan.table.oid, mode, LockWait::Block).await?;
         let condition = match &plan.filter {
             None => Condition::None,
             Some(filter) => match ExprFilter::new(filter, &plan.table, &scope, context).await? {
@@ -241,7 +241,7 @@ pub async fn look_up(
     if point.is_correlated() || filter.is_correlated() {
         return Ok(None);
     }
-    context.engine.lock_table(context.txn, plan.table.oid, TableLock::AccessShare).await?;
+    context.engine.lock_table(context.txn, plan.table.oid, TableLock::AccessShare, LockWait::Block).await?;
     let scopes: Vec<Scope> = outside.iter().map(|row| scope.inside(row.clone())).collect();
     let (mut owners, mut keys) = (Vec::new(), Vec::new());
     for (i, inside) in scopes.iter().enumerate() {

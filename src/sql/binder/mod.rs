@@ -177,6 +177,7 @@ impl<'a> Binder<'a> {
             Body::Execute { name, args } => self.execute(name, args),
             Body::Explain { statement, options } => self.explain(statement, *options),
             Body::Vacuum { tables, vacuum, analyze } => self.vacuum(tables, *vacuum, *analyze),
+            Body::Lock { tables, mode, no_wait } => self.lock(tables, *mode, *no_wait),
             Body::Copy(copy) => self.copy(copy),
             Body::Truncate(tables) => self.truncate(tables),
             Body::DropTable { if_exists, tables } => self.drop_table(*if_exists, tables),

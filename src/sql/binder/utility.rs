@@ -8,7 +8,7 @@ use crate::sql::binder::scope::Scope;
 use crate::sql::binder::{Binder, plain};
 use crate::sql::parser::ast::{Body, TableName};
 use crate::sql::plan::{OutputColumn, Plan, Statement};
-use crate::sql::utility::{ExplainOptions, Utility};
+use crate::sql::utility::{ExplainOptions, TableLock, Utility};
 use crate::types::SqlType;
 
 /// The result columns of a utility statement.
@@ -60,6 +60,12 @@ impl Binder<'_> {
         let utility = Utility::Explain { statement: Box::new(statement), options, planning };
         let output = output_columns(&utility);
         Ok((Plan::Utility(utility), output))
+    }
+
+    /// LOCK TABLE.
+    pub fn lock(&self, tables: &[TableName], mode: TableLock, no_wait: bool) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        let tables = tables.iter().map(|name| self.table(name)).collect::<SqlResult<Vec<_>>>()?;
+        Ok((Plan::Utility(Utility::Lock { tables, mode, no_wait }), Vec::new()))
     }
 
     /// VACUUM and ANALYZE.

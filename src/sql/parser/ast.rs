@@ -2,7 +2,7 @@
 
 use sqlparser::ast as sqlast;
 
-use crate::sql::utility::Utility;
+use crate::sql::utility::{TableLock, Utility};
 
 /// A parsed statement's body.
 #[derive(Clone, Debug)]
@@ -36,6 +36,15 @@ pub enum Body {
         vacuum: bool,
         /// With ANALYZE.
         analyze: bool,
+    },
+    /// LOCK TABLE.
+    Lock {
+        /// Tables.
+        tables: Vec<TableName>,
+        /// IN … MODE.
+        mode: TableLock,
+        /// NOWAIT.
+        no_wait: bool,
     },
     /// COPY.
     Copy(Box<CopyAst>),

@@ -6,7 +6,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::parser::ast::{Body, TableName};
 use crate::sql::parser::cursor::Cursor;
 use crate::sql::parser::{parse_body, unsupported};
-use crate::sql::utility::{ExplainFormat, ExplainOptions, Utility};
+use crate::sql::utility::{ExplainFormat, ExplainOptions, TableLock, Utility};
 
 /// Parses a statement that begins with `word`.
 pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
@@ -150,6 +150,38 @@ fn truncate(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     }
     Ok(Body::Truncate(tables))
 }
+
+/// LOCK TABLE (PostgreSQL 15 documentation, LOCK).
+pub fn lock(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
+    cursor.advance()?;
+    cursor.accept("table");
+    let mut tables = vec![inheriting_table(cursor)?];
+    while cursor.accept_token(&Token::Comma) {
+        tables.push(inheriting_table(cursor)?);
+    }
+    let mode = if cursor.accept("in") {
+        let known = LOCK_MODES.iter().find(|(words, _)| cursor.accept_all(words));
+        let (_, mode) = known.ok_or_else(|| cursor.error())?;
+        *mode
+    } else {
+        TableLock::AccessExclusive
+    };
+    let no_wait = cursor.accept("nowait");
+    cursor.expect_end()?;
+    Ok(Body::Lock { tables, mode, no_wait })
+}
+
+/// Lock modes as they are written; where one begins like another, the longer comes first.
+const LOCK_MODES: [(&[&str], TableLock); 8] = [
+    (&["access", "share", "mode"], TableLock::AccessShare),
+    (&["row", "share", "mode"], TableLock::RowShare),
+    (&["row", "exclusive", "mode"], TableLock::RowExclusive),
+    (&["share", "update", "exclusive", "mode"], TableLock::ShareUpdateExclusive),
+    (&["share", "row", "exclusive", "mode"], TableLock::ShareRowExclusive),
+    (&["share", "mode"], TableLock::Share),
+    (&["exclusive", "mode"], TableLock::Exclusive),
+    (&["access", "exclusive", "mode"], TableLock::AccessExclusive),
+];
 
 /// `[ONLY] name [*]`: there is no inheritance, so a table with its descendants is the table.
 fn inheriting_table(cursor: &mut Cursor<'_>) -> SqlResult<TableName> {

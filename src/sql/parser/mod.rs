@@ -137,6 +137,7 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
             transaction::parse(cursor, &word)
         }
         "set" | "show" | "reset" | "discard" => settings::parse(cursor, &word),
+        "lock" => maintenance::lock(cursor),
         "vacuum" | "analyze" | "analyse" | "checkpoint" | "truncate" => maintenance::parse(cursor, &word),
         "explain" => maintenance::explain(cursor, nesting),
         "prepare" | "execute" | "deallocate" => maintenance::prepared(cursor, &word),

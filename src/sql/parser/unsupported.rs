@@ -17,7 +17,6 @@ const BY_FIRST_WORD: &[(&str, &str)] = &[
     ("import", "IMPORT FOREIGN SCHEMA"),
     ("listen", "LISTEN"),
     ("load", "LOAD"),
-    ("lock", "LOCK TABLE"),
     ("merge", "MERGE"),
     ("move", "MOVE"),
     ("notify", "NOTIFY"),

@@ -205,6 +205,12 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         stats.leaf_bytes + stats.inner_bytes + stats.key_heap_bytes
     }
 
+    /// The counters alone: what describes the shape is left at 0. Costs nothing.
+    #[must_use]
+    pub fn counts(&self) -> IndexStats {
+        self.counters.add_to(IndexStats::default())
+    }
+
     /// Counters and shape. Visits every leaf, and for byte strings every key.
     #[must_use]
     pub fn stats(&self) -> IndexStats {

@@ -107,7 +107,7 @@ families! {
     WAL_SYNC_DURATION = Histogram Nanoseconds per_core "omendb_wal_sync_duration_seconds" "Time of one durable write of a core's log.";
     WAL_GROUP_SIZE = Histogram One per_core "omendb_wal_group_size" "Records made durable by one write.";
     WAL_BACKLOG = Gauge One per_core "omendb_wal_backlog_bytes" "Bytes appended to a core's log and not yet durable.";
-    WAL_SEGMENTS = Gauge One per_core "omendb_wal_segments" "Log segments on disk that recovery would read.";
+    WAL_HELD = Gauge One per_core "omendb_wal_held_bytes" "Bytes of a core's log that a restart would read.";
 
     CHECKPOINTS = Counter One per_core "omendb_checkpoints_total" "Checkpoints finished.";
     CHECKPOINT_FAILURES = Counter One per_core "omendb_checkpoint_failures_total" "Checkpoints given up.";
@@ -129,20 +129,19 @@ families! {
     TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets handed to another core.";
     TABLET_SPLITS = Counter One per_core "omendb_tablet_splits_total" "Tablets split.";
 
-    MESH_MESSAGES = Counter One per_core "omendb_mesh_messages_total" "Messages sent to another core.";
-    MESH_BATCHES = Counter One per_core "omendb_mesh_batches_total" "Messages that carried several reads or writes at once.";
+    MESH_MESSAGES = Counter One per_core "omendb_mesh_messages_total" "Requests sent to another core.";
+    MESH_BATCHES = Counter One per_core "omendb_mesh_batches_total" "Requests that carried several reads or writes at once.";
     MESH_WAKEUPS = Counter One per_core "omendb_mesh_wakeups_total" "Times a parked core had to be woken.";
     MESH_CREDIT_WAITS = Counter One per_core "omendb_mesh_credit_waits_total" "Sends that had to wait for room in the queue.";
-    MESH_DEPTH = Gauge One per_core "omendb_mesh_queue_depth" "Messages sent to another core and not yet answered.";
-    MESH_ROUND_TRIP = Histogram Nanoseconds per_core "omendb_mesh_round_trip_seconds" "Time from sending a message to another core to its reply.";
+    MESH_DEPTH = Gauge One per_core "omendb_mesh_queue_depth" "Requests sent to another core and not yet answered.";
+    MESH_ROUND_TRIP = Histogram Nanoseconds per_core "omendb_mesh_round_trip_seconds" "Time from sending a request to another core to its reply.";
 
-    EXECUTOR_BUSY = Counter Nanoseconds per_core "omendb_executor_busy_seconds_total" "Time a core spent running tasks.";
-    EXECUTOR_SPIN = Counter Nanoseconds per_core "omendb_executor_spin_seconds_total" "Time a core spent looking for work before parking.";
+    EXECUTOR_BUSY = Counter Nanoseconds per_core "omendb_executor_busy_seconds_total" "Time a core was not parked: running tasks, or looking for work.";
     EXECUTOR_PARKED = Counter Nanoseconds per_core "omendb_executor_parked_seconds_total" "Time a core slept.";
     EXECUTOR_PARKS = Counter One per_core "omendb_executor_parks_total" "Times a core went to sleep.";
     EXECUTOR_TASKS = Counter One per_core "omendb_executor_tasks_total" "Task polls.";
-    EXECUTOR_STALLS = Counter One per_core "omendb_executor_stalls_total" "Polls that held a core longer than it should be held.";
-    EXECUTOR_STALL_MAX = Gauge Nanoseconds per_core "omendb_executor_stall_max_seconds" "The longest such poll since start.";
+    EXECUTOR_STALLS = Counter One per_core "omendb_executor_stalls_total" "Turns of a core's loop that took longer than two milliseconds, in which nobody else on it got on.";
+    EXECUTOR_STALL_MAX = Gauge Nanoseconds per_core "omendb_executor_stall_max_seconds" "The longest turn since start.";
 
     BUILD_INFO = Gauge One summed "omendb_build_info" "1, with the version as a label.";
     CORES = Gauge One summed "omendb_cores" "Cores this server runs on.";

@@ -33,6 +33,7 @@ pub use process::{ProcessFigures, process_figures};
 pub use snapshot::{Collector, CoreSnapshot, Merged, Sample, SampleValue, merge};
 
 use crate::base::CoreId;
+use crate::error::SqlState;
 
 /// Everything one core counts. Owned by that core, shared inside it as `Rc<CoreMetrics>`; all methods take `&self` and are
 /// never to be called from another thread (the type is not `Send`).
@@ -100,6 +101,16 @@ impl CoreMetrics {
     /// The core that owns this.
     pub fn core(&self) -> CoreId {
         self.core
+    }
+
+    /// An error was sent to a client.
+    pub fn failed(&self, state: SqlState) {
+        self.sql.failed(state);
+        match state {
+            SqlState::SERIALIZATION_FAILURE => self.txn.serialization_failures.inc(),
+            SqlState::DEADLOCK_DETECTED => self.txn.deadlocks.inc(),
+            _ => {}
+        }
     }
 
     /// A copy of everything, to send away. Costs a copy of every histogram in use (some ten microseconds each); on a serving

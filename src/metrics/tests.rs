@@ -10,7 +10,7 @@ use crate::error::SqlState;
 fn driven(core: u16) -> CoreMetrics {
     let m = CoreMetrics::new(CoreId(core), 2);
     m.sql.finished(QueryType::Select, 12_345, 1);
-    m.sql.failed(SqlState::UNIQUE_VIOLATION);
+    m.failed(SqlState::UNIQUE_VIOLATION);
     m.sql.took_path(QueryPath::PointLocal);
     m.stages.record(Stage::Execute, 2_000);
     m.txn.commits_one_core.inc();
@@ -32,7 +32,7 @@ fn driven(core: u16) -> CoreMetrics {
     m.wal.records.add(3);
     m.wal.flushed(3, 4_096, 80_000);
     m.wal.backlog_bytes.set(1);
-    m.wal.segments.set(2);
+    m.wal.held_bytes.set(2);
     m.checkpoint.finished.inc();
     m.checkpoint.failed.inc();
     m.checkpoint.running.set(1);
@@ -53,16 +53,16 @@ fn driven(core: u16) -> CoreMetrics {
     let peer = m.mesh.peer(CoreId(1 - core));
     peer.messages.inc();
     peer.batches.inc();
-    peer.wakeups.inc();
-    peer.credit_waits.inc();
     peer.outstanding.inc();
     peer.round_trip_ns.record(20_000);
+    m.mesh.wakeups.inc();
+    m.mesh.credit_waits.inc();
     m.executor.busy_ns.add(1_500_000_000);
-    m.executor.spin_ns.add(1);
     m.executor.parked_ns.add(1);
     m.executor.parks.inc();
     m.executor.tasks.inc();
-    m.executor.stalled(700_000);
+    m.executor.stalls.inc();
+    m.executor.stall_max_ns.set(700_000);
     m
 }
 

@@ -41,8 +41,8 @@ pub use task::{
     JoinError, JoinHandle, PanicReport, QueueClass, catch_panic, give_way, panics_caught, run_blocking, set_panic_hook,
     should_yield, spawn, spawn_joinable, yield_now,
 };
-pub use time::{Elapsed, MonoTime, Sleep, now, sleep, sleep_until, timeout, wall_clock_micros};
-pub use turn::{TurnSource, every_turn};
+pub use time::{Elapsed, MonoTime, Sleep, nanos_since, now, sleep, sleep_until, timeout, wall_clock_micros};
+pub use turn::{CoreTimes, TurnSource, core_times, every_turn};
 
 #[cfg(test)]
 mod tests;

@@ -97,6 +97,11 @@ fn machine_wall_clock_micros() -> i64 {
     }
 }
 
+/// Nanoseconds since `start`.
+pub fn nanos_since(start: MonoTime) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Waits for `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(now() + duration)

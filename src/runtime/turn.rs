@@ -23,6 +23,31 @@ pub trait TurnSource {
     fn wake_up(&mut self);
 }
 
+/// What the current core has done with its time since it started. A simulated core has no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreTimes {
+    /// Nanoseconds it was not parked.
+    pub busy_nanos: u64,
+    /// Nanoseconds it was parked.
+    pub parked_nanos: u64,
+    /// Times it parked.
+    pub parks: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Turns of its loop that took too long.
+    pub stalls: u64,
+    /// Nanoseconds of the longest turn.
+    pub stall_nanos_max: u64,
+}
+
+/// The times of the current core.
+pub fn core_times() -> Option<CoreTimes> {
+    context::with_backend(|backend| match backend {
+        Backend::Glommio(core) => Some(core.times()),
+        Backend::Sim(_) => None,
+    })
+}
+
 /// Gives `source` its turns on the current core, for as long as the core runs.
 pub fn every_turn(mut source: impl TurnSource + 'static) {
     let backend = context::with_backend(Backend::clone);

@@ -1,9 +1,7 @@
 //! What one core of the server does from start to stop.
 
-use std::cell::RefCell;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +11,10 @@ use crate::catalog::{CatalogStore, store};
 use crate::config::Config;
 use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
-use crate::metrics::{CoreMetrics, CoreSnapshot};
+use crate::metrics::CoreSnapshot;
 use crate::runtime::net::Listener;
 use crate::runtime::{self, QueueClass};
-use crate::server::observe::{observe_engine, observe_flush};
+use crate::server::observe::{observe_core, observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
 use crate::session::native::NativeBackend;
 use crate::shard::messages::{Reply, Request};
@@ -51,19 +49,15 @@ pub struct CoreServices {
     pub failure: Mutex<Option<String>>,
 }
 
-thread_local! {
-    static METRICS: RefCell<Option<Rc<CoreMetrics>>> = const { RefCell::new(None) };
-}
-
-fn metrics() -> Rc<CoreMetrics> {
-    METRICS.with_borrow(Clone::clone).expect("a core has its metrics before it serves")
-}
-
 impl CoreServices {
     /// The executor of the current core.
     pub fn backend(self: &Arc<Self>) -> NativeBackend {
         let statement_memory = (self.config.memory_limit_bytes / 8).min(1 << 30);
-        NativeBackend::new(self.store.clone(), metrics(), usize::try_from(statement_memory).unwrap_or(usize::MAX))
+        NativeBackend::new(
+            self.store.clone(),
+            engine().metrics().clone(),
+            usize::try_from(statement_memory).unwrap_or(usize::MAX),
+        )
     }
 
     /// Records that the server cannot go on, and stops it.
@@ -80,9 +74,11 @@ impl CoreServices {
 
 /// This core's figures. Runs on the core.
 pub fn snapshot() -> CoreSnapshot {
-    let metrics = metrics();
     let engine = engine();
-    observe_engine(&metrics, &engine.stats(), engine.shared().clock.now());
+    let metrics = engine.metrics();
+    engine.observe();
+    observe_engine(metrics, &engine.stats(), engine.shared().clock.now());
+    observe_core(metrics, runtime::core_times(), &engine.mesh_stats());
     metrics.snapshot()
 }
 
@@ -94,11 +90,10 @@ pub async fn run(
     listeners: Arc<Mutex<Vec<TcpListener>>>,
 ) {
     let engine = Engine::install(services.shared.clone(), fabric.join(core));
-    METRICS.set(Some(Rc::new(CoreMetrics::new(core, services.shared.cores))));
     engine.serve();
     let failing = services.clone();
     engine.on_log_failure(move |why| failing.fail(format!("the write-ahead log has failed: {why}")));
-    let observed = metrics();
+    let observed = engine.metrics().clone();
     engine.on_flush(move |report| observe_flush(&observed, report));
     if core == CoreId(0) {
         if let Err(problem) = recover(&engine, &services).await {
@@ -122,7 +117,6 @@ pub async fn run(
         // The others serve core 0 until the last transaction has ended and the logs are closed.
         wait_until(|| !services.ready.load(Ordering::SeqCst)).await;
     }
-    METRICS.set(None);
     Engine::uninstall();
 }
 

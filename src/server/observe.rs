@@ -1,9 +1,9 @@
-//! From what the engine and the log tell of themselves to the core's metrics.
-//!
-//! The engine knows nothing of metrics: it keeps its own figures, and they are copied here when somebody asks for a snapshot.
+//! Figures that somebody else keeps, taken over into the core's metrics when a snapshot is asked for.
 
 use crate::base::CommitTs;
+use crate::mesh::MeshStats;
 use crate::metrics::{CoreMetrics, MemoryKind};
+use crate::runtime::CoreTimes;
 use crate::shard::stats::ShardStats;
 use crate::wal::FlushReport;
 
@@ -18,13 +18,26 @@ pub fn observe_engine(metrics: &CoreMetrics, stats: &ShardStats, clock: CommitTs
     storage.memory(MemoryKind::Rows).set(signed(stats.heap_bytes));
     storage.tablet_splits.set_total(stats.splits);
     storage.tablet_moves.set_total(stats.moves);
-    metrics.index.hits.set_total(stats.index_hits);
-    metrics.index.misses.set_total(stats.index_misses);
+    storage.memory(MemoryKind::Intents).set(signed(stats.transaction_bytes));
     metrics.txn.versions_pruned.set_total(stats.collected);
-    metrics.txn.deadlocks.set_total(stats.deadlocks);
     metrics.txn.lock_waiters.set(signed(stats.waiting));
     let age = stats.oldest_snapshot.map_or(0, |oldest| clock.0.saturating_sub(oldest.0));
     metrics.txn.snapshot_age.set(i64::try_from(age).unwrap_or(i64::MAX));
+}
+
+/// Take over how the core has spent its time, and what the mesh has counted.
+pub fn observe_core(metrics: &CoreMetrics, times: Option<CoreTimes>, mesh: &MeshStats) {
+    if let Some(times) = times {
+        let executor = &metrics.executor;
+        executor.busy_ns.set_total(times.busy_nanos);
+        executor.parked_ns.set_total(times.parked_nanos);
+        executor.parks.set_total(times.parks);
+        executor.tasks.set_total(times.polls);
+        executor.stalls.set_total(times.stalls);
+        executor.stall_max_ns.set(i64::try_from(times.stall_nanos_max).unwrap_or(i64::MAX));
+    }
+    metrics.mesh.wakeups.set_total(mesh.wakes_sent);
+    metrics.mesh.credit_waits.set_total(mesh.credit_waits);
 }
 
 /// Record one flush of this core's log.
@@ -55,7 +68,6 @@ mod tests {
             index_bytes: 1_000,
             heap_bytes: 2_000,
             splits: 2,
-            index_hits: 9,
             oldest_snapshot: Some(CommitTs(90)),
             ..ShardStats::default()
         };
@@ -67,7 +79,6 @@ mod tests {
             ("omendb_database_size_bytes", 3_000),
             ("omendb_memory_usage_bytes", 3_000),
             ("omendb_tablet_splits_total", 2),
-            ("omendb_learned_index_hits_total", 9),
             ("omendb_snapshot_age_timestamps", 10),
         ] {
             assert_eq!(snapshot.total(name), value, "{name}");

@@ -111,6 +111,11 @@ fn start(socket: Socket, room: bool, place: Place) {
             Admission::Refuse(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"))
         };
         let backend = services.backend();
+        if room {
+            backend.metrics_handle().connections.opened.inc();
+        } else {
+            backend.metrics_handle().connections.refused.inc();
+        }
         backend.metrics_handle().connections.active.inc();
         let exit = connection::serve(stream, backend.clone(), &services.wire, admission).await;
         backend.metrics_handle().connections.active.dec();
@@ -124,6 +129,7 @@ fn resume(moving: Move, place: Place) {
         let services = place.services.clone();
         let Ok(stream) = Stream::from_socket(moving.socket) else { return };
         let backend = services.backend();
+        backend.metrics_handle().connections.hops_in.inc();
         backend.metrics_handle().connections.active.inc();
         let moving = Moving { stream, session: moving.session, input: moving.input };
         let exit = connection::resume(moving, backend.clone(), &services.wire).await;

@@ -223,7 +223,7 @@ impl<B: Backend> Session<B> {
 
     /// Sends an error and lets the transaction fail.
     async fn report(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
-        backend.metrics().sql.failed(error.code());
+        backend.metrics().failed(error.code());
         client.send(Response::Message(Severity::Error, error));
         self.fail(backend).await;
     }

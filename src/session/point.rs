@@ -192,7 +192,7 @@ impl<B: Backend> Session<B> {
         };
         let metrics = &backend.metrics().sql;
         metrics.took_path(QueryPath::PointLocal);
-        metrics.finished(QueryType::Select, nanos_since(started), 1);
+        metrics.finished(QueryType::Select, runtime::nanos_since(started), 1);
         self.remember(lookup);
         Ok(outcome)
     }
@@ -329,16 +329,12 @@ impl<B: Backend> Session<B> {
     fn count_points(&self, backend: &B, count: usize, since: MonoTime) {
         let metrics = &backend.metrics().sql;
         let path = if count > 1 { QueryPath::PointBatched } else { QueryPath::PointRemote };
-        let each = nanos_since(since) / count as u64;
+        let each = runtime::nanos_since(since) / count as u64;
         for _ in 0..count {
             metrics.took_path(path);
             metrics.finished(QueryType::Select, each, 1);
         }
     }
-}
-
-fn nanos_since(since: MonoTime) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Literals of a text as the parameters of its shared plan.

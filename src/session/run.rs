@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::metrics::{QueryPath, Stage};
 use crate::runtime;
 use crate::session::Session;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
@@ -99,8 +100,11 @@ impl<B: Backend> Session<B> {
         };
         self.env.apply_pending()?;
         if let Outcome::Complete(tag) = &outcome {
-            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let nanos = runtime::nanos_since(started);
+            let own = matches!(&statement.plan, Plan::Utility(utility) if is_own(utility));
+            backend.metrics().sql.took_path(if own { QueryPath::Session } else { QueryPath::Executor });
             backend.metrics().sql.finished(tag::query_type(statement), nanos, rows_of(tag));
+            backend.metrics().stages.record(Stage::Execute, nanos);
         }
         Ok(outcome)
     }

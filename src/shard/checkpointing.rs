@@ -65,7 +65,18 @@ impl Engine {
         while self.0.checkpointing.replace(true) {
             runtime::sleep(std::time::Duration::from_millis(5)).await;
         }
+        let metrics = &self.0.metrics.checkpoint;
+        metrics.running.set(1);
         let report = self.checkpoint(&root).await;
+        metrics.running.set(0);
+        match &report {
+            Ok(done) => {
+                metrics.finished.inc();
+                metrics.last_ts.set(i64::try_from(done.through.0).unwrap_or(i64::MAX));
+                metrics.duration_ns.record(done.millis.saturating_mul(1_000_000));
+            }
+            Err(_) => metrics.failed.inc(),
+        }
         self.0.checkpointing.set(false);
         report
     }
@@ -169,7 +180,10 @@ impl Engine {
         for storage in storages.into_iter().filter(|storage| *storage != CATALOG_STORAGE) {
             self.write_storage(&mut writer, storage, through).await?;
         }
-        writer.finish().await.map(Some).map_err(|error| error.to_string())
+        let file = writer.finish().await.map_err(|error| error.to_string())?;
+        self.0.metrics.checkpoint.bytes.add(file.bytes);
+        self.0.metrics.checkpoint.rows.add(file.entries);
+        Ok(Some(file))
     }
 
     async fn write_storage(&self, writer: &mut CheckpointWriter, storage: StorageId, through: CommitTs) -> Result<(), String> {

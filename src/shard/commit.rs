@@ -104,7 +104,11 @@ impl Shard {
         assert!(ts >= promise.bound, "the clock was drawn after the bound was published");
         self.log_commit(slot, ts, participants, promise.reservation, promise.chunks);
         self.publish_catalog_changes(slot);
-        self.stats.commits += 1;
+        match participants {
+            [] => self.metrics.txn.commits_one_core.inc(),
+            [first, ..] if *first == self.core => self.metrics.txn.commits_several_cores.inc(),
+            _ => {}
+        }
         self.decide(slot, TxnState::Committed(ts));
         // Last: from here on snapshots may include `ts`.
         self.publish_undecided();
@@ -161,7 +165,6 @@ impl Shard {
         if let Some(wal) = &self.wal {
             wal.abandon_chunks(txn);
         }
-        self.stats.aborts += u64::from(!self.txns.get(slot).writes.is_empty());
         self.decide(slot, TxnState::Aborted);
     }
 

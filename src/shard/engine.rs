@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
 use crate::mesh::Mesh;
+use crate::metrics::{CoreMetrics, PeerMetrics};
 use crate::runtime;
 use crate::shard::api::{ReadView, RowBatch};
 use crate::shard::error::{EngineError, EngineResult};
@@ -33,6 +34,7 @@ pub struct EngineInner {
     pub(super) core: CoreId,
     pub(super) shared: Arc<Shared>,
     pub(super) shard: RefCell<Shard>,
+    pub(super) metrics: Rc<CoreMetrics>,
     pub(super) mesh: Mesh<Request, Reply>,
     next_txn: std::cell::Cell<u64>,
     pub(super) on_log_failure: RefCell<Option<LogFailureHook>>,
@@ -94,11 +96,14 @@ impl Engine {
     /// Makes the engine of the current core.
     pub fn install(shared: Arc<Shared>, mesh: Mesh<Request, Reply>) -> Engine {
         let core = runtime::current_core();
-        let shard = RefCell::new(Shard::new(core, shared.clone()));
+        let shard = Shard::new(core, shared.clone());
+        let metrics = shard.metrics.clone();
+        let shard = RefCell::new(shard);
         let engine = Engine(Rc::new(EngineInner {
             core,
             shared,
             shard,
+            metrics,
             mesh,
             next_txn: std::cell::Cell::new(1),
             on_log_failure: RefCell::new(None),
@@ -126,6 +131,11 @@ impl Engine {
     /// This core.
     pub fn core(&self) -> CoreId {
         self.0.core
+    }
+
+    /// What this core counts.
+    pub fn metrics(&self) -> &Rc<CoreMetrics> {
+        &self.0.metrics
     }
 
     /// What all cores share.
@@ -266,7 +276,10 @@ impl Engine {
 
     /// Sends a request and awaits its answer. A request whose handler panicked on the other core is answered as failed.
     pub(super) async fn ask(&self, core: CoreId, request: Request) -> Reply {
-        match self.0.mesh.call(core, request).await {
+        let asked = Asked::new(self.0.metrics.mesh.peer(core), &request);
+        let reply = self.0.mesh.call(core, request).await;
+        drop(asked);
+        match reply {
             Ok(reply) => reply,
             Err(crate::mesh::MeshError::Abandoned) => Reply::Failed,
         }
@@ -321,6 +334,31 @@ impl Engine {
     /// Whether writes are refused because the server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.shared.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that another core has not answered, as its asker counts it.
+struct Asked<'a> {
+    peer: &'a PeerMetrics,
+    since: runtime::MonoTime,
+}
+
+impl<'a> Asked<'a> {
+    fn new(peer: &'a PeerMetrics, request: &Request) -> Self {
+        peer.messages.inc();
+        if request.operations() > 1 {
+            peer.batches.inc();
+        }
+        peer.outstanding.inc();
+        Self { peer, since: runtime::now() }
+    }
+}
+
+impl Drop for Asked<'_> {
+    /// Answered, or given up.
+    fn drop(&mut self) {
+        self.peer.outstanding.dec();
+        self.peer.round_trip_ns.record(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
 }
 

@@ -140,6 +140,18 @@ pub enum ScanNext {
     Moved,
 }
 
+impl Request {
+    /// How many rows it asks to read or write by key; 1 for everything else.
+    pub fn operations(&self) -> usize {
+        match self {
+            Request::PointReads { reads, .. } => reads.len(),
+            Request::Write { job: WriteJob::Insert { selection, .. }, .. } => selection.len(),
+            Request::Write { job: WriteJob::Modify { keys, .. } | WriteJob::Lock { keys, .. }, .. } => keys.len(),
+            _ => 1,
+        }
+    }
+}
+
 /// A request from one core to another.
 pub enum Request {
     /// Read rows by key.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rustc_hash::FxHashMap;
 
 use crate::base::{CommitTs, CoreId, StorageId, TabletId, TxnId};
+use crate::metrics::CoreMetrics;
 use crate::runtime::sync::WaitQueue;
 use crate::shard::api::ReadView;
 use crate::shard::durable::DurableWaiters;
@@ -188,6 +189,7 @@ pub struct Shard {
     pub(super) bytes: usize,
     pub(super) next_row_ids: FxHashMap<StorageId, i64>,
     pub(super) stats: ShardStats,
+    pub(super) metrics: Rc<CoreMetrics>,
     /// The log; absent until recovery is done.
     pub(super) wal: Option<Wal>,
     pub(super) write_set: WriteSet,
@@ -201,6 +203,7 @@ pub struct Shard {
 impl Shard {
     /// An empty shard.
     pub fn new(core: CoreId, shared: Arc<Shared>) -> Self {
+        let metrics = Rc::new(CoreMetrics::new(core, shared.cores));
         Self {
             core,
             ranges: (shared.ranges.version(), shared.ranges.load()),
@@ -218,6 +221,7 @@ impl Shard {
             bytes: 0,
             next_row_ids: FxHashMap::default(),
             stats: ShardStats { core, ..ShardStats::default() },
+            metrics,
             wal: None,
             write_set: WriteSet::default(),
             durable_waiters: DurableWaiters::default(),
@@ -314,6 +318,7 @@ impl Shard {
             stats.heap_bytes += tablets.iter().map(Tablet::heap_bytes).sum::<usize>();
             stats.storages.push((*storage, keys));
         }
+        stats.transaction_bytes = self.txns.bytes();
         stats.garbage = self.garbage.len();
         stats.transactions = self.txns.len();
         stats.locked_rows = self.row_locks.len();

@@ -23,26 +23,18 @@ pub struct ShardStats {
     pub garbage: usize,
     /// Versions collected since start.
     pub collected: u64,
+    /// Bytes of transactions' bookkeeping.
+    pub transaction_bytes: usize,
     /// Transactions with intents or locks here.
     pub transactions: usize,
     /// Rows locked or waited for.
     pub locked_rows: usize,
     /// Requests waiting for a row.
     pub waiting: usize,
-    /// Commits installed since start.
-    pub commits: u64,
-    /// Aborts since start.
-    pub aborts: u64,
-    /// Deadlocks broken since start.
-    pub deadlocks: u64,
     /// The oldest snapshot in use.
     pub oldest_snapshot: Option<CommitTs>,
     /// Tablet splits and moves since start.
     pub splits: u64,
     /// Tablets moved away since start.
     pub moves: u64,
-    /// Lookups found inside the predicted cache line.
-    pub index_hits: u64,
-    /// Lookups that had to search further.
-    pub index_misses: u64,
 }

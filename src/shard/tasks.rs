@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use crate::base::{CoreId, StorageId};
+use crate::index::IndexStats;
+use crate::mesh::MeshStats;
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::maintenance::Slice;
@@ -116,6 +118,37 @@ impl Engine {
             }
             self.0.shard.borrow_mut().finish_split(storage, &inside, fresh.is_none());
         }
+    }
+
+    /// Brings what the indexes and the log count into this core's metrics.
+    pub fn observe(&self) {
+        let mut shard = self.0.shard.borrow_mut();
+        let metrics = &self.0.metrics;
+        for tablet in shard.tablets.values_mut().flatten() {
+            let (before, now) = tablet.take_index_counts();
+            let index = &metrics.index;
+            index.hits.add(now.hits - before.hits);
+            index.misses.add(now.misses - before.misses);
+            for (bucket, (now, before)) in
+                now.prediction_error_positions.iter().zip(before.prediction_error_positions).enumerate()
+            {
+                // By the upper end of the bucket: 0, 1, 2, 4, 8 …
+                let positions = if bucket == 0 { 0 } else { 1 << (bucket - 1) };
+                index.prediction_error.record_n(positions, now - before);
+            }
+            let changes = |stats: &IndexStats| stats.splits + stats.merges + stats.retrains + stats.appends;
+            index.structural_changes.add(changes(&now) - changes(&before));
+        }
+        if let Some(wal) = &shard.wal {
+            let backlog = wal.appended_lsn().0.saturating_sub(wal.durable_lsn().0);
+            metrics.wal.backlog_bytes.set(i64::try_from(backlog).unwrap_or(i64::MAX));
+            metrics.wal.held_bytes.set(i64::try_from(wal.bytes_held()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// What the mesh has counted on this core.
+    pub fn mesh_stats(&self) -> MeshStats {
+        self.0.mesh.stats()
     }
 
     /// The figures of every core.

@@ -10,8 +10,9 @@
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, TxnId};
+use crate::metrics::Stage;
 use crate::runtime::signal::signal;
-use crate::runtime::{self, QueueClass};
+use crate::runtime::{self, QueueClass, nanos_since};
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::{Engine, engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -205,7 +206,10 @@ impl Engine {
         }
         let (sender, receiver) = signal();
         self.add_durable_waiter(ts, DurableWaiter::Local(sender));
-        receiver.await
+        let waiting_since = runtime::now();
+        let outcome = receiver.await;
+        self.0.metrics.stages.record(Stage::LogWait, nanos_since(waiting_since));
+        outcome
     }
 
     /// Registers somebody who waits for a timestamp.
@@ -252,6 +256,9 @@ impl Engine {
 
     /// Aborts: when it returns, nothing of the transaction is left on any core.
     pub async fn abort(&self, mut txn: Txn) {
+        if txn.writing {
+            self.0.metrics.txn.rollbacks.inc();
+        }
         let touched = txn.touched.clone();
         let id = txn.id;
         self.abort_on(id, &touched).await;

@@ -311,7 +311,7 @@ impl Shard {
                     match self.recheck_old_version(at, key, program, output)? {
                         false => return Ok(Attempt::Done(SKIP)),
                         true if at.writer.isolation != Isolation::ReadCommitted => return Err(EngineError::SerializationFailure),
-                        true => {}
+                        true => self.metrics.txn.retries.inc(),
                     }
                 }
                 if tombstone {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
-use crate::runtime;
+use crate::metrics::Stage;
 use crate::runtime::signal::Receiver;
+use crate::runtime::{self, nanos_since};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate};
 use crate::shard::engine::{Engine, REDIRECTS_MAX, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -311,8 +312,22 @@ impl Engine {
     }
 
     /// Awaits a row or table lock's signal, looking for deadlocks now and then.
-    pub(super) async fn wait_for_row(&self, txn: TxnId, mut receiver: Receiver<Wake>, lock_timeout_ms: u32) -> EngineResult<()> {
+    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, lock_timeout_ms: u32) -> EngineResult<()> {
         let started = runtime::now();
+        let outcome = self.wait_for_signal(txn, receiver, started, lock_timeout_ms).await;
+        let waited = nanos_since(started);
+        self.0.metrics.txn.lock_wait_ns.record(waited);
+        self.0.metrics.stages.record(Stage::LockWait, waited);
+        outcome
+    }
+
+    async fn wait_for_signal(
+        &self,
+        txn: TxnId,
+        mut receiver: Receiver<Wake>,
+        started: runtime::MonoTime,
+        lock_timeout_ms: u32,
+    ) -> EngineResult<()> {
         let lock_timeout = std::time::Duration::from_millis(u64::from(lock_timeout_ms));
         loop {
             let mut patience = self.0.shared.limits.deadlock_timeout;
@@ -328,7 +343,6 @@ impl Engine {
                 Ok(Wake::Aborted) => return Err(EngineError::Aborted),
                 Err(_elapsed) => {
                     if let Some(detail) = self.find_deadlock(txn).await {
-                        self.0.shard.borrow_mut().stats.deadlocks += 1;
                         return Err(EngineError::Deadlock { detail });
                     }
                 }

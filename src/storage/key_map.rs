@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use crate::index::{KeyBytes, LearnedIndex};
+use crate::index::{IndexStats, KeyBytes, LearnedIndex};
 use crate::storage::heap::VersionRef;
 use crate::storage::key::{Key, KeyRef};
 
@@ -118,6 +118,14 @@ impl KeyMap {
             (KeyMap::Int(map), Key::Int(key)) => map.remove(key),
             (KeyMap::Bytes(map), Key::Bytes(key)) => map.remove(&key[..]),
             _ => panic!("{KIND}"),
+        }
+    }
+
+    /// What the index has counted since it was created.
+    pub fn counts(&self) -> IndexStats {
+        match self {
+            KeyMap::Int(map) => map.counts(),
+            KeyMap::Bytes(map) => map.counts(),
         }
     }
 

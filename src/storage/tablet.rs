@@ -8,6 +8,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::base::{CommitTs, StorageId, TabletId, TxnId};
+use crate::index::IndexStats;
 use crate::storage::heap::{Header, Heap, HeapFull, INTENT, VersionRef};
 use crate::storage::key::{Key, KeyRef};
 use crate::storage::key_map::KeyMap;
@@ -91,6 +92,8 @@ pub struct Tablet {
     heap: Heap,
     /// Keys whose head is an unresolved intent: a tablet moves only when there is none.
     intents: usize,
+    /// What the index had counted when it was last asked.
+    reported: IndexStats,
     /// Of the last inserts, how many were above every key: an append pattern splits at the end.
     appends: u32,
     inserts: u32,
@@ -99,7 +102,18 @@ pub struct Tablet {
 impl Tablet {
     /// An empty tablet.
     pub fn new(id: TabletId, storage: StorageId, lower: Option<Key>, upper: Option<Key>, map: KeyMap) -> Self {
-        Self { id, storage, lower, upper, map, heap: Heap::new(), intents: 0, appends: 0, inserts: 0 }
+        Self {
+            id,
+            storage,
+            lower,
+            upper,
+            map,
+            heap: Heap::new(),
+            intents: 0,
+            reported: IndexStats::default(),
+            appends: 0,
+            inserts: 0,
+        }
     }
 
     /// Whether a key belongs here.
@@ -135,6 +149,12 @@ impl Tablet {
     /// Keys with unresolved intents.
     pub fn intents(&self) -> usize {
         self.intents
+    }
+
+    /// What the index has counted before the last call of this, and until now.
+    pub fn take_index_counts(&mut self) -> (IndexStats, IndexStats) {
+        let now = self.map.counts();
+        (std::mem::replace(&mut self.reported, now.clone()), now)
     }
 
     /// The index.

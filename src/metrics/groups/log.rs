@@ -16,8 +16,8 @@ pub struct WalMetrics {
     pub bytes: Counter,
     /// Appended and not yet durable.
     pub backlog_bytes: Gauge,
-    /// Segments recovery would read.
-    pub segments: Gauge,
+    /// Bytes a restart would read.
+    pub held_bytes: Gauge,
     /// Nanoseconds a durable write took.
     pub sync_ns: Distribution,
     /// Records a durable write carried.
@@ -31,7 +31,7 @@ impl Default for WalMetrics {
             writes: Counter::default(),
             bytes: Counter::default(),
             backlog_bytes: Gauge::default(),
-            segments: Gauge::default(),
+            held_bytes: Gauge::default(),
             sync_ns: Distribution::of_times(),
             group_size: Distribution::of_amounts(),
         }
@@ -55,7 +55,7 @@ impl Group for WalMetrics {
         out.counter(&families::WAL_RECORDS, none(), self.records.get());
         out.counter(&families::WAL_BYTES, none(), self.bytes.get());
         out.gauge(&families::WAL_BACKLOG, none(), self.backlog_bytes.get());
-        out.gauge(&families::WAL_SEGMENTS, none(), self.segments.get());
+        out.gauge(&families::WAL_HELD, none(), self.held_bytes.get());
         out.distribution(&families::WAL_SYNC_DURATION, none(), &self.sync_ns);
         out.distribution(&families::WAL_GROUP_SIZE, none(), &self.group_size);
     }

@@ -9,14 +9,10 @@ use crate::metrics::snapshot::Collector;
 /// One core's dealings with one other core.
 #[derive(Debug)]
 pub struct PeerMetrics {
-    /// Messages sent to it.
+    /// Requests sent to it.
     pub messages: Counter,
     /// Of them, those that carried several operations.
     pub batches: Counter,
-    /// Times it was parked and had to be woken.
-    pub wakeups: Counter,
-    /// Sends that waited for credit.
-    pub credit_waits: Counter,
     /// Sent and not yet answered.
     pub outstanding: Gauge,
     /// Nanoseconds from sending to the reply.
@@ -28,8 +24,6 @@ impl Default for PeerMetrics {
         Self {
             messages: Counter::default(),
             batches: Counter::default(),
-            wakeups: Counter::default(),
-            credit_waits: Counter::default(),
             outstanding: Gauge::default(),
             round_trip_ns: Distribution::of_times_coarse(),
         }
@@ -40,11 +34,16 @@ impl Default for PeerMetrics {
 #[derive(Debug)]
 pub struct MeshMetrics {
     peers: Box<[PeerMetrics]>,
+    /// Times another core was parked and had to be woken.
+    pub wakeups: Counter,
+    /// Sends that waited for credit.
+    pub credit_waits: Counter,
 }
 
 impl MeshMetrics {
     pub(in crate::metrics) fn new(cores: usize) -> Self {
-        Self { peers: (0..cores).map(|_| PeerMetrics::default()).collect() }
+        let peers = (0..cores).map(|_| PeerMetrics::default()).collect();
+        Self { peers, wakeups: Counter::default(), credit_waits: Counter::default() }
     }
 
     /// The dealings with `peer` (with itself, for a core that sends itself messages).
@@ -64,43 +63,34 @@ impl Group for MeshMetrics {
             let labels = || vec![("peer", number.to_string().into())];
             out.counter(&families::MESH_MESSAGES, labels(), peer.messages.get());
             out.counter(&families::MESH_BATCHES, labels(), peer.batches.get());
-            out.counter(&families::MESH_WAKEUPS, labels(), peer.wakeups.get());
-            out.counter(&families::MESH_CREDIT_WAITS, labels(), peer.credit_waits.get());
             out.gauge(&families::MESH_DEPTH, labels(), peer.outstanding.get());
             out.distribution(&families::MESH_ROUND_TRIP, labels(), &peer.round_trip_ns);
         }
+        out.counter(&families::MESH_WAKEUPS, none(), self.wakeups.get());
+        out.counter(&families::MESH_CREDIT_WAITS, none(), self.credit_waits.get());
     }
 }
 
-/// Executor figures of one core. Whoever runs the executor feeds them, by adding or by `set_total`.
+/// Executor figures of one core. Whoever runs the executor counts; the totals are taken over.
 #[derive(Debug, Default)]
 pub struct ExecutorMetrics {
-    /// Nanoseconds running tasks.
+    /// Nanoseconds not parked.
     pub busy_ns: Counter,
-    /// Nanoseconds looking for work before parking.
-    pub spin_ns: Counter,
     /// Nanoseconds parked.
     pub parked_ns: Counter,
     /// Times parked.
     pub parks: Counter,
     /// Task polls.
     pub tasks: Counter,
-    stalls: Counter,
-    stall_max_ns: Gauge,
-}
-
-impl ExecutorMetrics {
-    /// A poll held the core for `duration_ns`, longer than it should be held.
-    pub fn stalled(&self, duration_ns: u64) {
-        self.stalls.inc();
-        self.stall_max_ns.raise_to(i64::try_from(duration_ns).unwrap_or(i64::MAX));
-    }
+    /// Turns that took too long.
+    pub stalls: Counter,
+    /// Nanoseconds of the longest turn.
+    pub stall_max_ns: Gauge,
 }
 
 impl Group for ExecutorMetrics {
     fn collect(&self, out: &mut Collector) {
         out.counter(&families::EXECUTOR_BUSY, none(), self.busy_ns.get());
-        out.counter(&families::EXECUTOR_SPIN, none(), self.spin_ns.get());
         out.counter(&families::EXECUTOR_PARKED, none(), self.parked_ns.get());
         out.counter(&families::EXECUTOR_PARKS, none(), self.parks.get());
         out.counter(&families::EXECUTOR_TASKS, none(), self.tasks.get());

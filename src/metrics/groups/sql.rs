@@ -33,52 +33,30 @@ label_enum! {
 }
 
 label_enum! {
-    /// The way a statement took through the engine. One statement counts once, under the dearest way that applies.
+    /// The way a statement took. One statement counts once.
     QueryPath {
-        /// No table at all (SELECT 1, SHOW).
-        Constant = "constant",
-        /// The system catalog only.
-        Catalog = "catalog",
         /// One key, on the session's own core.
         PointLocal = "point_local",
         /// One key, on another core.
         PointRemote = "point_remote",
         /// One of several reads that went to a core as one message.
         PointBatched = "point_batched",
-        /// A range or full scan of one core's tablets.
-        ScanOneCore = "scan_one_core",
-        /// A range or full scan over several cores.
-        ScanSeveralCores = "scan_several_cores",
-        /// Writes on the session's own core only.
-        WriteLocal = "write_local",
-        /// Writes on one other core.
-        WriteRemote = "write_remote",
-        /// Writes on several cores.
-        WriteSeveralCores = "write_several_cores",
-        /// The vectorised executor.
-        Analytics = "analytics",
+        /// Anything else that reads or writes tables, or computes: the executor.
+        Executor = "executor",
+        /// What the session does itself: BEGIN, COMMIT, SET, PREPARE and their kin.
+        Session = "session",
     }
 }
 
 label_enum! {
     /// A part of a statement's life.
     Stage {
-        /// From the first byte of the message to its last.
-        Receive = "receive",
-        /// Text to syntax tree.
-        Parse = "parse",
-        /// Syntax tree to plan.
-        Plan = "plan",
-        /// Waiting for the core, its own or the owner's.
-        Queue = "queue",
-        /// Running.
+        /// Running, the two below included.
         Execute = "execute",
         /// Waiting for rows held by others.
         LockWait = "lock_wait",
         /// Waiting for the log.
         LogWait = "log_wait",
-        /// From the result in the buffer to the kernel's acceptance of it.
-        Send = "send",
     }
 }
 

@@ -36,14 +36,6 @@ label_enum! {
         Rows = "rows",
         /// Write intents and locks.
         Intents = "intents",
-        /// Log buffers.
-        Log = "log",
-        /// Session buffers, prepared statements, portals, plan caches.
-        Sessions = "sessions",
-        /// Statements that run: sorts, aggregates, results.
-        Statements = "statements",
-        /// Mesh queues and messages.
-        Mesh = "mesh",
     }
 }
 

@@ -5,7 +5,7 @@ use crate::metrics::cell::{Counter, Distribution, Gauge};
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 
-/// Transaction figures of one core. Commits count on the core that coordinated them.
+/// Transaction figures of one core. A commit counts on the lowest core that took part in it.
 #[derive(Debug)]
 pub struct TxnMetrics {
     /// Writing transactions that touched one core.

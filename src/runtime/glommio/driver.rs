@@ -25,6 +25,9 @@ use crate::runtime::turn::TurnSource;
 /// How long a busy driver keeps the reactor, and with it timers, accepted connections and ordinary files, waiting.
 const REACTOR_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A turn that takes longer than this has kept everybody else on the core waiting: it counts as a stall.
+const STALL_MIN: Duration = Duration::from_millis(2);
+
 /// The longest nap. New connections wait that long; nothing else waits in the reactor meanwhile.
 const NAP_MAX: Duration = Duration::from_micros(500);
 /// A nap shorter than this is not worth its system call.
@@ -88,6 +91,8 @@ struct Driver {
     core: Rc<GlommioCore>,
     /// When the reactor had its last turn.
     reactor_turn: MonoTime,
+    /// When the driver last gave way, or woke up.
+    turn_began: MonoTime,
     /// For the ring's event.
     wait: Wait,
     /// One in each of the other classes.
@@ -97,7 +102,7 @@ struct Driver {
 impl Driver {
     fn new(core: Rc<GlommioCore>) -> Self {
         let probes = [QueueClass::Log, QueueClass::Background].map(|class| Probe::start(&core, class));
-        Self { core, reactor_turn: now(), wait: Wait::default(), probes }
+        Self { core, reactor_turn: now(), turn_began: now(), wait: Wait::default(), probes }
     }
 
     /// One look at everything; whether there was something to do, or is expected any moment.
@@ -109,22 +114,28 @@ impl Driver {
 
     /// Lets the other tasks run, and the reactor if it is its turn.
     async fn give_way(&mut self) {
-        if self.reactor_is_due() {
+        let now = now();
+        let turn = now.since(self.turn_began);
+        self.turn_began = now;
+        if turn >= STALL_MIN {
+            let nanos = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
+            self.core.count(|times| {
+                times.stalls += 1;
+                times.stall_nanos_max = times.stall_nanos_max.max(nanos);
+            });
+        }
+        if now.since(self.reactor_turn) >= REACTOR_INTERVAL {
             self.core.pass_reactor().await;
-            self.reactor_turn = now();
+            self.reactor_turn = self.turn_began;
         } else {
             // Other classes get their share; then the tasks that were ready before this one.
             glommio::executor().yield_task_queue_now().await;
         }
     }
 
-    fn reactor_is_due(&self) -> bool {
-        now().since(self.reactor_turn) >= REACTOR_INTERVAL
-    }
-
     /// Lets the other tasks run; whether any did, or may be ready now.
     async fn tasks_run(&mut self) -> bool {
-        if self.reactor_is_due() {
+        if now().since(self.reactor_turn) >= REACTOR_INTERVAL {
             self.give_way().await;
             return true;
         }
@@ -137,22 +148,35 @@ impl Driver {
     /// Waits for a short while without the reactor, if nobody needs it. Whether there is something to do.
     ///
     /// After [`tasks_run`](Self::tasks_run) has said no.
-    fn nap(&self) -> bool {
+    fn nap(&mut self) -> bool {
         let core = &self.core;
         // A class that has not had its turn has something to run: glommio's own order of the classes decides.
         if !core.naps || core.reactor_waits.get() > 0 || !self.probes.iter().all(|probe| probe.has_answered()) {
             return false;
         }
-        let time = core.timers.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(now()).min(NAP_MAX));
+        let began = now();
+        let time = core.timers.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(began).min(NAP_MAX));
         if time < NAP_MIN {
             return false;
         }
         let woken = !core.sources.fall_asleep(&core.ring.bell()) || core.ring.nap(time);
         core.sources.wake_up();
+        self.was_parked(began);
         woken
     }
 
+    /// The core has been parked until now.
+    fn was_parked(&mut self, since: MonoTime) {
+        self.turn_began = now();
+        let nanos = u64::try_from(self.turn_began.since(since).as_nanos()).unwrap_or(u64::MAX);
+        self.core.count(|times| {
+            times.parks += 1;
+            times.parked_nanos += nanos;
+        });
+    }
+
     async fn sleep(&mut self) {
+        let began = now();
         let Self { core, wait, .. } = self;
         let mut asleep = false;
         poll_fn(|cx| {
@@ -170,7 +194,8 @@ impl Driver {
             Poll::Ready(())
         })
         .await;
-        self.reactor_turn = now();
+        self.was_parked(began);
+        self.reactor_turn = self.turn_began;
     }
 }
 

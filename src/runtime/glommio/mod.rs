@@ -29,8 +29,8 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 
 use super::context::{self, SplitMix64};
 use super::task::QueueClass;
-use super::time::{TimerQueue, now};
-use super::turn::TurnSource;
+use super::time::{MonoTime, TimerQueue, nanos_since, now};
+use super::turn::{CoreTimes, TurnSource};
 use driver::Sources;
 use ring::Ring;
 
@@ -56,6 +56,9 @@ pub(in crate::runtime) struct GlommioCore {
     naps: bool,
     /// Tasks that wait for glommio's reactor now.
     reactor_waits: Cell<u32>,
+    started: MonoTime,
+    /// What the driver counts: all but the time not parked and the polls.
+    times: Cell<CoreTimes>,
 }
 
 /// Counts a task that waits for the reactor.
@@ -90,6 +93,8 @@ impl GlommioCore {
             sources: Sources::default(),
             naps,
             reactor_waits: Cell::new(0),
+            started: now(),
+            times: Cell::default(),
         }))
     }
 
@@ -125,6 +130,19 @@ impl GlommioCore {
     /// A random number.
     pub(in crate::runtime) fn random_u64(&self) -> u64 {
         self.random.next()
+    }
+
+    /// What the core has done with its time.
+    pub(in crate::runtime) fn times(&self) -> CoreTimes {
+        let times = self.times.get();
+        let busy_nanos = nanos_since(self.started).saturating_sub(times.parked_nanos);
+        CoreTimes { busy_nanos, polls: context::polls(), ..times }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut CoreTimes)) {
+        let mut times = self.times.get();
+        change(&mut times);
+        self.times.set(times);
     }
 
     /// Awaits something that glommio's reactor brings, so that the core looks there.

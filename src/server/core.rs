@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::CoreId;
 use crate::catalog::{CatalogStore, store};
 use crate::config::Config;
+use crate::error::{SqlError, SqlState};
 use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
 use crate::metrics::CoreSnapshot;
@@ -67,6 +68,18 @@ impl CoreServices {
         self.stop.store(true, Ordering::SeqCst);
     }
 
+    /// What a client is told that comes before the server has recovered, or while it stops.
+    pub fn phase_refusal(&self) -> Option<SqlError> {
+        let what = if self.is_stopping() {
+            "the database system is shutting down"
+        } else if !self.ready.load(Ordering::SeqCst) {
+            "the database system is starting up"
+        } else {
+            return None;
+        };
+        Some(SqlError::new(SqlState::CANNOT_CONNECT_NOW, what))
+    }
+
     fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -96,6 +109,7 @@ pub async fn run(
     let observed = engine.metrics().clone();
     engine.on_flush(move |report| observe_flush(&observed, report));
     if core == CoreId(0) {
+        serve_listeners(&services, &listeners);
         if let Err(problem) = recover(&engine, &services).await {
             services.fail(problem);
             return;
@@ -106,7 +120,6 @@ pub async fn run(
     }
     engine.start_maintenance();
     if core == CoreId(0) && !services.is_stopping() {
-        serve_listeners(&services, &listeners);
         let regular = engine.clone();
         runtime::spawn(QueueClass::Background, async move { regular.checkpoint_regularly().await });
     }

@@ -30,13 +30,19 @@ impl Loads {
         Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), connections_max }
     }
 
-    /// Takes a place on the least loaded core, and says whether the server has room for it.
-    fn place(&self) -> (CoreId, bool) {
-        let total: usize = self.total();
+    /// Takes a place on the least loaded core; with it a refusal, if the server has no room.
+    fn place(&self) -> (CoreId, Option<SqlError>) {
+        let full = self.total() >= self.connections_max;
         let load = |core: &usize| self.cores[*core].load(Ordering::Relaxed);
         let core = (0..self.cores.len()).min_by_key(load).expect("there is a core");
-        self.cores[core].fetch_add(1, Ordering::Relaxed);
-        (CoreId(core as u16), total < self.connections_max)
+        let refusal = full.then(|| SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
+        (self.place_on(CoreId(core as u16)), refusal)
+    }
+
+    /// Takes a place on this core.
+    fn place_on(&self, core: CoreId) -> CoreId {
+        self.enter(core);
+        core
     }
 
     /// Connections in all.
@@ -72,18 +78,21 @@ struct Move {
     input: Vec<u8>,
 }
 
-/// Accepts connections on core 0 until the server stops.
+/// Accepts connections on core 0 until the server stops. Until it has recovered, all are told to come back later.
 pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
     while !engine().is_stopping() {
         match runtime::timeout(Duration::from_millis(200), listener.accept()).await {
             Err(_elapsed) => {}
             Ok(Ok(socket)) => {
-                let (core, room) = services.loads.place();
+                let (core, refusal) = match services.phase_refusal() {
+                    Some(refusal) => (services.loads.place_on(CoreId(0)), Some(refusal)),
+                    None => services.loads.place(),
+                };
                 let place = Place { services: services.clone(), core };
                 let engine = engine();
                 // Placing one must not keep the next waiting.
                 runtime::spawn(QueueClass::Interactive, async move {
-                    engine.run_on(core, move || start(socket, room, place)).await;
+                    engine.run_on(core, move || start(socket, refusal, place)).await;
                 });
             }
             Ok(Err(error)) => {
@@ -95,7 +104,7 @@ pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
 }
 
 /// Starts serving a connection on the current core.
-fn start(socket: Socket, room: bool, place: Place) {
+fn start(socket: Socket, refusal: Option<SqlError>, place: Place) {
     runtime::spawn(QueueClass::Interactive, async move {
         let services = place.services.clone();
         let stream = match Stream::from_socket(socket) {
@@ -105,17 +114,18 @@ fn start(socket: Socket, room: bool, place: Place) {
                 return;
             }
         };
-        let admission = if room {
-            Admission::Trust
-        } else {
-            Admission::Refuse(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"))
-        };
         let backend = services.backend();
-        if room {
-            backend.metrics_handle().connections.opened.inc();
-        } else {
-            backend.metrics_handle().connections.refused.inc();
-        }
+        let connections = &backend.metrics_handle().connections;
+        let admission = match refusal {
+            None => {
+                connections.opened.inc();
+                Admission::Trust
+            }
+            Some(error) => {
+                connections.refused.inc();
+                Admission::Refuse(error)
+            }
+        };
         backend.metrics_handle().connections.active.inc();
         let exit = connection::serve(stream, backend.clone(), &services.wire, admission).await;
         backend.metrics_handle().connections.active.dec();

@@ -14,14 +14,16 @@
 //!    so the order of replay does not matter.
 //! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{CommitTs, CoreId, StorageId};
 use crate::checkpoint::{CheckpointReader, Manifest};
-use crate::runtime::{self, JoinHandle, QueueClass, spawn_joinable};
+use crate::runtime::{self, JoinHandle, MonoTime, QueueClass, spawn_joinable};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request};
@@ -138,6 +140,32 @@ impl Shard {
     }
 }
 
+/// Says every few seconds how far a long step has come.
+struct Progress {
+    core: CoreId,
+    /// What is counted.
+    what: &'static str,
+    done: Cell<u64>,
+    told: Cell<MonoTime>,
+}
+
+/// How often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Progress {
+    fn new(core: CoreId, what: &'static str) -> Self {
+        Self { core, what, done: Cell::new(0), told: Cell::new(runtime::now()) }
+    }
+
+    fn add(&self, count: u64) {
+        self.done.set(self.done.get() + count);
+        if self.told.get().elapsed() >= PROGRESS_INTERVAL {
+            self.told.set(runtime::now());
+            tracing::info!(core = %self.core, done = self.done.get(), "recovering: {}", self.what);
+        }
+    }
+}
+
 /// Sends recovered writes to their owners in batches.
 struct Distributor<'a> {
     engine: &'a Engine,
@@ -145,13 +173,15 @@ struct Distributor<'a> {
     /// The last batch that each owner has been given: it works on that while the next is gathered.
     working: Vec<Option<JoinHandle<EngineResult<()>>>>,
     handled: u64,
+    progress: Progress,
 }
 
 impl<'a> Distributor<'a> {
-    fn new(engine: &'a Engine) -> Self {
+    fn new(engine: &'a Engine, what: &'static str) -> Self {
         let cores = engine.0.shared.cores;
         let batches = (0..cores).map(|_| RecoveredWrites::default()).collect();
-        Self { engine, batches, working: (0..cores).map(|_| None).collect(), handled: 0 }
+        let working = (0..cores).map(|_| None).collect();
+        Self { engine, batches, working, handled: 0, progress: Progress::new(engine.0.core, what) }
     }
 
     /// Adds a write; says which core's batch is full.
@@ -167,6 +197,7 @@ impl<'a> Distributor<'a> {
         if batch.entries.is_empty() {
             return Ok(());
         }
+        self.progress.add(batch.entries.len() as u64);
         let core = CoreId(owner as u16);
         if core == self.engine.0.core {
             self.engine.0.shard.borrow_mut().replay(&batch)?;
@@ -240,7 +271,7 @@ impl Engine {
         files: &[usize],
         live: &BTreeSet<StorageId>,
     ) -> Result<u64, String> {
-        let mut rows = Distributor::new(self);
+        let mut rows = Distributor::new(self, "rows of the checkpoint loaded");
         for file in files.iter().map(|i| &manifest.files[*i]) {
             let mut reader = CheckpointReader::open(root, manifest, file).await.map_err(text)?;
             while let Some(block) = reader.next_block().await.map_err(text)? {
@@ -265,9 +296,10 @@ impl Engine {
         checkpoint: CommitTs,
     ) -> Result<BootReply, String> {
         let (mut commits, mut catalog) = (Vec::new(), Vec::new());
+        let progress = Progress::new(self.0.core, "bytes of log verified");
         for log in logs {
             let relevance = Relevance { history, checkpoint };
-            let mut scan = scan_log(&log, &relevance, CATALOG_STORAGE, &|_bytes| {}).await.map_err(text)?;
+            let mut scan = scan_log(&log, &relevance, CATALOG_STORAGE, &|bytes| progress.add(bytes)).await.map_err(text)?;
             commits.push(scan.commits.clone());
             catalog.append(&mut scan.set_aside);
             self.0.boot.borrow_mut().scanned.push((log, scan));
@@ -290,7 +322,7 @@ impl Engine {
     }
 
     async fn replay_one(&self, mut replay: LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
-        let mut writes = Distributor::new(self);
+        let mut writes = Distributor::new(self, "writes of the log replayed");
         let mut full = Vec::new();
         while let Some(ts) = replay.advance().await.map_err(text)? {
             for write in replay.writes().map_err(text)? {

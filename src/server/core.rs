@@ -15,7 +15,7 @@ use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
 use crate::metrics::{CoreMetrics, CoreSnapshot};
 use crate::runtime::net::Listener;
-use crate::runtime::{self, QueueClass};
+use crate::runtime::{self, PanicReport, QueueClass};
 use crate::server::observe::{observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
 use crate::session::native::NativeBackend;
@@ -84,6 +84,18 @@ pub fn snapshot() -> CoreSnapshot {
     let engine = engine();
     observe_engine(&metrics, &engine.stats(), engine.shared().clock.now());
     metrics.snapshot()
+}
+
+/// Counts a panic of a task on this core. A session's ends its connection only; without its log a core can commit nothing more.
+pub fn note_panic(report: &PanicReport) {
+    METRICS.with_borrow(|metrics| {
+        if let Some(metrics) = metrics {
+            metrics.connections.panics.inc();
+        }
+    });
+    if report.class == QueueClass::Log && METRICS.with_borrow(Option::is_some) {
+        engine().stop_for_log_failure(&format!("its task has panicked: {}", report.message));
+    }
 }
 
 /// A core's life.
@@ -168,6 +180,12 @@ async fn stop(engine: &Engine, services: &Arc<CoreServices>) {
     while services.loads.total() > 0 && started.elapsed() < GOODBYE {
         runtime::sleep(Duration::from_millis(5)).await;
     }
-    engine.close().await;
+    let failed = services.failure.lock().expect("nothing panics while holding the failure").is_some();
+    if failed {
+        // A log that has failed may have nobody left who writes it out.
+        let _given_up = runtime::timeout(GOODBYE, engine.close()).await;
+    } else {
+        engine.close().await;
+    }
     services.ready.store(false, Ordering::SeqCst);
 }

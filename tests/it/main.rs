@@ -2,8 +2,10 @@
 
 mod config;
 mod layering;
+mod malformed;
 mod mesh_stress;
 mod runtime_soak;
+mod server;
 mod source;
 mod tidy;
 mod tuning;

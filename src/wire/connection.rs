@@ -224,6 +224,8 @@ async fn take_step<S: ByteStream, B: Backend>(
             count_bytes(backend, peer);
             peer.input.shrink_if_idle();
             receive(session, peer, wanted).await?;
+            // While the client was waited for, there was nothing to cancel.
+            session.interrupt().begin_statement();
         }
         Step::Write => {
             if session.has_points() {

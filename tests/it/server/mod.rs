@@ -35,19 +35,22 @@ impl Server {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to");
         let log = directory.path().join("log");
         let stderr = std::fs::File::create(&log).expect("a fresh directory takes a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_omendb"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_omendb"));
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(directory.path().join("data"))
             // Ports that the kernel chooses, so that tests side by side never want the same.
             .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "2", "--wal-segment-size", "4MB"])
             .args(flags)
-            .env_remove("OMENDB_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .expect("the binary was built with this test");
+            .stderr(stderr);
+        // Only the flags decide what it does, wherever the test runs.
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OMENDB_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        let child = command.spawn().expect("the binary was built with this test");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { child, log, address: nowhere, http: nowhere, _directory: directory };
         server.http = server.announced("HTTP: http://");

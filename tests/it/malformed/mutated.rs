@@ -1,4 +1,5 @@
-//! Valid conversations with bytes flipped, deleted, inserted, repeated and cut off, sent in pieces of any length.
+//! Valid conversations with bytes flipped, deleted, inserted, repeated and cut off, in the stream or within messages that stay
+//! whole, and with messages left out, repeated and moved; sent in pieces of any length.
 //!
 //! Whatever comes of it: the server answers in whole messages, hangs up in time, and disturbs nobody else. `OMENDB_FUZZ_SEED`
 //! replays a run, `OMENDB_FUZZ_ROUNDS` makes it longer.
@@ -11,7 +12,7 @@ use crate::server::bystander::Bystander;
 use crate::server::raw::*;
 
 /// Conversations in an ordinary test run.
-const ROUNDS: u64 = 400;
+const ROUNDS: u64 = 1000;
 
 /// A conversation from its first byte to its last; each does the same whenever it is held.
 fn conversations() -> Vec<(&'static str, Vec<u8>)> {
@@ -81,8 +82,61 @@ fn conversations() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Changes some bytes.
-fn mutate(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
+/// Changes a conversation: its bytes, its messages, or the bytes within its messages.
+fn mutate(conversation: &[u8], rng: &mut SmallRng) -> Vec<u8> {
+    let mut messages = split(conversation);
+    match rng.random_range(0..4) {
+        0 => {}
+        1 => change_order(&mut messages, rng),
+        _ => {
+            for _ in 0..rng.random_range(1..=3) {
+                let at = rng.random_range(0..messages.len());
+                change_body(&mut messages[at], rng);
+            }
+            return messages.concat();
+        }
+    }
+    let mut bytes = messages.concat();
+    change_bytes(&mut bytes, rng);
+    bytes
+}
+
+/// The packets before startup, which have no type, and the messages behind it, all with their lengths.
+fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (mut messages, mut started) = (Vec::new(), 0);
+    while !bytes.is_empty() {
+        let length: [u8; 4] = bytes[started..started + 4].try_into().expect("valid conversations have whole messages");
+        let (message, rest) = bytes.split_at(started + u32::from_be_bytes(length) as usize);
+        if message[4..].starts_with(&VERSION_3_0.to_be_bytes()) {
+            started = 1;
+        }
+        messages.push(message.to_vec());
+        bytes = rest;
+    }
+    messages
+}
+
+fn change_order(messages: &mut Vec<Vec<u8>>, rng: &mut SmallRng) {
+    for _ in 0..rng.random_range(1..=4) {
+        let (a, b) = (rng.random_range(0..messages.len()), rng.random_range(0..messages.len()));
+        match rng.random_range(0..3) {
+            0 if messages.len() > 1 => drop(messages.remove(a)),
+            1 => messages.insert(a, messages[b].clone()),
+            _ => messages.swap(a, b),
+        }
+    }
+}
+
+/// Changes what a message says; its length is right again afterwards.
+fn change_body(message: &mut Vec<u8>, rng: &mut SmallRng) {
+    let typed = usize::from(message[0] != 0);
+    let mut body = message.split_off(typed + 4);
+    change_bytes(&mut body, rng);
+    message[typed..].copy_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    message.append(&mut body);
+}
+
+fn change_bytes(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     for _ in 0..rng.random_range(1..=6) {
         if bytes.is_empty() {
             return;
@@ -147,8 +201,7 @@ fn changed_conversations_harm_nobody_else() {
         let (name, bytes) = &conversations[rng.random_range(0..conversations.len())];
         // For whoever reads the output of a failed run: this alone replays what failed.
         println!("OMENDB_FUZZ_SEED={} OMENDB_FUZZ_ROUNDS=1: {name}", seed.wrapping_add(round));
-        let mut bytes = bytes.clone();
-        mutate(&mut bytes, &mut rng);
+        let bytes = mutate(bytes, &mut rng);
         converse(&server, &bytes, &mut rng);
     }
     bystanders.into_iter().for_each(Bystander::finish);

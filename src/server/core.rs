@@ -189,3 +189,22 @@ async fn stop(engine: &Engine, services: &Arc<CoreServices>) {
     }
     services.ready.store(false, Ordering::SeqCst);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caught_panics_are_counted_where_they_happen() {
+        let report = PanicReport { core: CoreId(0), class: QueueClass::Interactive, message: "a test's".to_owned() };
+        note_panic(&report);
+        METRICS.set(Some(Rc::new(CoreMetrics::new(CoreId(0), 1))));
+        note_panic(&report);
+        assert_eq!(snapshot_of_panics(), 1, "before a core has its metrics there is nowhere to count");
+        METRICS.set(None);
+    }
+
+    fn snapshot_of_panics() -> i64 {
+        metrics().snapshot().total("omendb_panics_total")
+    }
+}

@@ -232,6 +232,31 @@ fn in_session(server: &Server, stage: &Stage, bytes: &[u8], whole: bool) -> Stri
 }
 
 #[test]
+fn messages_are_limited_as_configured() {
+    let mut server = Server::start(&["--max-startup-size", "2KB", "--max-statement-size", "100KB"]);
+    let start = |bytes: usize| {
+        let empty = raw::startup(&[("user", "ann"), ("application_name", "")]).len();
+        raw::startup(&[("user", "ann"), ("application_name", &"x".repeat(bytes - empty))])
+    };
+    // The type byte does not count.
+    let query = |bytes: usize| raw::query(&format!("SELECT length('{}')", "x".repeat(bytes - "SELECT length('')".len() - 5)));
+    let startup_max = 2 << 10;
+    let statement_max = 100 << 10;
+    for (bytes, expected) in [(start(startup_max), "R"), (start(startup_max + 1), "F08P01")] {
+        let mut client = server.open();
+        client.send(&bytes);
+        assert_eq!(words(&[client.next().expect("an answer")]), expected);
+    }
+    for (bytes, expected) in [(query(statement_max), "T D C ZI"), (query(statement_max + 1), "F08P01")] {
+        let mut client = server.connect();
+        client.send(&bytes);
+        client.finish();
+        assert_eq!(words(&client.to_end()), expected);
+    }
+    server.assert_unharmed();
+}
+
+#[test]
 fn malformed_bytes_harm_nobody_else() {
     let mut server = Server::start(&[]);
     server.connect().run("CREATE TABLE target (a int PRIMARY KEY, b int)");

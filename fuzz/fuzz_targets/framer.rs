@@ -7,11 +7,14 @@ use omendb::wire::framer::{Cut, cut, cut_startup};
 use omendb::wire::message::{Frontend, decode};
 use omendb::wire::startup::{self, StartupPacket};
 
+/// PostgreSQL's MAX_STARTUP_PACKET_LENGTH.
+const STARTUP_BYTES_MAX: usize = 10_000;
+
 /// A small limit, so that inputs of a fuzzer's size reach it.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 fn startup_phase(mut stream: &[u8]) {
-    while let Ok(Cut::Whole(body)) = cut_startup(stream) {
+    while let Ok(Cut::Whole(body)) = cut_startup(stream, STARTUP_BYTES_MAX) {
         if let Ok(StartupPacket::Startup(request)) = startup::decode(body) {
             assert!(!request.user.is_empty() && !request.database.is_empty());
             request.negotiate(&mut Encoder::default());

@@ -53,3 +53,9 @@ need_nextest() {
     say "installing cargo-nextest (some minutes, once)"
     cargo install --locked --quiet cargo-nextest
 }
+
+need_cargo_fuzz() {
+    cargo fuzz --version >/dev/null 2>&1 && return
+    say "installing cargo-fuzz (some minutes, once)"
+    cargo install --locked --quiet cargo-fuzz
+}

@@ -135,7 +135,8 @@ impl CopyFrom {
         }
         let row = &mut batch.rows[used];
         let read = fields.split(line).and_then(|()| target.check_count(fields.len(), line));
-        read.map_err(|error| target.at_line(error, number, Some(line)))?;
+        // As in PostgreSQL, what is not text is that before it has too few columns.
+        read.map_err(|error| target.at_line(utf8(line).err().unwrap_or(error), number, Some(line)))?;
         target.defaults_into(row, context).map_err(|error| target.at_line(error, number, Some(line)))?;
         for (index, &column) in target.columns.iter().enumerate() {
             row[column] = target.value(fields.get(line, index), column, (number, line), context.session.format())?;

@@ -14,12 +14,12 @@ use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
 use crate::metrics::CoreSnapshot;
 use crate::runtime::net::Listener;
-use crate::runtime::{self, QueueClass};
+use crate::runtime::{self, PanicReport, QueueClass};
 use crate::server::observe::{observe_core, observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
 use crate::session::native::NativeBackend;
 use crate::shard::messages::{Reply, Request};
-use crate::shard::{Engine, RecoveryOptions, Shared, engine};
+use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
 use crate::wal::WalOptions;
 use crate::wire::connection::Services;
 
@@ -93,6 +93,15 @@ pub fn snapshot() -> CoreSnapshot {
     observe_engine(metrics, &engine.stats(), engine.shared().clock.now());
     observe_core(metrics, runtime::core_times(), &engine.mesh_stats());
     metrics.snapshot()
+}
+
+/// Counts a panic of a task on this core. A session's ends its connection only; without its log a core can commit nothing more.
+pub fn note_panic(report: &PanicReport) {
+    let Some(engine) = try_engine() else { return };
+    engine.metrics().connections.panics.inc();
+    if report.class == QueueClass::Log {
+        engine.stop_for_log_failure(&format!("its task has panicked: {}", report.message));
+    }
 }
 
 /// A core's life.
@@ -175,6 +184,39 @@ async fn stop(engine: &Engine, services: &Arc<CoreServices>) {
     while services.loads.total() > 0 && started.elapsed() < GOODBYE {
         runtime::sleep(Duration::from_millis(5)).await;
     }
-    engine.close().await;
+    let failed = services.failure.lock().expect("nothing panics while holding the failure").is_some();
+    if failed {
+        // A log that has failed may have nobody left who writes it out.
+        let _given_up = runtime::timeout(GOODBYE, engine.close()).await;
+    } else {
+        engine.close().await;
+    }
     services.ready.store(false, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::MeshConfig;
+    use crate::runtime::sim::Sim;
+    use crate::shard::EngineLimits;
+
+    #[test]
+    fn caught_panics_are_counted_where_they_happen() {
+        let report = PanicReport { core: CoreId(0), class: QueueClass::Interactive, message: "a test's".to_owned() };
+        note_panic(&report);
+        Sim::new(1)
+            .run(1, |core| {
+                let (report, fabric) = (report.clone(), Fabric::new(1, MeshConfig::default()));
+                async move {
+                    note_panic(&report);
+                    let engine = Engine::install(Shared::new(1, EngineLimits::default()), fabric.join(core));
+                    note_panic(&report);
+                    let counted = engine.metrics().snapshot().total("omendb_panics_total");
+                    assert_eq!(counted, 1, "before a core has its engine there is nowhere to count");
+                    Engine::uninstall();
+                }
+            })
+            .expect_completed();
+    }
 }

@@ -45,6 +45,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 
     // A commit that waits for its flush holds a credit of the session's core: more credits than sessions keep the rest moving.
     let credits = u32::try_from(config.connections_max * 4 + 256).unwrap_or(u32::MAX);
+    runtime::set_panic_hook(core::note_panic);
     let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
     let control = Arc::new(ControlPlane { cores: fabric.control(), services: services.clone() });
     let listeners = Arc::new(Mutex::new(std::mem::take(&mut checked.listeners)));
@@ -88,6 +89,7 @@ fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
         store: Arc::new(CatalogStore::default()),
         wire: Services {
             registry: Arc::new(SessionRegistry::default()),
+            startup_bytes_max: config.startup_bytes_max,
             message_bytes_max: config.statement_bytes_max,
             startup_timeout: Some(STARTUP_TIMEOUT),
             hop: config.session_mobility == SessionMobility::Hop,

@@ -71,6 +71,22 @@ impl Drop for Place {
     }
 }
 
+/// Counts a connection among those that are served, until its task ends on this core, in whatever way.
+struct Served(NativeBackend);
+
+impl Served {
+    fn new(backend: &NativeBackend) -> Self {
+        backend.metrics_handle().connections.active.inc();
+        Self(backend.clone())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.metrics_handle().connections.active.dec();
+    }
+}
+
 /// A connection's state between two cores.
 struct Move {
     socket: Socket,
@@ -126,9 +142,9 @@ fn start(socket: Socket, refusal: Option<SqlError>, place: Place) {
                 Admission::Refuse(error)
             }
         };
-        backend.metrics_handle().connections.active.inc();
+        let served = Served::new(&backend);
         let exit = connection::serve(stream, backend.clone(), &services.wire, admission).await;
-        backend.metrics_handle().connections.active.dec();
+        drop(served);
         go_on(exit, place).await;
     });
 }
@@ -140,10 +156,10 @@ fn resume(moving: Move, place: Place) {
         let Ok(stream) = Stream::from_socket(moving.socket) else { return };
         let backend = services.backend();
         backend.metrics_handle().connections.hops_in.inc();
-        backend.metrics_handle().connections.active.inc();
+        let served = Served::new(&backend);
         let moving = Moving { stream, session: moving.session, input: moving.input };
         let exit = connection::resume(moving, backend.clone(), &services.wire).await;
-        backend.metrics_handle().connections.active.dec();
+        drop(served);
         go_on(exit, place).await;
     });
 }

@@ -62,6 +62,12 @@ pub fn engine() -> Engine {
     ENGINES.with_borrow(|engines| engines.get(core).and_then(Clone::clone)).expect("the engine is installed before sessions run")
 }
 
+/// The current core's engine, if this is a core and has one yet, or still.
+pub fn try_engine() -> Option<Engine> {
+    let core = runtime::try_current_core()?.index();
+    ENGINES.with_borrow(|engines| engines.get(core).and_then(Clone::clone))
+}
+
 /// Keeps the versions a snapshot sees from being collected.
 #[must_use = "a pin protects its snapshot only while it lives"]
 pub struct SnapshotPin {

@@ -30,7 +30,7 @@ impl Engine {
     }
 
     /// Stops the server: what is not durable never will be, and nobody may be told that it is.
-    pub(super) fn stop_for_log_failure(&self, why: &str) {
+    pub fn stop_for_log_failure(&self, why: &str) {
         self.0.shared.stopping.store(true, Ordering::SeqCst);
         tracing::error!(core = %self.0.core, why, "the log has failed; the server stops");
         let waiters = self.0.shard.try_borrow_mut().map(|mut shard| shard.durable_waiters.take_all()).unwrap_or_default();

@@ -39,7 +39,7 @@ mod writes;
 pub use api::{KeyRange, ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate, ScanSpec};
 pub use boot::no_tables;
 pub use cursor::ScanCursor;
-pub use engine::{Engine, SnapshotPin, engine};
+pub use engine::{Engine, SnapshotPin, engine, try_engine};
 pub use error::{EngineError, EngineResult};
 pub use messages::{Inserted, Modified, OnExisting};
 pub use recovery::{RecoveryOptions, RecoveryReport};

@@ -35,6 +35,19 @@ pub const CATALOG_STORAGE: StorageId = StorageId(1);
 /// User storages start here.
 pub const FIRST_USER_STORAGE: u32 = 16;
 
+/// The part of the memory limit that is kept beyond it for what makes room.
+const RESERVE_SHARE: usize = 16;
+
+/// What memory is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Data.
+    Data,
+    /// What makes room, or is a step on the way to that: deletions, row locks, and DDL such as TRUNCATE. At the limit it is the
+    /// only way out.
+    MakesRoom,
+}
+
 /// Limits of the engine.
 #[derive(Clone, Debug)]
 pub struct EngineLimits {
@@ -271,14 +284,16 @@ impl Shard {
     }
 
     /// Refuses writes when memory is used up.
-    pub(super) fn check_memory(&mut self, bytes: usize) -> EngineResult<()> {
-        self.bytes += bytes;
+    pub(super) fn check_memory(&mut self, bytes: usize, need: Need) -> EngineResult<()> {
         let own = &self.shared.memory[self.core.index()];
-        own.store(self.bytes, Ordering::Relaxed);
-        if self.shared.memory_used() > self.shared.limits.memory_bytes {
-            self.bytes -= bytes;
+        own.store(self.bytes + bytes, Ordering::Relaxed);
+        let limit = self.shared.limits.memory_bytes;
+        let reserve = if need == Need::MakesRoom { limit / RESERVE_SHARE } else { 0 };
+        if self.shared.memory_used() > limit.saturating_add(reserve) {
+            own.store(self.bytes, Ordering::Relaxed);
             return Err(EngineError::OutOfMemory);
         }
+        self.bytes += bytes;
         Ok(())
     }
 

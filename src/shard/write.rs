@@ -11,7 +11,7 @@ use crate::runtime::signal::Receiver;
 use crate::shard::api::{ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutcome, Writer};
-use crate::shard::state::Shard;
+use crate::shard::state::{CATALOG_STORAGE, Need, Shard};
 use crate::storage::{Head, Key, View};
 use crate::txn::row_locks::{Ticket, Wake};
 use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WriteRef};
@@ -218,7 +218,8 @@ impl Shard {
     /// Places an intent of the writer; `row` is `None` for a deletion.
     fn place(&mut self, at: &Target<'_>, key: &Key, row: Option<&[u8]>) -> EngineResult<()> {
         let bytes = key.heap_bytes() * 2 + row.map_or(0, <[u8]>::len) + WRITE_OVERHEAD;
-        self.check_memory(bytes)?;
+        let makes_room = row.is_none() || at.storage == CATALOG_STORAGE;
+        self.check_memory(bytes, if makes_room { Need::MakesRoom } else { Need::Data })?;
         let log_bytes = LogWrite { storage: at.storage, key: key.as_ref(), value: row }.encoded_bytes();
         self.check_log_bytes(log_bytes)?;
         let slot = self.txns.slot_of(at.writer.txn);
@@ -412,7 +413,7 @@ impl Shard {
             batch.push_missing();
             return Ok(Attempt::Done(()));
         }
-        self.check_memory(key.heap_bytes() + WRITE_OVERHEAD)?;
+        self.check_memory(key.heap_bytes() + WRITE_OVERHEAD, Need::MakesRoom)?;
         let slot = self.txns.slot_of(at.writer.txn);
         self.row_locks.grant(at.storage, key, (slot, at.writer.txn), strength, at.writer.command);
         let reference = WriteRef { storage: at.storage, key: key.clone(), command: at.writer.command };

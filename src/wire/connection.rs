@@ -31,6 +31,8 @@ const NEGOTIATIONS_MAX: usize = 2;
 pub struct Services {
     /// Where sessions are found by cancel requests and by shutdown.
     pub registry: Arc<SessionRegistry>,
+    /// The longest packet of a client that has not started yet.
+    pub startup_bytes_max: usize,
     /// The longest message of a client.
     pub message_bytes_max: usize,
     /// How long a client may take to start (authentication_timeout); `None` for ever.
@@ -127,7 +129,7 @@ async fn start<S: ByteStream, B: Backend>(
 async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -> Result<Result<StartupRequest, SqlError>, Gone> {
     let mut negotiations = 0;
     loop {
-        let (packet, length) = match cut_startup(peer.input.unread()) {
+        let (packet, length) = match cut_startup(peer.input.unread(), services.startup_bytes_max) {
             Ok(Cut::Whole(body)) => (startup::decode(body), body.len() + 4),
             Ok(Cut::Partial(wanted)) => {
                 peer.receive(wanted).await?;
@@ -222,6 +224,8 @@ async fn take_step<S: ByteStream, B: Backend>(
             count_bytes(backend, peer);
             peer.input.shrink_if_idle();
             receive(session, peer, wanted).await?;
+            // While the client was waited for, there was nothing to cancel.
+            session.interrupt().begin_statement();
         }
         Step::Write => {
             if session.has_points() {

@@ -9,9 +9,6 @@
 
 use crate::error::{SqlError, SqlState};
 
-/// The longest packet accepted before startup is over (PostgreSQL's MAX_STARTUP_PACKET_LENGTH).
-pub const STARTUP_BYTES_MAX: usize = 10_000;
-
 /// The longest message of the types that carry names and numbers only (PostgreSQL's PQ_SMALL_MESSAGE_LIMIT).
 pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 
@@ -68,12 +65,13 @@ pub enum Cut<T> {
     Partial(usize),
 }
 
-/// The body of the startup-phase packet at the beginning of `buffer` (what follows its length: a code and its payload).
-pub fn cut_startup(buffer: &[u8]) -> Result<Cut<&[u8]>, FrameError> {
+/// The body of the startup-phase packet at the beginning of `buffer` (what follows its length: a code and its payload);
+/// `packet_bytes_max` limits it.
+pub fn cut_startup(buffer: &[u8], packet_bytes_max: usize) -> Result<Cut<&[u8]>, FrameError> {
     let Some(length) = length_at(buffer, 0) else {
         return Ok(Cut::Partial(4));
     };
-    if !(8..=STARTUP_BYTES_MAX).contains(&length) {
+    if !(8..=packet_bytes_max).contains(&length) {
         return Err(FrameError::StartupLength);
     }
     Ok(if buffer.len() < length { Cut::Partial(length) } else { Cut::Whole(&buffer[4..length]) })
@@ -168,7 +166,7 @@ mod tests {
             (b"\xff\xff\xff\xff", Err(FrameError::StartupLength)),
             (b"GET / HTTP/1.1", Err(FrameError::StartupLength)),
         ] {
-            assert_eq!(cut_startup(bytes), expected, "{bytes:?}");
+            assert_eq!(cut_startup(bytes, 10_000), expected, "{bytes:?}");
         }
     }
 

@@ -198,7 +198,8 @@ impl StartupRequest {
     /// Tells the client, if it asked for more than this server has, what it gets.
     pub fn negotiate(&self, out: &mut Encoder) {
         if self.minor > MINOR_MAX || !self.protocol_options.is_empty() {
-            let newest = i32::from(ProtocolVersion::PROTOCOL3_2);
+            // Never more than the client has asked for: it could not go on with that.
+            let newest = 3 << 16 | i32::from(self.minor.min(MINOR_MAX));
             out.message(&NegotiateProtocolVersion::new(newest, self.protocol_options.clone()));
         }
     }
@@ -284,7 +285,7 @@ mod tests {
             (3 << 16, "user\0a\0\0", &b""[..]),
             (3 << 16 | 2, "user\0a\0\0", b""),
             (3 << 16 | 9999, "user\0a\0\0", b"v\0\0\0\x0c\0\x03\0\x02\0\0\0\0"),
-            (3 << 16, "user\0a\0_pq_.x\0y\0\0", b"v\0\0\0\x13\0\x03\0\x02\0\0\0\x01_pq_.x\0"),
+            (3 << 16, "user\0a\0_pq_.x\0y\0\0", b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0"),
         ] {
             let Ok(StartupPacket::Startup(request)) = decode(&packet(version, pairs)) else { panic!("a startup packet") };
             let mut out = Encoder::default();

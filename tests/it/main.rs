@@ -1,9 +1,15 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
 mod config;
+mod hop;
 mod layering;
+mod limits;
+mod malformed;
 mod mesh_stress;
+mod protocol;
 mod runtime_soak;
+mod server;
 mod source;
 mod tidy;
 mod tuning;
+mod values;

@@ -23,6 +23,7 @@ impl Default for Server {
     fn default() -> Self {
         let services = Services {
             registry: Arc::new(SessionRegistry::default()),
+            startup_bytes_max: 10_000,
             message_bytes_max: 1 << 20,
             startup_timeout: None,
             hop: false,

@@ -1,0 +1,157 @@
+//! The assembled server as a process of its own, on a directory of its own, killed when its test ends.
+//!
+//! No wait decides a test: each has the same generous bound, and says what it waited for when it is over.
+
+pub mod answer;
+pub mod bystander;
+pub mod raw;
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take before its test fails.
+pub const WAIT: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    log: PathBuf,
+    /// Where it speaks PostgreSQL's protocol.
+    pub address: SocketAddr,
+    http: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts one on two cores, with these flags besides, and waits until it serves.
+    pub fn start(flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to");
+        let log = directory.path().join("log");
+        let stderr = std::fs::File::create(&log).expect("a fresh directory takes a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_omendb"));
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(directory.path().join("data"))
+            // Ports that the kernel chooses, so that tests side by side never want the same.
+            .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "2", "--wal-segment-size", "4MB"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        // Only the flags decide what it does, wherever the test runs.
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OMENDB_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        let child = command.spawn().expect("the binary was built with this test");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { child, log, address: nowhere, http: nowhere, _directory: directory };
+        server.http = server.announced("HTTP: http://");
+        server.address = server.announced("PostgreSQL protocol: ");
+        server
+    }
+
+    /// The address that the log gives behind some words.
+    fn announced(&mut self, words: &str) -> SocketAddr {
+        let started = Instant::now();
+        loop {
+            let log = self.log();
+            // The line may be half written: the address ends with the word behind it.
+            let line = log.split_once(words).and_then(|(_, rest)| rest.split_once(' '));
+            if let Some((address, _)) = line {
+                return address.parse().unwrap_or_else(|error| panic!("{address} is an address: {error}"));
+            }
+            if let Some(status) = self.child.try_wait().expect("the child is ours") {
+                panic!("the server ended at its start with {status}:\n{log}");
+            }
+            assert!(started.elapsed() < WAIT, "the server does not say \"{words}\":\n{log}");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log is a file of text")
+    }
+
+    /// A connection that has said nothing yet.
+    pub fn open(&self) -> raw::Client {
+        raw::Client::open(self.address)
+    }
+
+    /// A connection that is ready for its first query.
+    pub fn connect(&self) -> raw::Client {
+        let mut client = self.open();
+        client.send(&raw::startup(&[("user", "tester")]));
+        let greeting = client.until_ready();
+        assert_eq!(greeting.last().map(String::as_str), Some("Z I"), "{greeting:?}");
+        client
+    }
+
+    /// A metric's samples, summed.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
+        let samples: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
+            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
+            .collect();
+        assert!(!samples.is_empty(), "{name} is exported:\n{text}");
+        samples.iter().sum()
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("the control plane listens");
+        stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n").expect("a request is written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the control plane answers in time");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
+    /// It runs, lets clients in and answers them, and nothing in it has panicked.
+    #[track_caller]
+    pub fn assert_unharmed(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("the child is ours") {
+            panic!("the server ended with {status}:\n{}", self.log());
+        }
+        self.connect().expect_query("SELECT 40 + 2", &["T ?column?:23", "D 42", "C SELECT 1", "Z I"]);
+        let panics = self.metric("omendb_panics_total");
+        let logged: Vec<String> = self.log().lines().filter(|line| line.contains("omendb::panic")).map(str::to_owned).collect();
+        assert!(panics == 0.0 && logged.is_empty(), "{panics} panics: {logged:#?}");
+    }
+
+    /// Waits until a condition holds.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < WAIT, "{what} does not come about; the log:\n{}", self.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.lines().rev().take(30).collect::<Vec<_>>().into_iter().rev().fold(String::new(), |mut text, line| {
+                writeln!(text, "{line}").expect("a string takes every byte");
+                text
+            });
+            eprintln!("the end of the server's log:\n{tail}");
+        }
+        // A server that has ended already is what the test was about, or has made it fail.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

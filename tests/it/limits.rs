@@ -53,7 +53,7 @@ fn at_the_memory_limit_what_is_stored_stays_readable() {
         assert_eq!(client.column("SELECT sum(n) FROM small"), ["0"]);
     }
     // A transaction that cannot be finished is undone whole.
-    let failed = client.query(&format!("BEGIN; UPDATE small SET n = 1; UPDATE big SET letters = letters || '.'; COMMIT"));
+    let failed = client.query("BEGIN; UPDATE small SET n = 1; UPDATE big SET letters = letters || '.'; COMMIT");
     assert_eq!(code(&failed), Some("53200"), "{failed:?}");
     client.run("ROLLBACK");
     assert_eq!(client.column("SELECT sum(n) FROM small"), ["0"]);
@@ -83,7 +83,7 @@ fn at_the_connection_limit_clients_are_told_so() {
     for _ in 0..20 {
         let mut client = server.open();
         client.send(&raw::startup(&[("user", "tester")]));
-        assert_eq!(client.to_end(), ["E FATAL 53300 sorry, too many clients already"]);
+        assert_eq!(client.rest_of_stream(), ["E FATAL 53300 sorry, too many clients already"]);
     }
     // A cancel request is let through: the one to be cancelled may be the reason.
     let (mut holder, mut waiter) = (clients.remove(0), clients.remove(0));
@@ -93,7 +93,7 @@ fn at_the_connection_limit_clients_are_told_so() {
     server.wait_until("a waiting SELECT", || server.metric("omendb_lock_waiters") == 1.0);
     let mut cancel = server.open();
     cancel.send(&raw::packet(raw::CANCEL, &waiter.key));
-    assert_eq!(cancel.to_end(), Vec::<String>::new());
+    assert_eq!(cancel.rest_of_stream(), Vec::<String>::new());
     assert_eq!(code(&waiter.until_ready()), Some("57014"));
     // A place that has become free is given away again.
     for _ in 0..3 {

@@ -212,7 +212,7 @@ fn before_startup(server: &Server, bytes: &[u8], whole: bool) -> String {
     for _ in requests.take(2) {
         found.extend(client.byte().map(|byte| char::from(byte).to_ascii_lowercase().to_string()));
     }
-    found.extend(Some(words(&client.to_end())).filter(|words| !words.is_empty()));
+    found.extend(Some(words(&client.rest_of_stream())).filter(|words| !words.is_empty()));
     found.join(" ")
 }
 
@@ -224,7 +224,7 @@ fn in_session(server: &Server, stage: &Stage, bytes: &[u8], whole: bool) -> Stri
     assert_eq!(words(&begun), stage.begun, "{}: {begun:?}", stage.name);
     send(&mut client, &[bytes, &stage.end].concat(), whole);
     client.finish();
-    let found = words(&client.to_end());
+    let found = words(&client.rest_of_stream());
     match found.strip_suffix(stage.ended) {
         Some(before) => format!("{before}+"),
         None => format!("{found} -"),
@@ -251,7 +251,7 @@ fn messages_are_limited_as_configured() {
         let mut client = server.connect();
         client.send(&bytes);
         client.finish();
-        assert_eq!(words(&client.to_end()), expected);
+        assert_eq!(words(&client.rest_of_stream()), expected);
     }
     server.assert_unharmed();
 }

@@ -49,7 +49,8 @@ fn versions_are_negotiated(server: &Server) {
 }
 
 fn options_become_settings(server: &Server) {
-    let cases: [(&[(&str, &str)], &str, &str); 9] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 9] = [
         (&[("options", "-c statement_timeout=1234")], "statement_timeout", "1234ms"),
         (&[("options", "-cstatement_timeout=2min")], "statement_timeout", "2min"),
         (&[("options", "--lock-timeout=5s")], "lock_timeout", "5s"),
@@ -70,7 +71,7 @@ fn options_become_settings(server: &Server) {
     for (options, code) in [("-c", "42601"), ("-c x", "42601"), ("nonsense", "42601"), ("-c no_such_setting=1", "42704")] {
         let mut client = server.open();
         client.send(&raw::startup(&[("user", "tester"), ("options", options)]));
-        let lines = client.to_end();
+        let lines = client.rest_of_stream();
         assert!(lines.len() == 1 && lines[0].starts_with(&format!("E FATAL {code} ")), "{options:?}: {lines:?}");
     }
 }
@@ -92,7 +93,7 @@ fn encryption_is_declined(server: &Server) {
 fn cancel(server: &Server, key: &[u8]) {
     let mut client = server.open();
     client.send(&raw::packet(raw::CANCEL, key));
-    assert_eq!(client.to_end(), Vec::<String>::new(), "a cancel request is not answered");
+    assert_eq!(client.rest_of_stream(), Vec::<String>::new(), "a cancel request is not answered");
 }
 
 #[test]

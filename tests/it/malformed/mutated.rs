@@ -18,7 +18,7 @@ const ROUNDS: u64 = 1000;
 fn conversations() -> Vec<(&'static str, Vec<u8>)> {
     // Nothing that a changed number makes long may hold up the test, and no lock may be waited for.
     let start = startup(&[("user", "fuzz"), ("options", "-c statement_timeout=5s -c lock_timeout=1s"), ("DateStyle", "ISO")]);
-    let with = |messages: &[Vec<u8>]| [&[start.clone()], messages, &[terminate()]].concat().concat();
+    let with = |messages: &[Vec<u8>]| [std::slice::from_ref(&start), messages, &[terminate()]].concat().concat();
     let simple = [
         query("SELECT 1, 'two', 3.5, NULL, true"),
         query("INSERT INTO fuzz VALUES (1, 'one') ON CONFLICT (id) DO UPDATE SET name = 'uno' RETURNING id"),
@@ -174,7 +174,7 @@ fn converse(server: &Server, bytes: &[u8], rng: &mut SmallRng) -> Vec<String> {
     }
     client.finish();
     client.skip_refusals();
-    client.to_end()
+    client.rest_of_stream()
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Messages up to the end of the stream.
-    pub fn to_end(&mut self) -> Vec<String> {
+    pub fn rest_of_stream(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 

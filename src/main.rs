@@ -1,9 +1,9 @@
-//! The program: read the configuration, then serve.
+//! The program: read the configuration, then serve, or look at what a stopped server has left.
 
 use std::process::ExitCode;
 
 use omendb::config::{self, Command};
-use omendb::server;
+use omendb::server::{self, offline};
 
 fn main() -> ExitCode {
     let invocation = match config::from_process() {
@@ -16,6 +16,18 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Serve => serve(&invocation.config),
+        Command::Check => report(offline::check(&invocation.config)),
+        Command::InspectLog { writes } => report(offline::inspect_log(&invocation.config, writes)),
+    }
+}
+
+fn report(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("omendb: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

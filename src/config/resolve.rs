@@ -41,6 +41,13 @@ pub enum Command {
     Serve,
     /// Print the resolved configuration and stop.
     PrintConfig,
+    /// Verify the data directory of a stopped server.
+    Check,
+    /// Print the log of a stopped server.
+    InspectLog {
+        /// With every write.
+        writes: bool,
+    },
 }
 
 /// A command with its configuration.
@@ -76,6 +83,11 @@ pub(super) fn resolve(
     // Global flags may stand before or behind the subcommand; clap copies them to where the subcommand is.
     let (command, matches) = match matches.subcommand() {
         Some(("config", inner)) => (Command::PrintConfig, inner.clone()),
+        Some(("check", inner)) => (Command::Check, inner.clone()),
+        Some(("wal", inner)) => match inner.subcommand() {
+            Some((_inspect, inner)) => (Command::InspectLog { writes: inner.get_flag("writes") }, inner.clone()),
+            None => unreachable!("clap asks for the subcommand"),
+        },
         Some((_, inner)) => (Command::Serve, inner.clone()),
         None => (Command::Serve, matches),
     };
@@ -119,6 +131,15 @@ fn command_line() -> clap::Command {
         )
         .subcommand(clap::Command::new("serve").about("Run the server (what happens without a subcommand)"))
         .subcommand(clap::Command::new("config").about("Print the resolved configuration and where each value comes from"))
+        .subcommand(clap::Command::new("check").about("Verify the data directory of a stopped server from end to end"))
+        .subcommand(
+            clap::Command::new("wal")
+                .about("Look at the write-ahead log of a stopped server")
+                .subcommand_required(true)
+                .subcommand(clap::Command::new("inspect").about("Print every record, verifying it").arg(
+                    Arg::new("writes").long("writes").action(ArgAction::SetTrue).help("Print the writes of each record, too"),
+                )),
+        )
         .arg(
             Arg::new("config")
                 .long("config")

@@ -4,6 +4,7 @@ pub mod banner;
 pub mod core;
 pub mod logging;
 pub mod observe;
+pub mod offline;
 pub mod preflight;
 pub mod router;
 pub mod signals;

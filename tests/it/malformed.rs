@@ -1,7 +1,8 @@
 //! Bytes that no client should send, at every stage of a connection: each is answered as the table says, harms nobody else, and
 //! leaves the server as it was.
 //!
-//! SQLSTATEs are those of PostgreSQL 15, which was asked all of it. It differs in three things:
+//! SQLSTATEs are those of PostgreSQL 15: it was asked for those of a session; those before the startup are its source's. It differs
+//! in three things:
 //!
 //! - Why it hangs up because of a length or a cancel request, it only logs; this server tells the client too.
 //! - A body that cannot be decoded is an error to it, and the connection goes on; here it ends. PostgreSQL judges a Bind after

@@ -26,33 +26,67 @@ pub struct Server {
     /// Where it speaks PostgreSQL's protocol.
     pub address: SocketAddr,
     http: SocketAddr,
-    _directory: TempDir,
+    directory: Option<TempDir>,
+}
+
+/// What a killed server has left.
+pub struct Remains {
+    directory: TempDir,
+}
+
+impl Remains {
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Runs a subcommand of the binary on it: whether it succeeded, and all that it printed.
+    pub fn run(&self, subcommand: &[&str]) -> (bool, String) {
+        let output =
+            command().args(subcommand).arg("--data-dir").arg(self.data()).output().expect("the binary was built with this test");
+        let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
+        (output.status.success(), printed)
+    }
+
+    /// Starts a server on it.
+    pub fn start(self, flags: &[&str]) -> Server {
+        Server::start_in(self.directory, flags)
+    }
+}
+
+/// The binary under test. Only the flags decide what it does, wherever the test runs.
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omendb"));
+    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OMENDB_")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command
 }
 
 impl Server {
     /// Starts one on two cores, with these flags besides, and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to");
+        Self::start_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to"), flags)
+    }
+
+    fn start_in(directory: TempDir, flags: &[&str]) -> Self {
         let log = directory.path().join("log");
         let stderr = std::fs::File::create(&log).expect("a fresh directory takes a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_omendb"));
+        let mut command = command();
         command
             .arg("serve")
             .arg("--data-dir")
             .arg(directory.path().join("data"))
             // Ports that the kernel chooses, so that tests side by side never want the same.
-            .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "2", "--wal-segment-size", "4MB"])
+            .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--wal-segment-size", "4MB"])
+            .args(if flags.contains(&"--cores") { &[][..] } else { &["--cores", "2"] })
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        // Only the flags decide what it does, wherever the test runs.
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OMENDB_")).for_each(|(name, _)| {
-            command.env_remove(name);
-        });
         let child = command.spawn().expect("the binary was built with this test");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { child, log, address: nowhere, http: nowhere, _directory: directory };
+        let mut server = Self { child, log, address: nowhere, http: nowhere, directory: Some(directory) };
         server.http = server.announced("HTTP: http://");
         server.address = server.announced("PostgreSQL protocol: ");
         server
@@ -74,6 +108,18 @@ impl Server {
             assert!(started.elapsed() < WAIT, "the server does not say \"{words}\":\n{log}");
             sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Kills it, as kill -9 does.
+    pub fn kill(mut self) -> Remains {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+        Remains { directory: self.directory.take().expect("a server has its directory until it is killed") }
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.as_ref().expect("a server has its directory until it is killed").path().join("data")
     }
 
     /// What it has logged so far.
@@ -142,7 +188,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.directory.is_some() {
             let log = self.log();
             let tail = log.lines().rev().take(30).collect::<Vec<_>>().into_iter().rev().fold(String::new(), |mut text, line| {
                 writeln!(text, "{line}").expect("a string takes every byte");

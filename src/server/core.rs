@@ -1,6 +1,7 @@
 //! What one core of the server does from start to stop.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,15 @@ use crate::wire::connection::Services;
 
 /// How long sessions may take to end when the server stops, before they are cut off.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A socket that clients connect to, bound before there were cores.
+#[derive(Debug)]
+pub enum Bound {
+    /// A TCP address.
+    Tcp(TcpListener),
+    /// A path.
+    Unix(UnixListener),
+}
 
 /// What every core has of the server.
 pub struct CoreServices {
@@ -105,12 +115,7 @@ pub fn note_panic(report: &PanicReport) {
 }
 
 /// A core's life.
-pub async fn run(
-    core: CoreId,
-    fabric: Fabric<Request, Reply>,
-    services: Arc<CoreServices>,
-    listeners: Arc<Mutex<Vec<TcpListener>>>,
-) {
+pub async fn run(core: CoreId, fabric: Fabric<Request, Reply>, services: Arc<CoreServices>, listeners: Arc<Mutex<Vec<Bound>>>) {
     let engine = Engine::install(services.shared.clone(), fabric.join(core));
     engine.serve();
     let failing = services.clone();
@@ -167,10 +172,14 @@ async fn recover(engine: &Engine, services: &Arc<CoreServices>) -> Result<(), St
     Ok(())
 }
 
-fn serve_listeners(services: &Arc<CoreServices>, listeners: &Arc<Mutex<Vec<TcpListener>>>) {
+fn serve_listeners(services: &Arc<CoreServices>, listeners: &Arc<Mutex<Vec<Bound>>>) {
     let taken = std::mem::take(&mut *listeners.lock().expect("nothing panics while holding the listeners"));
     for listener in taken {
-        match Listener::from_tcp(listener) {
+        let listener = match listener {
+            Bound::Tcp(listener) => Listener::from_tcp(listener),
+            Bound::Unix(listener) => Listener::from_unix(listener),
+        };
+        match listener {
             Ok(listener) => runtime::spawn(QueueClass::Interactive, router::accept(listener, services.clone())),
             Err(error) => services.fail(format!("a listening socket cannot be used: {error}")),
         }

@@ -21,7 +21,7 @@ use crate::http::{Control, HttpServer, Phase, ServerStatus};
 use crate::mesh::{ControlHandle, Fabric, MeshConfig};
 use crate::metrics::CoreSnapshot;
 use crate::runtime::{self, RuntimeConfig};
-use crate::server::core::CoreServices;
+use crate::server::core::{Bound, CoreServices};
 use crate::server::router::Loads;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
@@ -49,7 +49,11 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     runtime::set_panic_hook(core::note_panic);
     let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
     let control = Arc::new(ControlPlane { cores: fabric.control(), services: services.clone() });
-    let listeners = Arc::new(Mutex::new(std::mem::take(&mut checked.listeners)));
+    let mut bound: Vec<Bound> = std::mem::take(&mut checked.listeners).into_iter().map(Bound::Tcp).collect();
+    if let Some(socket) = &checked.unix_listener {
+        bound.push(Bound::Unix(socket.listener.try_clone()?));
+    }
+    let listeners = Arc::new(Mutex::new(bound));
     let runtime_config = RuntimeConfig { cpus: config.cpus.clone(), spin: config.spin, io_memory: IO_MEMORY };
     let http = match checked.http.take() {
         Some(listener) => Some(HttpServer::start(listener, control, &config.cpus)?),

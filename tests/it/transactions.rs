@@ -81,3 +81,16 @@ fn a_row_that_fits_no_log_record_is_refused() {
     let mut client = server.connect();
     client.expect_query("SELECT count(*), sum(length(b)) FROM t", &["T count:20 sum:20", "D 11|3900000", "C SELECT 1", "Z I"]);
 }
+
+#[test]
+fn a_unix_socket_is_another_way_in() {
+    let directory = tempfile::tempdir().expect("a directory with a short path");
+    let server = Server::start(&["--unix-socket-dir", directory.path().to_str().expect("a path of text")]);
+    let socket = directory.path().join(format!(".s.PGSQL.{}", server.address.port()));
+    let mut config = postgres::Config::new();
+    config.host_path(directory.path()).port(server.address.port()).user("tester");
+    let mut client = config.connect(postgres::NoTls).expect("the socket is served");
+    assert_eq!(client.query_one("SELECT 6 * 7", &[]).expect("a row").get::<_, i32>(0), 42);
+    drop((client, server));
+    assert!(socket.exists(), "a killed server cannot remove its socket; the next one replaces it");
+}

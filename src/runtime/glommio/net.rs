@@ -284,7 +284,8 @@ impl AsyncWrite for Stream {
 
 enum ListenerInner {
     Tcp(PollableFd<TcpListener>),
-    Unix(PollableFd<UnixListener>, PathBuf),
+    /// With the path to remove at its end, if that is its business.
+    Unix(PollableFd<UnixListener>, Option<PathBuf>),
 }
 
 /// A listening socket on the current core.
@@ -304,11 +305,17 @@ impl Listener {
         Ok(Listener { inner: ListenerInner::Tcp(PollableFd::new(listener)?) })
     }
 
+    /// Takes a Unix-domain listener that is bound already; whoever has bound it removes its path.
+    pub fn from_unix(listener: UnixListener) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        Ok(Listener { inner: ListenerInner::Unix(PollableFd::new(listener)?, None) })
+    }
+
     /// Listens on a Unix-domain path that does not exist; removed again when the listener is dropped.
     pub fn bind_unix(path: PathBuf) -> io::Result<Listener> {
         let listener = UnixListener::bind(&path)?;
         listener.set_nonblocking(true)?;
-        Ok(Listener { inner: ListenerInner::Unix(PollableFd::new(listener)?, path) })
+        Ok(Listener { inner: ListenerInner::Unix(PollableFd::new(listener)?, Some(path)) })
     }
 
     /// The TCP address it listens on; `None` for a Unix-domain listener.
@@ -353,7 +360,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let ListenerInner::Unix(_, path) = &self.inner {
+        if let ListenerInner::Unix(_, Some(path)) = &self.inner {
             // Nothing to do about a path that somebody else removed.
             let _gone = std::fs::remove_file(path);
         }

@@ -15,6 +15,9 @@ use crate::txn::row_locks::Wake;
 use crate::txn::{TxnState, WriteRef};
 use crate::wal::{Body, ChunkedTxn, Reservation, WalError, WriteRef as LogWrite, WriteSet};
 
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
+
 /// Log bytes above which a transaction's writes are logged in chunks.
 const CHUNK_BYTES: usize = 512 * 1024;
 /// Intents resolved within the poll that decides; more are left to the maintenance task.
@@ -188,6 +191,10 @@ impl Shard {
             self.resolve_write(slot, state, write);
         }
         self.txns.release(slot);
+        #[cfg(test)]
+        if sabotage::is(Sabotage::LostWaiter) {
+            return;
+        }
         if !self.row_locks.is_empty() {
             for write in &writes {
                 self.row_locks.freed(write.storage, &write.key);
@@ -215,6 +222,10 @@ impl Shard {
     pub(super) fn rollback_to(&mut self, txn: TxnId, command: u32) {
         self.row_locks.abort_waits(txn, Wake::Aborted);
         let Some(slot) = self.txns.find(txn) else { return };
+        #[cfg(test)]
+        if sabotage::is(Sabotage::ForgottenSavepoint) && self.core == CoreId(0) {
+            return;
+        }
         let entry = self.txns.get_mut(slot);
         let keep = entry.writes.partition_point(|write| write.command < command);
         let undone = entry.writes.split_off(keep);

@@ -17,6 +17,9 @@ use crate::txn::row_locks::{Ticket, Wake};
 use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WriteRef};
 use crate::wal::WriteRef as LogWrite;
 
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
+
 /// Bytes a write's bookkeeping takes beyond key and row: the reference, the version header, the log entry's head.
 const WRITE_OVERHEAD: usize = size_of::<WriteRef>() + 24 + 32;
 
@@ -312,6 +315,11 @@ impl Shard {
                     match self.recheck_old_version(at, key, program, output)? {
                         false => return Ok(Attempt::Done(SKIP)),
                         true if at.writer.isolation != Isolation::ReadCommitted => return Err(EngineError::SerializationFailure),
+                        #[cfg(test)]
+                        true if sabotage::is(Sabotage::StaleUpdate) && !tombstone => {
+                            self.place(at, key, Some(&output.row))?;
+                            return Ok(Attempt::Done(Modified { action: RowAction::Replace, reply: Vec::new() }));
+                        }
                         true => self.metrics.txn.retries.inc(),
                     }
                 }

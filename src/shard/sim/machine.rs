@@ -135,13 +135,24 @@ impl Machine {
         Ok(())
     }
 
+    /// Takes a checkpoint while the balancer goes on.
+    async fn checkpoint(&self, engine: &Engine) -> Result<(), String> {
+        let taking = engine.clone();
+        let checkpoint = runtime::spawn_joinable(QueueClass::Background, async move { taking.checkpoint(ROOT.as_ref()).await });
+        while !checkpoint.is_finished() {
+            engine.balance().await;
+            runtime::sleep(Duration::from_micros(50)).await;
+        }
+        checkpoint.await.map_err(|error| error.to_string())?.map(drop)
+    }
+
     /// Core 0's part: checkpoints while the clients run, then the final check and an orderly end.
     async fn direct(&self, engine: &Engine, bank: Bank) {
         while self.running.get() > 0 && !self.done.get() {
             runtime::sleep(Duration::from_millis(1 + runtime::random_u64() % 20)).await;
             if self.options.checkpoints
                 && runtime::random_u64().is_multiple_of(4)
-                && let Err(problem) = engine.checkpoint(ROOT.as_ref()).await
+                && let Err(problem) = self.checkpoint(engine).await
             {
                 return self.problem(format!("a checkpoint failed: {problem}"));
             }

@@ -27,6 +27,10 @@ const BOOTS: u32 = 4;
 fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<(), String> {
     let _active = sabotage::activate(sabotage);
     let mut sim = Sim::new(seed);
+    if sabotage.is_some() {
+        // A planted bug may make everybody wait for ever; no sound run takes so long.
+        sim.config.steps_max = 2_000_000;
+    }
     let history = Rc::new(RefCell::new(History::default()));
     for boot in 0..BOOTS {
         let last = boot + 1 == BOOTS;
@@ -139,6 +143,31 @@ fn committing_without_validation_is_caught() {
 #[test]
 fn ignoring_guards_is_caught() {
     is_caught(Sabotage::SkipGuard, 200);
+}
+
+#[test]
+fn updating_a_stale_version_is_caught() {
+    is_caught(Sabotage::StaleUpdate, 200);
+}
+
+#[test]
+fn losing_a_waiter_is_caught() {
+    is_caught(Sabotage::LostWaiter, 200);
+}
+
+#[test]
+fn forgetting_a_savepoint_is_caught() {
+    is_caught(Sabotage::ForgottenSavepoint, 200);
+}
+
+#[test]
+fn moving_tablets_under_a_checkpoint_is_caught() {
+    is_caught(Sabotage::CheckpointDuringMoves, 1000);
+}
+
+#[test]
+fn collecting_too_early_is_caught() {
+    is_caught(Sabotage::EarlyCollection, 200);
 }
 
 #[test]

@@ -15,6 +15,16 @@ pub(crate) enum Sabotage {
     NoUndecidedBound,
     /// A SERIALIZABLE transaction commits without looking whether what it has read was changed.
     SkipValidation,
+    /// READ COMMITTED changes the version that the statement's snapshot saw, not the newest one.
+    StaleUpdate,
+    /// Nobody who waits for a row is told that it is free.
+    LostWaiter,
+    /// ROLLBACK TO SAVEPOINT undoes nothing on one core.
+    ForgottenSavepoint,
+    /// Tablets move while a checkpoint is taken.
+    CheckpointDuringMoves,
+    /// Versions are collected as if nobody read old ones.
+    EarlyCollection,
     /// Nobody minds what a SERIALIZABLE transaction guards while it commits.
     SkipGuard,
 }

@@ -329,8 +329,10 @@ impl Engine {
         lock_timeout_ms: u32,
     ) -> EngineResult<()> {
         let lock_timeout = std::time::Duration::from_millis(u64::from(lock_timeout_ms));
+        let deadlock_timeout = self.0.shared.limits.deadlock_timeout;
+        let mut next_look = deadlock_timeout;
         loop {
-            let mut patience = self.0.shared.limits.deadlock_timeout;
+            let mut patience = next_look;
             if lock_timeout_ms > 0 {
                 let left = lock_timeout.saturating_sub(started.elapsed());
                 if left.is_zero() {
@@ -345,6 +347,9 @@ impl Engine {
                     if let Some(detail) = self.find_deadlock(txn).await {
                         return Err(EngineError::Deadlock { detail });
                     }
+                    // A cycle may close later, and only its youngest breaks it: soon again, then less and less often.
+                    let grown = if next_look == deadlock_timeout { deadlock_timeout / 16 } else { next_look * 2 };
+                    next_look = grown.min(deadlock_timeout / 2);
                 }
             }
         }

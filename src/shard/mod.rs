@@ -26,6 +26,7 @@ mod routes;
 mod serve;
 #[cfg(test)]
 mod sim;
+pub mod sizes;
 pub mod state;
 pub mod stats;
 mod storages;
@@ -42,5 +43,6 @@ pub use engine::{Engine, SnapshotPin, engine};
 pub use error::{EngineError, EngineResult};
 pub use messages::{Inserted, Modified, OnExisting};
 pub use recovery::{RecoveryOptions, RecoveryReport};
+pub use sizes::{Sizes, StorageSize};
 pub use state::{CATALOG_STORAGE, EngineLimits, Shared};
 pub use txn_handle::{Savepoint, Txn};

@@ -28,7 +28,7 @@ pub const DEFAULT_COLLATION: Oid = Oid(100);
 /// The OID of the collation that compares bytes.
 pub const C_COLLATION: Oid = Oid(950);
 /// The OID of the database.
-const DATABASE: Oid = Oid(5);
+pub const DATABASE: Oid = Oid(5);
 
 /// One of the system tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

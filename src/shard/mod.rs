@@ -23,6 +23,7 @@ pub mod range_map;
 mod read;
 pub mod recovery;
 mod routes;
+pub mod sample;
 mod serve;
 #[cfg(test)]
 mod sim;
@@ -43,6 +44,7 @@ pub use engine::{Engine, SnapshotPin, engine};
 pub use error::{EngineError, EngineResult};
 pub use messages::{Inserted, Modified, OnExisting};
 pub use recovery::{RecoveryOptions, RecoveryReport};
+pub use sample::TableSample;
 pub use sizes::{Sizes, StorageSize};
 pub use state::{CATALOG_STORAGE, EngineLimits, Shared};
 pub use txn_handle::{Savepoint, Txn};

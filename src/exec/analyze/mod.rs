@@ -4,6 +4,8 @@
 //! and everything found is written in one go. A table that has been dropped or emptied meanwhile is left out.
 
 mod column;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

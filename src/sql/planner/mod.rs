@@ -1,8 +1,9 @@
 //! Access paths, predicate placement and join strategies for bound plans.
 //!
-//! There are no statistics yet, so joins run in the order written and every rule here is one that cannot lose: predicates go
-//! to where rows are read, equalities that bind a primary key become lookups, equalities between the sides of a join become
-//! hash keys, an ORDER BY that the key order satisfies is not sorted, and columns nobody needs are not read.
+//! Joins run in the order written, and every rule but one cannot lose: predicates go to where rows are read, equalities that bind
+//! a primary key become lookups, equalities between the sides of a join become hash keys, an ORDER BY that the key order
+//! satisfies is not sorted, and columns nobody needs are not read. The one that goes by estimates (`sql::estimate`) is `sides`:
+//! which side of a join is held in memory.
 
 mod access;
 mod changes;
@@ -10,6 +11,10 @@ mod fold;
 mod order;
 mod place;
 mod prune;
+mod sides;
+
+pub use access::column_of;
+pub use place::width;
 
 use std::sync::Arc;
 
@@ -24,6 +29,7 @@ pub fn plan(plan: &mut Plan, context: &BindContext<'_>) -> SqlResult<()> {
         Plan::Query(query) => plan_query(query, context),
         Plan::Insert(insert) => {
             plan_node(&mut insert.source, context);
+            sides::choose(&mut insert.source, context);
             insert.returning.iter_mut().for_each(|expr| plan_expr(expr, context));
             if let Some(OnConflict::DoUpdate { assignments, filter }) = &mut insert.on_conflict {
                 assignments.iter_mut().map(|(_, expr)| expr).chain(filter).for_each(|expr| plan_expr(expr, context));
@@ -65,6 +71,7 @@ fn plan_query(query: &mut Query, context: &BindContext<'_>) {
         query.root = prune::prune(take(&mut query.root));
         query.point = point_select(&query.root);
     }
+    sides::choose(&mut query.root, context);
 }
 
 /// Plans a tree that needs all its columns: subqueries inside it, then the tree itself.
@@ -87,6 +94,7 @@ fn plan_expr(expr: &mut Expr, context: &BindContext<'_>) {
             let plan = &mut Arc::make_mut(subquery).plan;
             plan_node(plan, context);
             *plan = prune::prune(take(plan));
+            sides::choose(plan, context);
         }
         _ => fold::fold(expr, context),
     }

@@ -136,7 +136,7 @@ fn side(term: &Expr, left_width: usize) -> Side {
 }
 
 fn join_with(join: Join, terms: Vec<Expr>) -> Node {
-    let Join { kind, left, right, mut equal, condition, lateral } = join;
+    let Join { kind, left, right, mut equal, condition, lateral, hash_left } = join;
     let left_width = width(&left);
     let (mut on_left, mut on_right, mut rest, mut above) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Terms of WHERE hold for result rows: they may go to a side that the join does not fill with NULLs.
@@ -168,11 +168,12 @@ fn join_with(join: Join, terms: Vec<Expr>) -> Node {
         }
     }
     if let Some(looked_up) = lookup(kind, lateral, &left, &right, &on_right, &equal) {
-        let join = Join { kind, left, right: looked_up, equal: Vec::new(), condition: conjoin(remaining), lateral: true };
+        let condition = conjoin(remaining);
+        let join = Join { kind, left, right: looked_up, equal: Vec::new(), condition, lateral: true, hash_left };
         return filtered(Node::Join(Box::new(join)), above);
     }
     let right = place(on_right, right);
-    let join = Join { kind, left, right, equal, condition: conjoin(remaining), lateral };
+    let join = Join { kind, left, right, equal, condition: conjoin(remaining), lateral, hash_left };
     filtered(Node::Join(Box::new(join)), above)
 }
 

@@ -19,6 +19,9 @@ const SLICE: usize = 64;
 /// Bytes of rows that one core's sample holds, about.
 const SAMPLE_BYTES_MAX: u64 = 32 << 20;
 
+/// Bytes at which a sample ends before it is complete: rows far wider than the average have been drawn.
+const BATCH_BYTES_MAX: u64 = 8 * SAMPLE_BYTES_MAX;
+
 /// What one core has found.
 #[derive(Clone, Debug, Default)]
 pub struct CoreSample {
@@ -107,6 +110,9 @@ impl Shard {
                 before += tablet.keys() as u64;
             }
             let Some(tablet) = tablets.peek() else { return };
+            if sample.rows.byte_len() as u64 > BATCH_BYTES_MAX {
+                return;
+            }
             let Some(key) = tablet.map().nth_key((rank - before) as usize) else { return };
             if last.as_ref().is_some_and(|last| key <= *last) {
                 continue;

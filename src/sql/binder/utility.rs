@@ -83,7 +83,7 @@ impl Binder<'_> {
             } else if self.is_index(name) {
                 job.skipped.push(name.name.clone());
             } else {
-                return Err(self.undefined_table(name.schema.as_deref(), &name.name).at(name.position));
+                return Err(self.undefined_table(name.schema.as_deref(), &name.name));
             }
         }
         let utility = if vacuum { Utility::Vacuum { job, analyze } } else { Utility::Analyze { job } };

@@ -30,8 +30,8 @@ pub fn source<'e>(
     })
 }
 
-/// Plans such rows. A join starts from FROM's side if that leads to lookups in the table by its key; else FROM's rows, which
-/// are mostly the fewer, are the ones to be kept in memory.
+/// Plans such rows. A join starts from FROM's side if that leads to lookups in the table by its key; else it is one like any
+/// other.
 pub fn plan_source(mut source: Node, context: &BindContext<'_>) -> Node {
     plan_subqueries(&mut source, context);
     let turned = turned(&source).map(place::optimise).filter(looks_up);

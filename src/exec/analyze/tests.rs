@@ -241,6 +241,11 @@ fn estimates_are_postgresqls() {
         ] {
             assert_eq!(expected_rows(&server, sql).await, rows, "{sql}");
         }
+        // A few rows look up theirs by key; many do not.
+        let looks_up = expected_rows(&server, "SELECT s.i, t.name FROM s JOIN t ON t.id = s.b WHERE s.a = 3 AND s.f").await;
+        assert_eq!(looks_up, [43.0, 43.0, 1.0]);
+        let hashes = expected_rows(&server, "SELECT s.i, t.name FROM s JOIN t ON t.id = s.b WHERE s.f").await;
+        assert_eq!(hashes[1..], [1000.0, 500.0]);
         let plan = server.run("EXPLAIN SELECT s.a FROM g JOIN s ON g.id = s.a").await.expect("a plan").lines;
         assert_eq!(
             plan,

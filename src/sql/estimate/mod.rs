@@ -1,4 +1,4 @@
-//! How many rows operators will give: what EXPLAIN shows, and what the planner chooses the hashed side of a join by.
+//! How many rows operators will give: what EXPLAIN shows, and what the planner chooses by how a join finds its rows.
 //!
 //! Estimates follow PostgreSQL 15's (costsize.c, clausesel.c, selfuncs.c): conditions are taken to be independent of each other,
 //! values to be spread as ANALYZE has found them. How many rows a table has now follows from how many keys its storage has now
@@ -16,8 +16,8 @@ use crate::base::StorageId;
 use crate::catalog::{Catalog, ColumnStatistics, TableDef};
 use crate::shard::Sizes;
 use crate::sql::context::SessionInfo;
-use crate::sql::expr::Expr;
 use crate::sql::expr::eval::type_of;
+use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Access, Join, JoinKind, Node, SetOp};
 use crate::types::{Datum, SqlType};
 use value::{DEFAULT_DISTINCT, Known};
@@ -55,17 +55,30 @@ impl<'c> Estimator<'c> {
         (keys > 0).then_some(keys as f64)
     }
 
+    /// Rows of a table, if there is anything to tell by.
+    pub fn known_table_rows(&self, table: &TableDef) -> Option<f64> {
+        let keys = self.keys(table.storage);
+        let analyzed = self.catalog.statistics.get(&table.oid).and_then(|known| Some((known.rows?, known.keys)));
+        match (analyzed, keys) {
+            (Some((rows, then)), Some(now)) if then > 0 => Some(rows * (now / then as f64)),
+            (Some((0.0, _)) | None, Some(now)) => Some(now),
+            (Some((rows, _)), _) => Some(rows),
+            (None, None) => None,
+        }
+    }
+
     /// Rows of a table.
     pub fn table_rows(&self, table: &TableDef) -> f64 {
-        let keys = self.keys(table.storage);
-        let analyzed = self.catalog.statistics.get(&table.oid);
-        let rows = match (analyzed.and_then(|known| Some((known.rows?, known.keys))), keys) {
-            (Some((rows, then)), Some(now)) if then > 0 => rows * (now / then as f64),
-            (Some((0.0, _)), Some(now)) | (None, Some(now)) => now,
-            (Some((rows, _)), _) => rows,
-            (None, None) => DEFAULT_ROWS,
-        };
-        whole(rows)
+        whole(self.known_table_rows(table).unwrap_or(DEFAULT_ROWS))
+    }
+
+    /// Whether the sizes of all tables of a tree are known.
+    pub fn knows_tables_of(&self, node: &Node) -> bool {
+        match node {
+            Node::Scan(scan) => self.known_table_rows(&scan.table).is_some(),
+            Node::SystemScan { .. } => false,
+            node => walk::inputs(node).into_iter().all(|input| self.knows_tables_of(input)),
+        }
     }
 
     /// What ANALYZE has found about a column.

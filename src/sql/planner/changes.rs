@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::TableDef;
 use crate::sql::context::BindContext;
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Join, Node, Scan};
 use crate::sql::planner::{order, place, plan_subqueries, sides};
@@ -34,8 +35,9 @@ pub fn source<'e>(
 /// other.
 pub fn plan_source(mut source: Node, context: &BindContext<'_>) -> Node {
     plan_subqueries(&mut source, context);
-    let turned = turned(&source).map(place::optimise).filter(looks_up);
-    let mut planned = turned.unwrap_or_else(|| place::optimise(source));
+    let estimator = Estimator::new(context.catalog, context.session);
+    let turned = turned(&source).map(|turned| place::optimise(turned, &estimator)).filter(looks_up);
+    let mut planned = turned.unwrap_or_else(|| place::optimise(source, &estimator));
     order::push_limits(&mut planned);
     sides::choose(&mut planned, context);
     planned

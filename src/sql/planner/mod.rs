@@ -1,9 +1,9 @@
 //! Access paths, predicate placement and join strategies for bound plans.
 //!
-//! Joins run in the order written, and every rule but one cannot lose: predicates go to where rows are read, equalities that bind
+//! Joins run in the order written, and nearly every rule cannot lose: predicates go to where rows are read, equalities that bind
 //! a primary key become lookups, equalities between the sides of a join become hash keys, an ORDER BY that the key order
-//! satisfies is not sorted, and columns nobody needs are not read. The one that goes by estimates (`sql::estimate`) is `sides`:
-//! which side of a join is held in memory.
+//! satisfies is not sorted, and columns nobody needs are not read. Estimates (`sql::estimate`) choose how a join finds its rows:
+//! which side is held in memory (`sides`), or whether the right one is looked up by its key (`place`).
 
 mod access;
 mod changes;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::error::SqlResult;
 use crate::sql::context::BindContext;
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Access, CopyDirection, Node, OnConflict, Plan, PointSelect, Query, Scan};
 
@@ -77,7 +78,7 @@ fn plan_query(query: &mut Query, context: &BindContext<'_>) {
 /// Plans a tree that needs all its columns: subqueries inside it, then the tree itself.
 fn plan_node(node: &mut Node, context: &BindContext<'_>) {
     plan_subqueries(node, context);
-    *node = place::optimise(take(node));
+    *node = place::optimise(take(node), &Estimator::new(context.catalog, context.session));
     order::push_limits(node);
 }
 

@@ -146,4 +146,7 @@ Did not find any relation named "nothing".
 }
 
 # Commands whose answers depend on the server. They have to work.
-WORK = [r"\dn", r"\dn+", r"\du", r"\l", r"\dT", r"\db", r"\dx", r"\dC", r"\dRp", r"\dRs", r"\dew", r"\det", r"\dy", r"\dtS pg_cl*"]
+WORK = [
+    r"\dn", r"\dn+", r"\du", r"\l", r"\l+", r"\dt+", r"\di+", r"\dT", r"\db", r"\db+", r"\dx", r"\dC", r"\dRp", r"\dRs", r"\dew", r"\det", r"\dy",
+    r"\dtS pg_cl*",
+]

@@ -1,4 +1,4 @@
-//! The bytes of catalog objects: one row of the catalog's storage each, keyed by OID.
+//! The bytes of catalog objects: one row of the catalog's storage each, keyed by OID, or for statistics 2^32 above their table's.
 //!
 //! A format byte, then JSON: objects are few and small, and a human with `omendb wal inspect` should be able to read them.
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Oid, StorageId};
 use crate::catalog::model::{ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
+use crate::catalog::statistics::{EncodedStatistics, TableStatistics};
 use crate::types::{ColumnType, SqlType};
 
 /// Version of the encoding.
@@ -18,6 +19,35 @@ pub enum Object {
     Schema(SchemaDef),
     /// A table.
     Table(Box<TableDef>),
+    /// What is known of a table's rows.
+    Statistics(Box<TableStatistics>),
+}
+
+/// Statistics are kept under the table's OID above this: OIDs are below it.
+const STATISTICS_KEYS: i64 = 1 << 32;
+
+/// The key of the statistics of a table.
+pub fn statistics_key(table: Oid) -> i64 {
+    STATISTICS_KEYS + i64::from(table.0)
+}
+
+/// What a key of the catalog's storage names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKey {
+    /// A schema or a table.
+    Object(Oid),
+    /// The statistics of a table.
+    Statistics(Oid),
+}
+
+impl ObjectKey {
+    /// Reads a key.
+    pub fn of(key: i64) -> Option<Self> {
+        match u32::try_from(key) {
+            Ok(oid) => Some(ObjectKey::Object(Oid(oid))),
+            Err(_) => u32::try_from(key.checked_sub(STATISTICS_KEYS)?).ok().map(|oid| ObjectKey::Statistics(Oid(oid))),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +68,7 @@ enum Encoded {
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         options: Vec<(String, String)>,
     },
+    Statistics(EncodedStatistics),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,11 +92,12 @@ struct EncodedKey {
 }
 
 impl Object {
-    /// The object's OID.
-    pub fn oid(&self) -> Oid {
+    /// The key of its row.
+    pub fn key(&self) -> i64 {
         match self {
-            Object::Schema(schema) => schema.oid,
-            Object::Table(table) => table.oid,
+            Object::Schema(schema) => i64::from(schema.oid.0),
+            Object::Table(table) => i64::from(table.oid.0),
+            Object::Statistics(statistics) => statistics_key(statistics.table),
         }
     }
 
@@ -82,6 +114,7 @@ impl Object {
                 primary_key: table.primary_key.as_ref().map(encode_key),
                 options: table.options.clone(),
             },
+            Object::Statistics(statistics) => Encoded::Statistics((&**statistics).into()),
         };
         let mut bytes = vec![FORMAT];
         serde_json::to_writer(&mut bytes, &encoded).expect("catalog objects are plain data and a Vec takes all bytes");
@@ -97,6 +130,7 @@ impl Object {
         let encoded: Encoded = serde_json::from_slice(json).map_err(|error| format!("a catalog object is malformed: {error}"))?;
         Ok(match encoded {
             Encoded::Schema { oid, name } => Object::Schema(SchemaDef { oid: Oid(oid), name }),
+            Encoded::Statistics(statistics) => Object::Statistics(Box::new(statistics.into())),
             Encoded::Table { oid, schema, name, storage, columns, primary_key, options } => {
                 let columns = columns.into_iter().map(decode_column).collect::<Result<Vec<_>, _>>()?;
                 let primary_key = primary_key.map(|key| decode_key(key, columns.len())).transpose()?;
@@ -184,5 +218,32 @@ mod tests {
             assert!(Object::decode(&table.encode()[..cut]).is_err());
         }
         assert!(Object::decode(&[9, b'{', b'}']).is_err());
+    }
+
+    #[test]
+    fn statistics_survive_beside_their_table() {
+        use crate::catalog::statistics::ColumnStatistics;
+        use crate::types::Datum;
+        let column = |column, ty, common: Vec<(Datum, f32)>, histogram| ColumnStatistics {
+            column,
+            ty,
+            null_fraction: 0.125,
+            width: 9,
+            distinct: -0.5,
+            common,
+            histogram,
+            correlation: Some(-0.25),
+        };
+        let mut known = TableStatistics { rows: Some(1e9), keys: 7, table_bytes: 1, ..TableStatistics::new(Oid(u32::MAX)) };
+        known.put(column(3, SqlType::Float8, Vec::new(), vec![Datum::Float8(f64::NEG_INFINITY), Datum::Float8(0.1)]));
+        known.put(column(1, SqlType::Bpchar, vec![(Datum::text("x  "), 0.5), (Datum::text("\"{"), 0.25)], Vec::new()));
+        known.put(column(0, SqlType::TimestampTz, Vec::new(), vec![Datum::TimestampTz(i64::MIN), Datum::TimestampTz(1)]));
+        known.put(column(2, SqlType::Bytea, vec![(Datum::bytea(&[0, 255]), 1.0)], Vec::new()));
+        let object = Object::Statistics(Box::new(known.clone()));
+        assert_eq!(Object::decode(&object.encode()), Ok(object.clone()));
+        assert_eq!(ObjectKey::of(object.key()), Some(ObjectKey::Statistics(Oid(u32::MAX))));
+        assert_eq!(ObjectKey::of(16_384), Some(ObjectKey::Object(Oid(16_384))));
+        assert!(ObjectKey::of(-1).is_none() && ObjectKey::of(i64::MIN).is_none() && ObjectKey::of(1 << 33).is_none());
+        assert!(known.column(1, SqlType::Text).is_none() && known.column(1, SqlType::Bpchar).is_some());
     }
 }

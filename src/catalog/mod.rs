@@ -5,10 +5,12 @@
 pub mod encode;
 pub mod identifier;
 pub mod model;
+pub mod statistics;
 pub mod store;
 pub mod system;
 
 pub use crate::storage::KeyKind;
-pub use encode::Object;
+pub use encode::{Object, ObjectKey, statistics_key};
 pub use model::{Catalog, ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
+pub use statistics::{ColumnStatistics, TableStatistics};
 pub use store::CatalogStore;

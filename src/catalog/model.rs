@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
+use crate::catalog::statistics::TableStatistics;
 use crate::storage::KeyKind;
 use crate::types::ColumnType;
 use crate::types::key::is_i64_key;
@@ -21,6 +22,8 @@ pub struct Catalog {
     pub tables: BTreeMap<Oid, Arc<TableDef>>,
     /// (schema, name) → table.
     pub table_names: HashMap<(Oid, String), Oid>,
+    /// What is known of the rows of tables, by the table's OID.
+    pub statistics: BTreeMap<Oid, Arc<TableStatistics>>,
 }
 
 /// A schema.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::base::{Oid, StorageId};
-use crate::catalog::encode::Object;
+use crate::catalog::encode::{Object, ObjectKey};
 use crate::catalog::model::{Catalog, SchemaDef};
 use crate::storage::KeyKind;
 
@@ -46,23 +46,36 @@ impl Catalog {
         catalog
     }
 
-    /// Puts an object in, in place of one with its OID.
+    /// Puts an object in, in place of the one it replaces.
     pub fn put(&mut self, object: Object) {
-        self.remove(object.oid());
         match object {
             Object::Schema(schema) => {
                 self.schemas.insert(schema.oid, Arc::new(schema));
             }
+            Object::Statistics(statistics) => {
+                self.statistics.insert(statistics.table, Arc::new(*statistics));
+            }
             Object::Table(table) => {
+                if let Some(old) = self.tables.get(&table.oid) {
+                    self.table_names.remove(&(old.schema, old.name.clone()));
+                }
                 self.table_names.insert((table.schema, table.name.clone()), table.oid);
                 self.tables.insert(table.oid, Arc::new(*table));
             }
         }
     }
 
-    /// Takes an object out.
-    pub fn remove(&mut self, oid: Oid) {
+    /// Takes an object out, by its key.
+    pub fn remove(&mut self, key: ObjectKey) {
+        let oid = match key {
+            ObjectKey::Object(oid) => oid,
+            ObjectKey::Statistics(table) => {
+                self.statistics.remove(&table);
+                return;
+            }
+        };
         self.schemas.remove(&oid);
+        self.statistics.remove(&oid);
         if let Some(table) = self.tables.remove(&oid) {
             self.table_names.remove(&(table.schema, table.name.clone()));
         }
@@ -103,9 +116,9 @@ impl CatalogStore {
     /// Applies what a commit has changed: called on the catalog's core, in commit order, before anybody is told of the commit.
     pub fn apply(&self, changes: &[(i64, Option<Vec<u8>>)]) {
         let mut catalog = Catalog::clone(&self.current.load());
-        for (oid, bytes) in changes {
+        for (key, bytes) in changes {
             match bytes {
-                None => catalog.remove(Oid(u32::try_from(*oid).expect("objects are keyed by OID"))),
+                None => catalog.remove(ObjectKey::of(*key).expect("objects have keys of two kinds")),
                 Some(bytes) => catalog.put(Object::decode(bytes).expect("the object was encoded by this process")),
             }
         }

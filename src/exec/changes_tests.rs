@@ -17,9 +17,9 @@ use crate::txn::Isolation;
 use crate::types::{Datum, RowView, SessionFormat, SqlType, write_text};
 
 /// Rows as text, `|` between columns.
-struct Lines {
-    types: Vec<SqlType>,
-    lines: Vec<String>,
+pub(super) struct Lines {
+    pub(super) types: Vec<SqlType>,
+    pub(super) lines: Vec<String>,
 }
 
 impl RowSink for Lines {
@@ -264,13 +264,14 @@ fn analyzed_plans_show_what_happened() {
             assert_eq!(lines, *expected, "{sql}");
         }
         let (timed, _) = lines(&database, &mut txn, "EXPLAIN ANALYZE DELETE FROM t WHERE id = 5").await.expect("it runs");
-        assert!(timed[0].starts_with("Delete on t (actual time="), "{timed:?}");
+        assert!(timed[0].starts_with("Delete on t  (rows=0 width=0) (actual time="), "{timed:?}");
         assert!(timed[timed.len() - 1].starts_with("Execution Time: "), "{timed:?}");
         let left = run(&database, &mut txn, "SELECT count(*) FROM t WHERE id IN (5, 995) OR name IN ('a', 'b')").await;
         assert_eq!(left, "2 #1", "what is analyzed has happened");
         let (json, _) = lines(&database, &mut txn, "EXPLAIN (FORMAT JSON) SELECT 'a' FROM g").await.expect("it binds");
         let expected = "[\n  {\n    \"Plan\": {\n      \"Node Type\": \"Seq Scan\",\n      \"Parallel Aware\": false,\n      \
-            \"Async Capable\": false,\n      \"Relation Name\": \"g\",\n      \"Alias\": \"g\"\n    }\n  }\n]";
+            \"Async Capable\": false,\n      \"Relation Name\": \"g\",\n      \"Alias\": \"g\",\n      \
+            \"Plan Rows\": 1000,\n      \"Plan Width\": 32\n    }\n  }\n]";
         assert_eq!(json, [expected]);
         database.engine.abort(txn).await;
     });

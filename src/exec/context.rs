@@ -3,11 +3,10 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use crate::base::Oid;
 use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::query::profile::Profile;
-use crate::shard::{Engine, ReadView, Txn};
+use crate::shard::{Engine, ReadView, Sizes, Txn};
 use crate::sql::{EvalContext, OuterRow, SessionInfo, SubqueryResults};
 use crate::types::{Datum, RowView, SessionFormat};
 
@@ -54,10 +53,10 @@ impl ExecContext<'_> {
     }
 }
 
-/// A NOTICE or WARNING.
+/// An INFO, NOTICE or WARNING.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// `NOTICE` or `WARNING`.
+    /// `INFO`, `NOTICE` or `WARNING`.
     pub severity: &'static str,
     /// The fields.
     pub fields: SqlError,
@@ -67,6 +66,16 @@ impl Notice {
     /// A NOTICE.
     pub fn new(message: impl Into<String>) -> Self {
         Self { severity: "NOTICE", fields: SqlError::new(SqlState(*b"00000"), message) }
+    }
+
+    /// An INFO, which is what was asked for with VERBOSE.
+    pub fn info(message: impl Into<String>) -> Self {
+        Self { severity: "INFO", ..Self::new(message) }
+    }
+
+    /// A WARNING.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: "WARNING", fields: SqlError::new(SqlState(*b"01000"), message) }
     }
 }
 
@@ -147,6 +156,8 @@ pub struct FrozenSession {
     pub statement_micros: i64,
     /// Process id.
     pub backend_pid: i32,
+    /// How much memory storages take.
+    pub sizes: Option<Arc<Sizes>>,
 }
 
 impl FrozenSession {
@@ -160,6 +171,7 @@ impl FrozenSession {
             transaction_micros: session.transaction_micros(),
             statement_micros: session.statement_micros(),
             backend_pid: session.backend_pid(),
+            sizes: session.sizes().cloned(),
         }
     }
 }
@@ -210,7 +222,7 @@ impl SessionInfo for FrozenSession {
         &self.format
     }
 
-    fn relation_size(&self, _table: Oid) -> Option<i64> {
-        None
+    fn sizes(&self) -> Option<&Arc<Sizes>> {
+        self.sizes.as_ref()
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::base::{Oid, StorageId};
-use crate::catalog::{Catalog, ColumnDef, LayoutCell, Object, PrimaryKey, TableDef};
+use crate::catalog::{Catalog, ColumnDef, LayoutCell, Object, ObjectKey, PrimaryKey, TableDef, statistics_key};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Notice};
 use crate::exec::keys::{describe_key, key_of_row};
@@ -24,7 +24,7 @@ const OVERLAY_VERSIONS: u64 = 1 << 62;
 
 /// Carries out a DDL statement. What the transaction then sees is in `context.catalog`.
 pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<CommandTag> {
-    context.engine.lock_table(context.txn, CATALOG_LOCK, TableLock::Exclusive, LockWait::Block).await?;
+    lock_catalog(context).await?;
     match ddl {
         Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options } => {
             let new = NewTable { schema: *schema, name, columns, primary_key: primary_key.as_ref(), options };
@@ -112,7 +112,7 @@ async fn create_table(new: &NewTable<'_>, if_not_exists: bool, context: &mut Exe
 async fn lock_newest(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<Arc<TableDef>> {
     let engine = context.engine.clone();
     engine.lock_table(context.txn, table.oid, TableLock::AccessExclusive, LockWait::Block).await?;
-    let newest = if context.catalog.version < OVERLAY_VERSIONS { context.store.current() } else { context.catalog.clone() };
+    let newest = newest_catalog(context);
     let missing = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name));
     newest.tables.get(&table.oid).cloned().ok_or_else(missing)
 }
@@ -124,7 +124,11 @@ async fn drop_table(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResul
     let view = engine.write_view(context.txn);
     let key = Key::Int(i64::from(table.oid.0));
     engine.modify(context.txn, &view, CATALOG_STORAGE, key, Arc::new(Remove)).await?;
-    overlay(context, |catalog| catalog.remove(table.oid));
+    if newest_catalog(context).statistics.contains_key(&table.oid) {
+        let key = Key::Int(statistics_key(table.oid));
+        engine.modify(context.txn, &view, CATALOG_STORAGE, key, Arc::new(Remove)).await?;
+    }
+    overlay(context, |catalog| catalog.remove(ObjectKey::Object(table.oid)));
     Ok(())
 }
 
@@ -133,6 +137,9 @@ async fn truncate(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<
     let engine = context.engine.clone();
     let fresh = engine.create_storage(context.txn, table.key_kind()).await?;
     engine.drop_storage(context.txn, table.storage);
+    if let Some(known) = newest_catalog(context).statistics.get(&table.oid) {
+        put(Object::Statistics(Box::new(known.emptied())), context).await?;
+    }
     put(Object::Table(Box::new(TableDef { storage: fresh, ..TableDef::clone(&table) })), context).await
 }
 
@@ -207,12 +214,22 @@ fn duplicate(table: &TableDef, key: &Key, rows: &[(Key, Vec<u8>)], context: &Exe
     }
 }
 
+/// Takes this transaction's turn at changing the catalog.
+pub(super) async fn lock_catalog(context: &mut ExecContext<'_>) -> SqlResult<()> {
+    Ok(context.engine.lock_table(context.txn, CATALOG_LOCK, TableLock::Exclusive, LockWait::Block).await?)
+}
+
+/// The catalog as the transaction has changed it, or else the newest there is: that which its snapshot shows may be older.
+pub(super) fn newest_catalog(context: &ExecContext<'_>) -> Arc<Catalog> {
+    if context.catalog.version < OVERLAY_VERSIONS { context.store.current() } else { context.catalog.clone() }
+}
+
 /// Writes a catalog object and shows it to the transaction.
-async fn put(object: Object, context: &mut ExecContext<'_>) -> SqlResult<()> {
+pub(super) async fn put(object: Object, context: &mut ExecContext<'_>) -> SqlResult<()> {
     let engine = context.engine.clone();
     let view = engine.write_view(context.txn);
     let bytes = object.encode();
-    let row = (Key::Int(i64::from(object.oid().0)), bytes.clone());
+    let row = (Key::Int(object.key()), bytes.clone());
     engine.insert_rows(context.txn, &view, CATALOG_STORAGE, vec![row], OnExisting::Update(Arc::new(Overwrite(bytes)))).await?;
     overlay(context, |catalog| catalog.put(object));
     Ok(())
@@ -220,8 +237,7 @@ async fn put(object: Object, context: &mut ExecContext<'_>) -> SqlResult<()> {
 
 /// Changes what the transaction sees of the catalog.
 fn overlay(context: &mut ExecContext<'_>, change: impl FnOnce(&mut Catalog)) {
-    let base = if context.catalog.version < OVERLAY_VERSIONS { context.store.current() } else { context.catalog.clone() };
-    let mut catalog = Catalog::clone(&base);
+    let mut catalog = Catalog::clone(&newest_catalog(context));
     change(&mut catalog);
     // OIDs are never given out twice, so this number names one overlay of one transaction.
     catalog.version = OVERLAY_VERSIONS + u64::from(context.store.next_oid().0);

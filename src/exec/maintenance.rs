@@ -2,20 +2,28 @@
 
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::exec::context::{CommandTag, ExecContext, RowSink};
+use crate::exec::context::{CommandTag, ExecContext, Notice, RowSink};
 use crate::shard::EngineError;
-use crate::sql::utility::{TableLock, Utility};
+use crate::sql::utility::{Maintenance, TableLock, Utility};
 use crate::txn::LockWait;
 
 /// Carries out a utility statement that the executor is responsible for.
 pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mut dyn RowSink) -> SqlResult<CommandTag> {
     match utility {
-        Utility::Vacuum { .. } => {
+        Utility::Vacuum { job, analyze } => {
+            warn_of_skipped(job, "vacuum", context);
             // Garbage is known by row, not by table, so collecting all of it is no more work than looking for one table's.
             context.engine.vacuum().await;
+            if *analyze {
+                super::analyze::analyze(job, context).await?;
+            }
             Ok(CommandTag::Plain("VACUUM"))
         }
-        Utility::Analyze { .. } => Ok(CommandTag::Plain("ANALYZE")),
+        Utility::Analyze { job } => {
+            warn_of_skipped(job, "analyze", context);
+            super::analyze::analyze(job, context).await?;
+            Ok(CommandTag::Plain("ANALYZE"))
+        }
         Utility::Lock { tables, mode, no_wait } => {
             for table in tables {
                 lock(table, *mode, *no_wait, context).await?;
@@ -49,4 +57,10 @@ async fn lock(table: &TableDef, mode: TableLock, no_wait: bool, context: &mut Ex
     let exists = if own { context.catalog.clone() } else { context.store.current() }.tables.contains_key(&table.oid);
     let gone = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name));
     exists.then_some(()).ok_or_else(gone)
+}
+
+fn warn_of_skipped(job: &Maintenance, verb: &str, context: &mut ExecContext<'_>) {
+    let warning =
+        |name: &String| Notice::warning(format!("skipping \"{name}\" --- cannot {verb} non-tables or special system tables"));
+    context.notices.extend(job.skipped.iter().map(warning));
 }

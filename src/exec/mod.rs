@@ -10,9 +10,11 @@
 //! | `row_by_row` | UPDATE and DELETE with FROM, USING or correlated subqueries |
 //! | `copy` | COPY's text and CSV formats, in and out |
 //! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
+//! | `analyze` | what a sample of a table's rows says about its columns |
 //! | `portal` | a statement being executed, in pieces if the client wants |
 //! | `explain` | plans as PostgreSQL prints them |
 
+pub mod analyze;
 #[cfg(test)]
 mod changes_tests;
 pub mod context;

@@ -42,6 +42,7 @@ static NO_SESSION: LazyLock<Arc<FrozenSession>> = LazyLock::new(|| {
         transaction_micros: 0,
         statement_micros: 0,
         backend_pid: 0,
+        sizes: None,
     })
 });
 

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{SqlError, SqlResult};
 use crate::metrics::CoreMetrics;
 use crate::session::response::Severity;
-use crate::shard::{ReadView, RowBatch, Savepoint, Txn};
+use crate::shard::{ReadView, RowBatch, Savepoint, Sizes, Txn};
 use crate::sql::SessionInfo;
 use crate::sql::plan::{PointSelect, Statement};
 use crate::storage::Key;
@@ -76,6 +76,11 @@ pub trait Backend {
 
     /// What this core counts.
     fn metrics(&self) -> &CoreMetrics;
+
+    /// How much memory storages take; `None` where there is no engine.
+    fn sizes(&self) -> Option<Arc<Sizes>> {
+        None
+    }
 
     /// The version of the catalog that `txn` sees: the published one, or one of its own if it has changed objects.
     fn catalog_version(&self, txn: Option<&Txn>) -> u64;

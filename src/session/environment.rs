@@ -1,10 +1,12 @@
 //! The session as the binder and the functions of SQL see it.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::settings::{Effective, Settings};
+use crate::shard::Sizes;
 use crate::sql::SessionInfo;
 use crate::types::SessionFormat;
 
@@ -32,6 +34,7 @@ pub struct Environment {
     transaction_micros: i64,
     statement_micros: i64,
     random: Cell<u64>,
+    sizes: Option<Arc<Sizes>>,
 }
 
 /// Now, in microseconds since 2000-01-01 UTC.
@@ -41,7 +44,7 @@ pub fn clock_micros() -> i64 {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(user: String, database: String, pid: i32, settings: Settings) -> Self {
+    pub fn new(user: String, database: String, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
         let now = clock_micros();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
@@ -58,6 +61,7 @@ impl Environment {
             transaction_micros: now,
             statement_micros: now,
             random: Cell::new(seed),
+            sizes,
         }
     }
 
@@ -158,6 +162,10 @@ impl SessionInfo for Environment {
 
     fn format(&self) -> &SessionFormat {
         &self.effective().format
+    }
+
+    fn sizes(&self) -> Option<&Arc<Sizes>> {
+        self.sizes.as_ref()
     }
 
     fn random(&self) -> u64 {

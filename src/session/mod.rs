@@ -87,9 +87,9 @@ impl<B: Backend> Session<B> {
     /// A new session with the settings of its startup packet.
     ///
     /// Errors: those of SET.
-    pub fn new(identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
+    pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
-        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings);
+        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,

@@ -13,7 +13,7 @@ use crate::exec::{ExecContext, Portal, Progress};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
-use crate::shard::{Engine, ReadView, RowBatch, Savepoint, SnapshotPin, Txn, engine};
+use crate::shard::{Engine, ReadView, RowBatch, Savepoint, Sizes, SnapshotPin, Txn, engine};
 use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::utility::Utility;
@@ -118,7 +118,11 @@ fn writes(statement: &Statement) -> bool {
 
 /// Hands over what the statement has left: notices, and the catalog if it has changed it.
 fn settle(context: ExecContext<'_>) -> (Vec<(Severity, SqlError)>, Arc<Catalog>) {
-    let severity = |name| if name == "WARNING" { Severity::Warning } else { Severity::Notice };
+    let severity = |name| match name {
+        "WARNING" => Severity::Warning,
+        "INFO" => Severity::Info,
+        _ => Severity::Notice,
+    };
     let notices = context.notices.into_iter().map(|notice| (severity(notice.severity), notice.fields)).collect();
     (notices, context.catalog)
 }
@@ -133,6 +137,10 @@ impl Backend for NativeBackend {
 
     fn metrics(&self) -> &CoreMetrics {
         &self.metrics
+    }
+
+    fn sizes(&self) -> Option<Arc<Sizes>> {
+        Some(self.engine.shared().sizes.clone())
     }
 
     fn catalog_version(&self, txn: Option<&Txn>) -> u64 {

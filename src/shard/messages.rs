@@ -260,6 +260,15 @@ pub enum Request {
     CheckpointDone(CommitTs),
     /// Collect garbage now.
     CollectGarbage,
+    /// Draw a random sample of rows.
+    Sample {
+        /// What is seen.
+        view: ReadView,
+        /// Of what.
+        storage: StorageId,
+        /// How many at most.
+        rows_max: usize,
+    },
     /// This core's figures.
     Stats,
     /// Take a checkpoint of all cores; core 0 directs it.
@@ -296,6 +305,8 @@ pub enum Reply {
     CheckpointTaken(Result<crate::shard::checkpointing::CheckpointReport, String>),
     /// To `Run`.
     Ran(Box<dyn std::any::Any + Send>),
+    /// To `Sample`.
+    Sampled(Box<crate::shard::sample::CoreSample>),
     /// To `Stats`.
     Stats(Box<crate::shard::stats::ShardStats>),
     /// To anything: the handler gave up.

@@ -99,6 +99,9 @@ impl Engine {
                     engine.collect_garbage_here().await;
                     Reply::Done(Ok(()))
                 }
+                Request::Sample { view, storage, rows_max } => {
+                    Reply::Sampled(Box::new(engine.sample_here(&view, storage, rows_max).await))
+                }
                 Request::Boot(step) => engine.boot_step(step).await,
                 Request::Checkpoint { id, through, root } => {
                     Reply::Checkpointed(engine.checkpoint_here(id, through, &root).await)

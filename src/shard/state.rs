@@ -17,6 +17,7 @@ use crate::shard::api::ReadView;
 use crate::shard::durable::DurableWaiters;
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::range_map::{RangeMap, SharedRangeMap};
+use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
@@ -90,6 +91,8 @@ pub struct Shared {
     pub limits: EngineLimits,
     /// Bytes in use, one word a core, refreshed by each.
     pub memory: Box<[AtomicUsize]>,
+    /// What of it each storage takes.
+    pub sizes: Arc<Sizes>,
     /// The next storage.
     pub next_storage: AtomicU32,
     /// The next tablet.
@@ -115,6 +118,7 @@ impl Shared {
             ranges: SharedRangeMap::default(),
             limits,
             memory: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
+            sizes: Arc::new(Sizes::new(cores)),
             next_storage: AtomicU32::new(FIRST_USER_STORAGE),
             next_tablet: AtomicU64::new(1),
             catalog_hook: std::sync::OnceLock::new(),
@@ -297,9 +301,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Counts the memory in use anew.
+    /// Counts the memory in use anew, and publishes it.
     pub(super) fn count_memory(&mut self) {
+        let sizes: FxHashMap<StorageId, StorageSize> =
+            self.tablets.iter().map(|(storage, tablets)| (*storage, StorageSize::of(tablets))).collect();
         let tablets: usize = self.tablets.values().flatten().map(Tablet::bytes).sum();
+        self.shared.sizes.publish(self.core, sizes);
         let garbage = self.garbage.capacity() * size_of::<Garbage>();
         let transactions: usize = self.txns.bytes();
         self.bytes = tablets + garbage + transactions;

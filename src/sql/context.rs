@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::base::Oid;
 use crate::catalog::Catalog;
 use crate::error::SqlResult;
+use crate::shard::Sizes;
 use crate::sql::expr::Subquery;
 use crate::sql::expr::in_set::InSet;
 use crate::types::{Datum, SqlType};
@@ -45,8 +45,8 @@ pub trait SessionInfo {
     fn random(&self) -> u64;
     /// Formats and time zone for text conversions.
     fn format(&self) -> &crate::types::SessionFormat;
-    /// Bytes that a table's rows take, where known.
-    fn relation_size(&self, _table: Oid) -> Option<i64> {
+    /// How much memory storages take; `None` where no engine is at hand.
+    fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
     }
 }

@@ -11,6 +11,7 @@ pub mod binder;
 pub mod cache;
 pub mod context;
 pub mod ddl;
+pub mod estimate;
 pub mod expr;
 pub mod function;
 pub mod parser;

@@ -248,6 +248,8 @@ pub struct Join {
     pub condition: Option<Expr>,
     /// The right side refers to the left row.
     pub lateral: bool,
+    /// The left side is the one held in memory, because it is estimated to be the smaller; otherwise the right is.
+    pub hash_left: bool,
 }
 
 /// Kinds of join.
@@ -258,6 +260,18 @@ pub enum JoinKind {
     Left,
     Right,
     Full,
+}
+
+impl JoinKind {
+    /// The kind of the same join with its sides exchanged.
+    #[must_use]
+    pub fn turned(self) -> Self {
+        match self {
+            JoinKind::Left => JoinKind::Right,
+            JoinKind::Right => JoinKind::Left,
+            kind => kind,
+        }
+    }
 }
 
 /// An aggregate call.

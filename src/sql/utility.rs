@@ -1,5 +1,8 @@
 //! Statements that the session carries out itself.
 
+use std::sync::Arc;
+
+use crate::catalog::TableDef;
 use crate::sql::plan::Statement;
 pub use crate::txn::{Isolation, TableLock};
 
@@ -28,7 +31,7 @@ pub enum ExplainFormat {
 pub struct ExplainOptions {
     /// ANALYZE: run it and report rows and times.
     pub analyze: bool,
-    /// COSTS (the default). There are no estimates to print, but JSON has its costs only with it.
+    /// COSTS (the default): print how many rows are expected. There are no costs.
     pub costs: bool,
     /// TIMING: with ANALYZE, print times of each node (the default).
     pub timing: bool,
@@ -42,6 +45,28 @@ impl Default for ExplainOptions {
     fn default() -> Self {
         Self { analyze: false, costs: true, timing: true, summary: None, format: ExplainFormat::Text }
     }
+}
+
+/// What VACUUM or ANALYZE is about.
+#[derive(Clone, Debug, Default)]
+pub struct Maintenance {
+    /// Every table there is when it runs.
+    pub all: bool,
+    /// These tables.
+    pub tables: Vec<Maintained>,
+    /// What was named and cannot be maintained: the client is warned.
+    pub skipped: Vec<String>,
+    /// VERBOSE, of ANALYZE.
+    pub verbose: bool,
+}
+
+/// A table to be maintained.
+#[derive(Clone, Debug)]
+pub struct Maintained {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// The columns (0-based) whose statistics are wanted; all if empty.
+    pub columns: Vec<usize>,
 }
 
 /// A utility statement.
@@ -93,17 +118,17 @@ pub enum Utility {
         /// How long resolving names and planning took.
         planning: std::time::Duration,
     },
-    /// VACUUM, with ANALYZE if asked; tables, or all.
+    /// VACUUM, with ANALYZE if asked.
     Vacuum {
-        /// Tables, empty for all.
-        tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+        /// Of what.
+        job: Maintenance,
         /// ANALYZE too.
         analyze: bool,
     },
     /// ANALYZE.
     Analyze {
-        /// Tables, empty for all.
-        tables: Vec<std::sync::Arc<crate::catalog::TableDef>>,
+        /// Of what.
+        job: Maintenance,
     },
     /// LOCK TABLE.
     Lock {

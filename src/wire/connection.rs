@@ -77,8 +77,8 @@ pub enum Exit<S, B: Backend> {
 pub async fn serve<S: ByteStream, B: Backend>(stream: S, backend: B, services: &Services, admission: Admission) -> Exit<S, B> {
     let mut peer = Peer::new(stream, InputBuffer::default(), services.message_bytes_max);
     let started = match services.startup_timeout {
-        Some(limit) => runtime::timeout(limit, start(&mut peer, services, admission)).await.unwrap_or(Err(Gone)),
-        None => start(&mut peer, services, admission).await,
+        Some(limit) => runtime::timeout(limit, start(&mut peer, &backend, services, admission)).await.unwrap_or(Err(Gone)),
+        None => start(&mut peer, &backend, services, admission).await,
     };
     match started {
         Ok(session) => converse(peer, session, backend, services).await,
@@ -95,6 +95,7 @@ pub async fn resume<S: ByteStream, B: Backend>(moving: Moving<S, B>, backend: B,
 /// Everything up to the first ReadyForQuery. `Gone` when there is nothing more to say.
 async fn start<S: ByteStream, B: Backend>(
     peer: &mut Peer<S>,
+    backend: &B,
     services: &Services,
     admission: Admission,
 ) -> Result<Box<Session<B>>, Gone> {
@@ -112,7 +113,7 @@ async fn start<S: ByteStream, B: Backend>(
     request.negotiate(&mut peer.output);
     let ticket = services.registry.register();
     let identity = Identity { user: request.user, database: request.database };
-    let session = match Session::new(identity, &request.settings, ticket) {
+    let session = match Session::new(backend, identity, &request.settings, ticket) {
         Ok(session) => Box::new(session),
         Err(error) => {
             peer.farewell(&error).await;

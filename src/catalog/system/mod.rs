@@ -9,11 +9,12 @@ use std::sync::LazyLock;
 
 use crate::base::Oid;
 use crate::catalog::Catalog;
-use crate::types::{Datum, SqlType};
+use crate::types::{Datum, SessionFormat, SqlType};
 
 mod fixed;
 mod information_schema;
 mod relations;
+mod statistics;
 
 pub use relations::{index_definition, key_list};
 
@@ -28,7 +29,7 @@ pub const DEFAULT_COLLATION: Oid = Oid(100);
 /// The OID of the collation that compares bytes.
 pub const C_COLLATION: Oid = Oid(950);
 /// The OID of the database.
-const DATABASE: Oid = Oid(5);
+pub const DATABASE: Oid = Oid(5);
 
 /// One of the system tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +43,8 @@ pub struct SystemContext<'a> {
     pub database: &'a str,
     /// The user.
     pub user: &'a str,
+    /// How values are written.
+    pub format: &'a SessionFormat,
 }
 
 /// The definition of a system table.
@@ -125,6 +128,7 @@ pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum
         "pg_catalog" => {
             relations::fill(table.name, context, &mut rows);
             fixed::fill(table.name, context, &mut rows);
+            statistics::fill(table.name, context, &mut rows);
         }
         _ => information_schema::fill(table.name, context, &mut rows),
     }

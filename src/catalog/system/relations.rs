@@ -3,6 +3,7 @@
 use super::{C_COLLATION, DEFAULT_COLLATION, OWNER, Rows, SystemContext, all, by_name, int2, letter};
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
+use crate::catalog::statistics::pages;
 use crate::catalog::{ColumnDef, PrimaryKey, SchemaDef, TableDef};
 use crate::types::{ColumnType, Datum, SqlType};
 
@@ -94,6 +95,10 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
         ]);
     }
     for (_, table) in user_tables(context) {
+        let known = context.catalog.statistics.get(&table.oid).filter(|known| known.rows.is_some());
+        #[expect(clippy::cast_possible_truncation, reason = "reltuples is a real")]
+        let tuples = Datum::Float4(known.and_then(|known| known.rows).map_or(-1.0, |rows| rows as f32));
+        let pages = |bytes: u64| Datum::Int4(i32::try_from(pages(bytes)).unwrap_or(i32::MAX));
         let options = table.options.iter().map(|(name, value)| Datum::text(&format!("{name}={value}")));
         let options: Vec<Datum> = options.collect();
         rows.add([
@@ -103,7 +108,8 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
             ("relowner", Datum::Oid(OWNER)),
             ("relam", Datum::Oid(HEAP)),
             ("relfilenode", Datum::Oid(table.oid)),
-            ("reltuples", Datum::Float4(-1.0)),
+            ("relpages", pages(known.map_or(0, |known| known.table_bytes))),
+            ("reltuples", tuples.clone()),
             ("relhasindex", Datum::Bool(table.primary_key.is_some())),
             ("relpersistence", letter('p')),
             ("relkind", letter('r')),
@@ -120,7 +126,8 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
                 ("relowner", Datum::Oid(OWNER)),
                 ("relam", Datum::Oid(BTREE)),
                 ("relfilenode", Datum::Oid(key.index_oid)),
-                ("reltuples", Datum::Float4(-1.0)),
+                ("relpages", pages(known.map_or(0, |known| known.index_bytes))),
+                ("reltuples", tuples),
                 ("relpersistence", letter('p')),
                 ("relkind", letter('i')),
                 ("relnatts", int2(key.columns.len())),

@@ -4,7 +4,7 @@ use super::{SystemContext, all, by_oid, rows};
 use crate::base::{Oid, StorageId};
 use crate::catalog::encode::Object;
 use crate::catalog::store::PUBLIC;
-use crate::catalog::{Catalog, ColumnDef, LayoutCell, PrimaryKey, TableDef};
+use crate::catalog::{Catalog, ColumnDef, ColumnStatistics, LayoutCell, PrimaryKey, TableDef, TableStatistics};
 
 use crate::types::{ColumnType, Datum, SessionFormat, SqlType, write_text};
 
@@ -35,12 +35,26 @@ fn catalog() -> Catalog {
         options: vec![("fillfactor".into(), "90".into())],
         layout: LayoutCell::default(),
     })));
+    let mut known = TableStatistics { rows: Some(1e6), table_bytes: 8193, ..TableStatistics::new(Oid(20_000)) };
+    known.put(ColumnStatistics {
+        column: 1,
+        ty: SqlType::Varchar,
+        null_fraction: 0.5,
+        width: 7,
+        distinct: -0.25,
+        common: vec![(Datum::text("a b"), 0.125), (Datum::text("c"), 0.0625)],
+        histogram: Vec::new(),
+        correlation: Some(0.5),
+    });
+    // The column's type is another one now.
+    known.put(ColumnStatistics { column: 2, ..known.columns[0].clone() });
+    catalog.put(Object::Statistics(Box::new(known)));
     catalog
 }
 
 fn all_rows(name: &str) -> (Vec<&'static str>, Vec<Vec<Datum>>) {
     let catalog = catalog();
-    let context = SystemContext { catalog: &catalog, database: "shop", user: "alice" };
+    let context = SystemContext { catalog: &catalog, database: "shop", user: "alice", format: &SessionFormat::default() };
     let table = all().iter().find(|table| table.name == name).expect("the table is in the list");
     (table.columns.iter().map(|(name, _)| *name).collect(), rows(table.reference, &context))
 }
@@ -65,7 +79,7 @@ fn fits(datum: &Datum, ty: SqlType) -> bool {
 #[test]
 fn rows_are_what_the_columns_say() {
     let catalog = catalog();
-    let context = SystemContext { catalog: &catalog, database: "shop", user: "alice" };
+    let context = SystemContext { catalog: &catalog, database: "shop", user: "alice", format: &SessionFormat::default() };
     for table in all() {
         assert!(!table.columns.is_empty(), "{}", table.name);
         assert!(std::ptr::eq(by_oid(table.oid).expect("listed"), table), "two tables have the OID of {}", table.name);
@@ -102,6 +116,16 @@ fn a_table_is_shown() {
         ("key_column_usage", ("column_name", "Name"), &[("ordinal_position", "1"), ("constraint_name", "account_pkey")]),
         ("pg_database", ("datname", "shop"), &[("encoding", "6"), ("datallowconn", "t")]),
         ("pg_roles", ("rolname", "alice"), &[("rolsuper", "t"), ("oid", "10")]),
+        ("pg_class", ("relname", "account"), &[("reltuples", "1e+06"), ("relpages", "2")]),
+        ("pg_class", ("relname", "account_pkey"), &[("reltuples", "1e+06"), ("relpages", "0")]),
+        (
+            "pg_stats",
+            ("attname", "Name"),
+            &[("null_frac", "0.5"), ("most_common_vals", "{\"a b\",c}"), ("most_common_freqs", "{0.125,0.0625}")],
+        ),
+        ("pg_stats", ("tablename", "account"), &[("schemaname", "public"), ("histogram_bounds", ""), ("correlation", "0.5")]),
+        ("pg_statistic", ("starelid", "20000"), &[("staattnum", "2"), ("stakind1", "1"), ("stakind2", "3"), ("stakind3", "0")]),
+        ("pg_statistic", ("starelid", "20000"), &[("stanumbers2", "{0.5}"), ("stavalues1", "{\"a b\",c}")]),
         ("pg_type", ("typname", "_int4"), &[("oid", "1007"), ("typelem", "23"), ("typcategory", "A")]),
     ];
     for (table, (key, value), expected) in cases {

@@ -1,4 +1,7 @@
-//! Joins: hashed on equal expressions or nested loops, the right side held in memory; lateral ones open it again for each row.
+//! Joins: hashed on equal expressions or nested loops, one side held in memory; lateral ones open it again for each row.
+//!
+//! The side that is read row by row is the outer one, that which is held the inner one: right and left of the plan's join, or the
+//! other way round where the plan says so. Rows have the left side's columns first all the same.
 //!
 //! Output is made a piece at a time, so a join whose result is far larger than its inputs still runs in bounded memory.
 
@@ -23,33 +26,36 @@ fn nulls(count: usize) -> Row {
 
 /// The hashed side of a join.
 struct Hashed {
-    left: Exprs,
+    outer: Exprs,
     keys: RowTable,
     /// For each key the rows that have it.
     rows: Vec<Vec<u32>>,
 }
 
-/// A join whose right side does not depend on the left.
+/// A join whose sides do not depend on each other.
 pub struct Join {
+    /// Which rows are kept without a match: Left those of the outer side, Right those of the inner.
     kind: JoinKind,
-    left: Op,
-    /// The right input and its keys until it has been read.
+    /// The outer side is the plan's right.
+    turned: bool,
+    outer: Op,
+    /// The inner input and its keys until it has been read.
     pending: Option<(Op, Option<Exprs>)>,
     hashed: Option<Hashed>,
-    right: Vec<Row>,
-    /// Whether a right row has found a left one, for RIGHT and FULL.
-    right_matched: Vec<bool>,
+    inner: Vec<Row>,
+    /// Whether a inner row has found a outer one, for RIGHT and FULL.
+    inner_matched: Vec<bool>,
     condition: Option<Exprs>,
     widths: (usize, usize),
     batch: std::vec::IntoIter<(Row, Option<Row>)>,
     current: Option<Current>,
-    /// The next right row to be looked at for NULLs on the left, after the left side has ended.
+    /// The next inner row to be looked at for NULLs on the outer, after the outer side has ended.
     unmatched: Option<usize>,
     scope: Scope,
     reservation: Reservation,
 }
 
-/// A left row on its way along the right side.
+/// A outer row on its way along the inner side.
 struct Current {
     row: Row,
     candidates: Candidates,
@@ -66,24 +72,31 @@ enum Candidates {
 impl Join {
     /// Opens a join.
     pub async fn open(plan: &plan::Join, scope: Scope, context: &mut ExecContext<'_>) -> SqlResult<Join> {
-        let left = open(&plan.left, scope.clone(), context).await?;
-        let right = open(&plan.right, scope.clone(), context).await?;
-        let (left_keys, right_keys): (Vec<_>, Vec<_>) = plan.equal.iter().cloned().unzip();
+        let mut outer = open(&plan.left, scope.clone(), context).await?;
+        let mut inner = open(&plan.right, scope.clone(), context).await?;
+        let (mut outer_keys, mut inner_keys): (Vec<_>, Vec<_>) = plan.equal.iter().cloned().unzip();
+        let mut widths = (types_of(&plan.left).len(), types_of(&plan.right).len());
+        if plan.hash_left {
+            std::mem::swap(&mut outer, &mut inner);
+            std::mem::swap(&mut outer_keys, &mut inner_keys);
+            widths = (widths.1, widths.0);
+        }
         let hashed = (!plan.equal.is_empty()).then(|| Hashed {
-            keys: RowTable::new(left_keys.iter().map(type_of).collect()),
-            left: Exprs::new(left_keys),
+            keys: RowTable::new(outer_keys.iter().map(type_of).collect()),
+            outer: Exprs::new(outer_keys),
             rows: Vec::new(),
         });
-        let right_keys = hashed.is_some().then(|| Exprs::new(right_keys));
+        let inner_keys = hashed.is_some().then(|| Exprs::new(inner_keys));
         Ok(Join {
-            kind: plan.kind,
-            left,
-            pending: Some((right, right_keys)),
+            kind: if plan.hash_left { plan.kind.turned() } else { plan.kind },
+            turned: plan.hash_left,
+            outer,
+            pending: Some((inner, inner_keys)),
             hashed,
-            right: Vec::new(),
-            right_matched: Vec::new(),
+            inner: Vec::new(),
+            inner_matched: Vec::new(),
             condition: plan.condition.clone().map(|condition| Exprs::new(vec![condition])),
-            widths: (types_of(&plan.left).len(), types_of(&plan.right).len()),
+            widths,
             batch: Vec::new().into_iter(),
             current: None,
             unmatched: None,
@@ -92,18 +105,23 @@ impl Join {
         })
     }
 
-    fn keeps_left(&self) -> bool {
+    /// An outer and an inner row as one of the result.
+    fn joined(&self, outer: &[Datum], inner: &[Datum]) -> Row {
+        if self.turned { joined(inner, outer) } else { joined(outer, inner) }
+    }
+
+    fn keeps_outer(&self) -> bool {
         matches!(self.kind, JoinKind::Left | JoinKind::Full)
     }
 
-    fn keeps_right(&self) -> bool {
+    fn keeps_inner(&self) -> bool {
         matches!(self.kind, JoinKind::Right | JoinKind::Full)
     }
 
     /// The next rows.
     pub async fn next(&mut self, context: &mut ExecContext<'_>) -> SqlResult<Option<Vec<Row>>> {
-        if let Some((right, keys)) = self.pending.take() {
-            self.read_right(right, keys.as_ref(), context).await?;
+        if let Some((inner, keys)) = self.pending.take() {
+            self.read_inner(inner, keys.as_ref(), context).await?;
         }
         let mut out = Vec::new();
         let mut looked = 0_usize;
@@ -118,16 +136,16 @@ impl Join {
                 }
             } else if self.current.is_some() {
                 self.advance(&mut out, context).await?;
-            } else if !self.next_left(context).await? {
-                // Without it nothing is left to be done for the right side.
-                self.unmatched = Some(if self.keeps_right() { 0 } else { self.right.len() });
+            } else if !self.next_outer(context).await? {
+                // Without it nothing is outer to be done for the inner side.
+                self.unmatched = Some(if self.keeps_inner() { 0 } else { self.inner.len() });
             }
         }
         Ok((!out.is_empty()).then_some(out))
     }
 
-    async fn read_right(&mut self, mut right: Op, keys: Option<&Exprs>, context: &mut ExecContext<'_>) -> SqlResult<()> {
-        while let Some(rows) = right.next(context).await? {
+    async fn read_inner(&mut self, mut inner: Op, keys: Option<&Exprs>, context: &mut ExecContext<'_>) -> SqlResult<()> {
+        while let Some(rows) = inner.next(context).await? {
             if let (Some(hashed), Some(keys)) = (&mut self.hashed, keys) {
                 let keys = keys.rows(&rows, &self.scope, context).await?;
                 for (i, key) in keys.into_iter().enumerate() {
@@ -140,21 +158,21 @@ impl Join {
                     if new {
                         hashed.rows.push(Vec::new());
                     }
-                    let index = u32::try_from(self.right.len() + i).expect("memory is limited far below 2^32 rows");
+                    let index = u32::try_from(self.inner.len() + i).expect("memory is limited far below 2^32 rows");
                     hashed.rows[place].push(index);
                 }
             }
             for row in rows {
                 self.reservation.add(row_bytes(&row), context)?;
-                self.right.push(row);
+                self.inner.push(row);
             }
         }
-        self.right_matched = vec![false; if self.keeps_right() { self.right.len() } else { 0 }];
+        self.inner_matched = vec![false; if self.keeps_inner() { self.inner.len() } else { 0 }];
         Ok(())
     }
 
-    /// Takes up the next left row, if there is one.
-    async fn next_left(&mut self, context: &mut ExecContext<'_>) -> SqlResult<bool> {
+    /// Takes up the next outer row, if there is one.
+    async fn next_outer(&mut self, context: &mut ExecContext<'_>) -> SqlResult<bool> {
         loop {
             if let Some((row, key)) = self.batch.next() {
                 let candidates = match (&self.hashed, key) {
@@ -166,11 +184,11 @@ impl Join {
                 self.current = Some(Current { row, candidates, next: 0, matched: false });
                 return Ok(true);
             }
-            let Some(rows) = next_rows(&mut self.left, context).await? else { return Ok(false) };
+            let Some(rows) = next_rows(&mut self.outer, context).await? else { return Ok(false) };
             self.batch = match &self.hashed {
                 None => rows.into_iter().map(|row| (row, None)).collect::<Vec<_>>(),
                 Some(hashed) => {
-                    let keys = hashed.left.rows(&rows, &self.scope, context).await?;
+                    let keys = hashed.outer.rows(&rows, &self.scope, context).await?;
                     rows.into_iter().zip(keys.into_iter().map(Some)).collect()
                 }
             }
@@ -178,11 +196,11 @@ impl Join {
         }
     }
 
-    /// Joins the current left row with its next candidates.
+    /// Joins the current outer row with its next candidates.
     async fn advance(&mut self, out: &mut Vec<Row>, context: &mut ExecContext<'_>) -> SqlResult<()> {
-        let mut current = self.current.take().expect("called with a left row");
+        let mut current = self.current.take().expect("called with a outer row");
         let count = match current.candidates {
-            Candidates::All => self.right.len(),
+            Candidates::All => self.inner.len(),
             Candidates::None => 0,
             Candidates::Key(place) => self.hashed.as_ref().expect("a key comes of a table").rows[place].len(),
         };
@@ -192,7 +210,7 @@ impl Join {
             _ => i,
         };
         let indexes: Vec<usize> = (current.next..end).map(index).collect();
-        let rows: Vec<Row> = indexes.iter().map(|i| joined(&current.row, &self.right[*i])).collect();
+        let rows: Vec<Row> = indexes.iter().map(|i| self.joined(&current.row, &self.inner[*i])).collect();
         let matches = match &self.condition {
             None => vec![true; rows.len()],
             Some(condition) => condition.matches(&rows, &self.scope, context).await?,
@@ -200,7 +218,7 @@ impl Join {
         for ((i, row), matched) in indexes.into_iter().zip(rows).zip(matches) {
             if matched {
                 current.matched = true;
-                if let Some(found) = self.right_matched.get_mut(i) {
+                if let Some(found) = self.inner_matched.get_mut(i) {
                     *found = true;
                 }
                 out.push(row);
@@ -209,18 +227,18 @@ impl Join {
         current.next = end;
         if end < count {
             self.current = Some(current);
-        } else if !current.matched && self.keeps_left() {
-            out.push(joined(&current.row, &nulls(self.widths.1)));
+        } else if !current.matched && self.keeps_outer() {
+            out.push(self.joined(&current.row, &nulls(self.widths.1)));
         }
         Ok(())
     }
 
-    /// Adds the next right row that found no left one; false at the end.
+    /// Adds the next inner row that found no outer one; false at the end.
     fn take_unmatched(&mut self, out: &mut Vec<Row>) -> bool {
-        let next = self.unmatched.expect("called after the left side has ended");
-        let Some(row) = self.right.get(next) else { return false };
-        if !self.right_matched[next] {
-            out.push(joined(&nulls(self.widths.0), row));
+        let next = self.unmatched.expect("called after the outer side has ended");
+        let Some(row) = self.inner.get(next) else { return false };
+        if !self.inner_matched[next] {
+            out.push(self.joined(&nulls(self.widths.0), row));
         }
         self.unmatched = Some(next + 1);
         true

@@ -33,10 +33,11 @@ pub(in crate::exec) fn session() -> FrozenSession {
         transaction_micros: 0,
         statement_micros: 0,
         backend_pid: 1,
+        sizes: None,
     }
 }
 
-fn table(oid: u32, name: &str, columns: &[(&str, SqlType)]) -> TableDef {
+pub(in crate::exec) fn table(oid: u32, name: &str, columns: &[(&str, SqlType)]) -> TableDef {
     let columns = columns.iter().enumerate().map(|(i, (name, ty))| ColumnDef {
         name: (*name).into(),
         ty: ColumnType::new(*ty),
@@ -69,7 +70,7 @@ pub(in crate::exec) struct Database {
 }
 
 impl Database {
-    async fn fill(&mut self, mut table: TableDef, rows: Vec<Vec<Datum>>) {
+    pub(in crate::exec) async fn fill(&mut self, mut table: TableDef, rows: Vec<Vec<Datum>>) {
         let mut txn = self.engine.begin(Isolation::ReadCommitted, false);
         table.storage = self.engine.create_storage(&mut txn, table.key_kind()).await.expect("a storage");
         let view = self.engine.write_view(&mut txn);
@@ -144,10 +145,11 @@ where
     let cores = 3;
     let fabric = Rc::new(Fabric::new(cores, MeshConfig::default()));
     let shared = Shared::new(cores, EngineLimits { tablet_keys: 100, ..EngineLimits::default() });
-    let done = Rc::new(Cell::new(false));
+    let (recovered, done) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
     let work = Rc::new(RefCell::new(Some(work)));
     let run = sim.run(cores, |core| {
-        let (fabric, shared, done, work) = (fabric.clone(), shared.clone(), done.clone(), work.clone());
+        let (fabric, shared, work) = (fabric.clone(), shared.clone(), work.clone());
+        let (recovered, done) = (recovered.clone(), done.clone());
         async move {
             let engine = Engine::install(shared.clone(), fabric.join(core));
             engine.serve();
@@ -163,6 +165,7 @@ where
                 };
                 engine.recover(&options).await.expect("an empty directory recovers");
                 engine.start_maintenance();
+                recovered.set(true);
                 let mut database = Database { engine: engine.clone(), catalog: Catalog::bootstrap() };
                 let t = table(20_000, "t", &[("id", SqlType::Int4), ("grp", SqlType::Int4), ("name", SqlType::Text)]);
                 let row = |id: i32| {
@@ -177,6 +180,12 @@ where
                 work(database).await;
                 shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
                 done.set(true);
+            }
+            while !recovered.get() {
+                runtime::sleep(Duration::from_micros(300)).await;
+            }
+            if core != CoreId(0) {
+                engine.start_maintenance();
             }
             while !done.get() {
                 runtime::sleep(Duration::from_micros(300)).await;

@@ -173,6 +173,7 @@ impl Binder<'_> {
             equal: Vec::new(),
             condition,
             lateral: factor.lateral,
+            hash_left: false,
         })));
         Ok(())
     }

@@ -176,7 +176,7 @@ impl<'a> Binder<'a> {
             Body::Ready(utility) => Ok((Plan::Utility(utility.clone()), utility::output_columns(utility))),
             Body::Execute { name, args } => self.execute(name, args),
             Body::Explain { statement, options } => self.explain(statement, *options),
-            Body::Vacuum { tables, vacuum, analyze } => self.vacuum(tables, *vacuum, *analyze),
+            Body::Vacuum { tables, vacuum, analyze, verbose } => self.vacuum(tables, *vacuum, *analyze, *verbose),
             Body::Lock { tables, mode, no_wait } => self.lock(tables, *mode, *no_wait),
             Body::Copy(copy) => self.copy(copy),
             Body::Truncate(tables) => self.truncate(tables),

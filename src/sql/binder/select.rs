@@ -327,7 +327,15 @@ fn set_returning(node: Node, width: usize, items: &mut [Item], collector: &mut C
         replace_markers(&mut item.value.expr, width, ty);
     }
     let right = Node::FunctionScan { function: srf.function, args, types: vec![ty], ordinality: false };
-    Node::Join(Box::new(Join { kind: JoinKind::Inner, left: node, right, equal: Vec::new(), condition: None, lateral }))
+    Node::Join(Box::new(Join {
+        kind: JoinKind::Inner,
+        left: node,
+        right,
+        equal: Vec::new(),
+        condition: None,
+        lateral,
+        hash_left: false,
+    }))
 }
 
 fn replace_markers(expr: &mut Expr, index: usize, ty: ColumnType) {

@@ -2,13 +2,14 @@
 
 use sqlparser::ast::Expr as Ast;
 
-use crate::error::{SqlError, SqlResult};
+use crate::catalog::TableDef;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::scope::Scope;
-use crate::sql::binder::{Binder, plain};
-use crate::sql::parser::ast::{Body, TableName};
+use crate::sql::binder::{Binder, plain, system};
+use crate::sql::parser::ast::{Body, MaintainedName, TableName};
 use crate::sql::plan::{OutputColumn, Plan, Statement};
-use crate::sql::utility::{ExplainOptions, TableLock, Utility};
+use crate::sql::utility::{ExplainOptions, Maintained, Maintenance, TableLock, Utility};
 use crate::types::SqlType;
 
 /// The result columns of a utility statement.
@@ -35,10 +36,7 @@ impl Binder<'_> {
             .iter()
             .map(|arg| {
                 if matches!(arg, Ast::Subquery(_) | Ast::Exists { .. } | Ast::InSubquery { .. }) {
-                    return Err(SqlError::new(
-                        crate::error::SqlState::FEATURE_NOT_SUPPORTED,
-                        "cannot use subquery in EXECUTE parameter",
-                    ));
+                    return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use subquery in EXECUTE parameter"));
                 }
                 Ok(self.expr(arg, place)?.at(position(arg)).expr)
             })
@@ -69,9 +67,60 @@ impl Binder<'_> {
     }
 
     /// VACUUM and ANALYZE.
-    pub fn vacuum(&self, tables: &[TableName], vacuum: bool, analyze: bool) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        let tables = tables.iter().map(|name| self.table(name)).collect::<SqlResult<Vec<_>>>()?;
-        let utility = if vacuum { Utility::Vacuum { tables, analyze } } else { Utility::Analyze { tables } };
+    pub fn vacuum(
+        &self,
+        tables: &[MaintainedName],
+        vacuum: bool,
+        analyze: bool,
+        verbose: bool,
+    ) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        if !analyze && tables.iter().any(|named| !named.columns.is_empty()) {
+            let message = "ANALYZE option must be specified when a column list is provided";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
+        let mut job = Maintenance { all: tables.is_empty(), verbose, ..Maintenance::default() };
+        for MaintainedName { table: name, columns } in tables {
+            if let Some(table) = self.find_table(name.schema.as_deref(), &name.name) {
+                let columns = columns_of(&table, columns)?;
+                job.tables.push(Maintained { table, columns });
+            } else if let Some(table) = system::find(self.context.session.search_path(), name.schema.as_deref(), &name.name) {
+                // System tables have no rows of their own to be looked at.
+                job.skipped.extend(table.is_view.then(|| name.name.clone()));
+            } else if self.is_index(name) {
+                job.skipped.push(name.name.clone());
+            } else {
+                return Err(self.undefined_table(name.schema.as_deref(), &name.name));
+            }
+        }
+        let utility = if vacuum { Utility::Vacuum { job, analyze } } else { Utility::Analyze { job } };
         Ok((Plan::Utility(utility), Vec::new()))
     }
+
+    fn is_index(&self, name: &TableName) -> bool {
+        let schemas = match &name.schema {
+            Some(schema) => std::slice::from_ref(schema),
+            None => self.context.session.search_path(),
+        };
+        let catalog = self.context.catalog;
+        let is_here = |table: &TableDef| {
+            let named = table.primary_key.as_ref().is_some_and(|key| key.name == name.name);
+            named && catalog.schemas.get(&table.schema).is_some_and(|schema| schemas.contains(&schema.name))
+        };
+        catalog.tables.values().any(|table| is_here(table))
+    }
+}
+
+/// Columns by name, each once.
+fn columns_of(table: &TableDef, names: &[(String, u32)]) -> SqlResult<Vec<usize>> {
+    let mut columns = Vec::with_capacity(names.len());
+    for (name, _) in names {
+        let refuse = |code, what| SqlError::new(code, format!("column \"{name}\" of relation \"{}\" {what}", table.name));
+        let column = table.columns.iter().position(|column| column.name == *name);
+        let column = column.ok_or_else(|| refuse(SqlState::UNDEFINED_COLUMN, "does not exist"))?;
+        if columns.contains(&column) {
+            return Err(refuse(SqlState::DUPLICATE_COLUMN, "appears more than once"));
+        }
+        columns.push(column);
+    }
+    Ok(columns)
 }

@@ -13,6 +13,7 @@ mod md5;
 mod operators;
 mod privileges;
 pub mod resolve;
+mod sizes;
 pub mod strings;
 mod system;
 pub mod table;

@@ -68,18 +68,18 @@ const ENCODINGS: [&str; 42] = [
 
 type Context = fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>;
 
-fn internal() -> SqlError {
+pub(super) fn internal() -> SqlError {
     SqlError::internal("a system function was called with values of other types than it was resolved for")
 }
 
-fn oid(datum: &Datum) -> SqlResult<Oid> {
+pub(super) fn oid(datum: &Datum) -> SqlResult<Oid> {
     match datum {
         Datum::Oid(oid) => Ok(*oid),
         _ => Err(internal()),
     }
 }
 
-fn text(datum: &Datum) -> SqlResult<&str> {
+pub(super) fn text(datum: &Datum) -> SqlResult<&str> {
     datum.as_str().ok_or_else(internal)
 }
 
@@ -89,7 +89,7 @@ pub fn register(functions: &mut Vec<Function>) {
     names(functions);
     definitions(functions);
     super::privileges::register(functions);
-    sizes(functions);
+    super::sizes::register(functions);
 }
 
 fn session(functions: &mut Vec<Function>) {
@@ -428,7 +428,7 @@ fn definitions(functions: &mut Vec<Function>) {
 }
 
 /// The table and the primary key whose index this is.
-fn index_of(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &PrimaryKey)> {
+pub(super) fn index_of(oid: Oid, catalog: &Catalog) -> Option<(&TableDef, &PrimaryKey)> {
     catalog.tables.values().find_map(|table| {
         let key = table.primary_key.as_ref().filter(|key| key.index_oid == oid)?;
         Some((&**table, key))
@@ -446,60 +446,9 @@ fn index_column(oid: Oid, column: i64, context: &EvalContext<'_>) -> Option<Stri
     Some(quote_identifier(&table.columns[*key.columns.get(number)?].name))
 }
 
-// Sizes.
-
-fn sizes(functions: &mut Vec<Function>) {
-    let size: Context = |a, c| {
-        let oid = oid(&a[0])?;
-        if relation(oid, c.catalog).is_none() {
-            return Ok(Datum::Null);
-        }
-        c.session.relation_size(oid).map(Datum::Int8).ok_or_else(|| SqlError::unsupported("the size of a relation"))
-    };
-    for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size"] {
-        Entry::function(name, &[REGCLASS], INT8, Implementation::Context(size)).volatile().add(functions);
-    }
-    let pretty = Implementation::Unary(|bytes| Ok(Datum::Text(size_pretty(bytes.as_i64().ok_or_else(internal)?).into())));
-    Entry::function("pg_size_pretty", &[INT8], TEXT, pretty).add(functions);
-}
-
-/// Bytes with a unit: the next one from 10,240 of the last, half rounded up (dbsize.c).
-fn size_pretty(bytes: i64) -> String {
-    const UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
-    let (mut size, mut unit) = (i128::from(bytes), 0);
-    // Below 10 * 1024 of a unit it is shown in that unit; one more bit is kept for rounding.
-    let mut half = false;
-    while unit + 1 < UNITS.len() && size.abs() >= if half { 20 * 1024 - 1 } else { 10 * 1024 } {
-        size /= if half { 1024 } else { 512 };
-        half = true;
-        unit += 1;
-    }
-    if half {
-        size = (size + size.signum()) / 2;
-    }
-    format!("{size} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{size_pretty, split_identifiers};
-
-    /// Answers of PostgreSQL 15.
-    #[test]
-    fn sizes_are_pretty() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (10_239, "10239 bytes"),
-            (10_240, "10 kB"),
-            (10_752, "11 kB"),
-            (10_485_247, "10239 kB"),
-            (10_485_248, "10 MB"),
-            (-10_240, "-10 kB"),
-            (1_000_000_000_000, "931 GB"),
-        ] {
-            assert_eq!(size_pretty(bytes), text, "{bytes}");
-        }
-    }
+    use super::split_identifiers;
 
     #[test]
     fn identifiers_are_split() {

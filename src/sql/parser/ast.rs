@@ -31,11 +31,13 @@ pub enum Body {
     /// VACUUM [ANALYZE] or, with `vacuum` false, ANALYZE.
     Vacuum {
         /// Tables; empty for all.
-        tables: Vec<TableName>,
+        tables: Vec<MaintainedName>,
         /// VACUUM, not only ANALYZE.
         vacuum: bool,
         /// With ANALYZE.
         analyze: bool,
+        /// With VERBOSE.
+        verbose: bool,
     },
     /// LOCK TABLE.
     Lock {
@@ -68,6 +70,15 @@ pub enum Body {
         /// Columns with positions.
         columns: Vec<(String, u32)>,
     },
+}
+
+/// A table that VACUUM or ANALYZE names.
+#[derive(Clone, Debug)]
+pub struct MaintainedName {
+    /// The table.
+    pub table: TableName,
+    /// Columns with positions (none: all).
+    pub columns: Vec<(String, u32)>,
 }
 
 /// A possibly qualified table name.

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::sql::parser::ast::{Body, TableName};
+use crate::sql::parser::ast::{Body, MaintainedName, TableName};
 use crate::sql::parser::cursor::Cursor;
 use crate::sql::parser::{parse_body, unsupported};
 use crate::sql::utility::{ExplainFormat, ExplainOptions, TableLock, Utility};
@@ -56,27 +56,30 @@ fn vacuum(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
         }
         analyze = cursor.accept("analyze") || cursor.accept("analyse");
     }
-    Ok(Body::Vacuum { tables: relations(cursor)?, vacuum: true, analyze })
+    Ok(Body::Vacuum { tables: relations(cursor)?, vacuum: true, analyze, verbose: false })
 }
 
 fn analyze(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
+    let mut verbose = false;
     if cursor.accept_token(&Token::LParen) {
         loop {
+            let position = cursor.position();
             let (name, on) = boolean_option(cursor)?;
             match name.as_str() {
-                "verbose" | "skip_locked" if !on => {}
-                "verbose" | "skip_locked" => return Ok(drain(cursor, format!("ANALYZE ({})", name.to_uppercase()))),
-                _ => return Err(unknown_option("ANALYZE", &name)),
+                "verbose" => verbose = on,
+                // Tables are looked at without a lock.
+                "skip_locked" => {}
+                _ => return Err(unknown_option("ANALYZE", &name).at(position)),
             }
             if !cursor.accept_token(&Token::Comma) {
                 break;
             }
         }
         cursor.expect_token(&Token::RParen)?;
-    } else if cursor.accept("verbose") {
-        return Ok(drain(cursor, "ANALYZE VERBOSE".to_owned()));
+    } else {
+        verbose = cursor.accept("verbose");
     }
-    Ok(Body::Vacuum { tables: relations(cursor)?, vacuum: false, analyze: true })
+    Ok(Body::Vacuum { tables: relations(cursor)?, vacuum: false, analyze: true, verbose })
 }
 
 fn unknown_option(command: &str, name: &str) -> SqlError {
@@ -109,14 +112,13 @@ fn boolean_option(cursor: &mut Cursor<'_>) -> SqlResult<(String, bool)> {
     }
 }
 
-/// Tables to maintain; column lists are for statistics of single columns, which are always kept for all.
-fn relations(cursor: &mut Cursor<'_>) -> SqlResult<Vec<TableName>> {
+/// Tables to maintain, with the columns whose statistics are wanted.
+fn relations(cursor: &mut Cursor<'_>) -> SqlResult<Vec<MaintainedName>> {
     let mut tables = Vec::new();
     while !cursor.at_end() {
-        tables.push(cursor.table_name()?);
-        if cursor.peek() == Some(&Token::LParen) {
-            return Err(SqlError::unsupported("ANALYZE of single columns").at(cursor.position()));
-        }
+        let table = cursor.table_name()?;
+        let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };
+        tables.push(MaintainedName { table, columns });
         if !cursor.accept_token(&Token::Comma) {
             break;
         }

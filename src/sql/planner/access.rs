@@ -117,7 +117,7 @@ fn bound_of(term: &Expr, table: &TableDef) -> Option<(usize, Bound)> {
 }
 
 /// The column an expression is, seen through casts that change nothing in its bytes or its order.
-fn column_of(expr: &Expr) -> Option<usize> {
+pub fn column_of(expr: &Expr) -> Option<usize> {
     match expr {
         Expr::Column(index, _) => Some(*index),
         Expr::Cast { arg, from, to, .. } if to.typmod == -1 && (binary_coercible(*from, to.ty) || widens(*from, to.ty)) => {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::catalog::TableDef;
 use crate::sql::context::BindContext;
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Join, Node, Scan};
-use crate::sql::planner::{order, place, plan_subqueries};
+use crate::sql::planner::{order, place, plan_subqueries, sides};
 use crate::types::{ColumnType, SqlType};
 
 /// The rows that qualify, unplanned, or `None` if their owners can decide: `joined` are those of the table joined to FROM,
@@ -30,13 +31,15 @@ pub fn source<'e>(
     })
 }
 
-/// Plans such rows. A join starts from FROM's side if that leads to lookups in the table by its key; else FROM's rows, which
-/// are mostly the fewer, are the ones to be kept in memory.
+/// Plans such rows. A join starts from FROM's side if that leads to lookups in the table by its key; else it is one like any
+/// other.
 pub fn plan_source(mut source: Node, context: &BindContext<'_>) -> Node {
     plan_subqueries(&mut source, context);
-    let turned = turned(&source).map(place::optimise).filter(looks_up);
-    let mut planned = turned.unwrap_or_else(|| place::optimise(source));
+    let estimator = Estimator::new(context.catalog, context.session);
+    let turned = turned(&source).map(|turned| place::optimise(turned, &estimator)).filter(looks_up);
+    let mut planned = turned.unwrap_or_else(|| place::optimise(source, &estimator));
     order::push_limits(&mut planned);
+    sides::choose(&mut planned, context);
     planned
 }
 
@@ -53,7 +56,8 @@ fn turned(source: &Node) -> Option<Node> {
             let from = column_types(&join.right)?.into_iter().enumerate().map(|(index, ty)| Expr::Column(index, ty));
             let exprs = own.chain(from).collect();
             let Join { kind, left, right, .. } = (**join).clone();
-            let join = Join { kind, left: right, right: left, equal: Vec::new(), condition: None, lateral: false };
+            let join =
+                Join { kind, left: right, right: left, equal: Vec::new(), condition: None, lateral: false, hash_left: false };
             Some(Node::Project { input: Box::new(Node::Join(Box::new(join))), exprs })
         }
         _ => None,

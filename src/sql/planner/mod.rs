@@ -1,8 +1,9 @@
 //! Access paths, predicate placement and join strategies for bound plans.
 //!
-//! There are no statistics yet, so joins run in the order written and every rule here is one that cannot lose: predicates go
-//! to where rows are read, equalities that bind a primary key become lookups, equalities between the sides of a join become
-//! hash keys, an ORDER BY that the key order satisfies is not sorted, and columns nobody needs are not read.
+//! Joins run in the order written, and nearly every rule cannot lose: predicates go to where rows are read, equalities that bind
+//! a primary key become lookups, equalities between the sides of a join become hash keys, an ORDER BY that the key order
+//! satisfies is not sorted, and columns nobody needs are not read. Estimates (`sql::estimate`) choose how a join finds its rows:
+//! which side is held in memory (`sides`), or whether the right one is looked up by its key (`place`).
 
 mod access;
 mod changes;
@@ -10,11 +11,16 @@ mod fold;
 mod order;
 mod place;
 mod prune;
+mod sides;
+
+pub use access::column_of;
+pub use place::width;
 
 use std::sync::Arc;
 
 use crate::error::SqlResult;
 use crate::sql::context::BindContext;
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::{Access, CopyDirection, Node, OnConflict, Plan, PointSelect, Query, Scan};
 
@@ -24,6 +30,7 @@ pub fn plan(plan: &mut Plan, context: &BindContext<'_>) -> SqlResult<()> {
         Plan::Query(query) => plan_query(query, context),
         Plan::Insert(insert) => {
             plan_node(&mut insert.source, context);
+            sides::choose(&mut insert.source, context);
             insert.returning.iter_mut().for_each(|expr| plan_expr(expr, context));
             if let Some(OnConflict::DoUpdate { assignments, filter }) = &mut insert.on_conflict {
                 assignments.iter_mut().map(|(_, expr)| expr).chain(filter).for_each(|expr| plan_expr(expr, context));
@@ -65,12 +72,13 @@ fn plan_query(query: &mut Query, context: &BindContext<'_>) {
         query.root = prune::prune(take(&mut query.root));
         query.point = point_select(&query.root);
     }
+    sides::choose(&mut query.root, context);
 }
 
 /// Plans a tree that needs all its columns: subqueries inside it, then the tree itself.
 fn plan_node(node: &mut Node, context: &BindContext<'_>) {
     plan_subqueries(node, context);
-    *node = place::optimise(take(node));
+    *node = place::optimise(take(node), &Estimator::new(context.catalog, context.session));
     order::push_limits(node);
 }
 
@@ -87,6 +95,7 @@ fn plan_expr(expr: &mut Expr, context: &BindContext<'_>) {
             let plan = &mut Arc::make_mut(subquery).plan;
             plan_node(plan, context);
             *plan = prune::prune(take(plan));
+            sides::choose(plan, context);
         }
         _ => fold::fold(expr, context),
     }

@@ -1,31 +1,36 @@
 //! Predicate placement: each term of a condition is evaluated as early as its meaning allows.
 
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::walk::{self, Reference};
 use crate::sql::expr::{Expr, eval::type_of};
 use crate::sql::function::{Comparison, Implementation};
 use crate::sql::plan::{Access, Join, JoinKind, Node, Scan};
 use crate::sql::planner::{access, conjoin, conjuncts, fold};
 
+/// A lookup of a row is taken for as much work as reading so many in a row: an estimate may be wrong by several times and still
+/// do no harm.
+const LOOKUP_ROWS: f64 = 10.0;
+
 /// Places all conditions of a tree.
-pub fn optimise(node: Node) -> Node {
+pub fn optimise(node: Node, estimator: &Estimator<'_>) -> Node {
     match node {
-        Node::Filter { input, predicate } => place(conjuncts(Some(predicate)), *input),
-        Node::Join(_) => place(Vec::new(), node),
+        Node::Filter { input, predicate } => place(conjuncts(Some(predicate)), *input, estimator),
+        Node::Join(_) => place(Vec::new(), node, estimator),
         mut node => {
-            walk::for_each_input_mut(&mut node, &mut |input| *input = optimise(super::take(input)));
+            walk::for_each_input_mut(&mut node, &mut |input| *input = optimise(super::take(input), estimator));
             node
         }
     }
 }
 
 /// The rows of `node` for which the terms hold.
-fn place(terms: Vec<Expr>, node: Node) -> Node {
+fn place(terms: Vec<Expr>, node: Node, estimator: &Estimator<'_>) -> Node {
     match node {
         Node::Filter { input, predicate } => {
             // The inner condition was written to be evaluated first.
             let mut all = conjuncts(Some(predicate));
             all.extend(terms);
-            place(all, *input)
+            place(all, *input, estimator)
         }
         Node::Scan(scan) => scan_with(scan, terms),
         Node::SystemScan { table, columns, filter } => {
@@ -36,16 +41,16 @@ fn place(terms: Vec<Expr>, node: Node) -> Node {
         Node::Project { input, exprs } => {
             let (below, above): (Vec<Expr>, Vec<Expr>) = terms.into_iter().partition(|term| can_pass(term, &exprs));
             let below = below.into_iter().map(|term| substitute(term, &exprs)).collect();
-            filtered(Node::Project { input: Box::new(place(below, *input)), exprs }, above)
+            filtered(Node::Project { input: Box::new(place(below, *input, estimator)), exprs }, above)
         }
-        Node::Sort { input, keys } => Node::Sort { input: Box::new(place(terms, *input)), keys },
-        Node::Join(join) => join_with(*join, terms),
-        node => filtered(optimise_inputs(node), terms),
+        Node::Sort { input, keys } => Node::Sort { input: Box::new(place(terms, *input, estimator)), keys },
+        Node::Join(join) => join_with(*join, terms, estimator),
+        node => filtered(optimise_inputs(node, estimator), terms),
     }
 }
 
-fn optimise_inputs(mut node: Node) -> Node {
-    walk::for_each_input_mut(&mut node, &mut |input| *input = optimise(super::take(input)));
+fn optimise_inputs(mut node: Node, estimator: &Estimator<'_>) -> Node {
+    walk::for_each_input_mut(&mut node, &mut |input| *input = optimise(super::take(input), estimator));
     node
 }
 
@@ -135,8 +140,8 @@ fn side(term: &Expr, left_width: usize) -> Side {
     }
 }
 
-fn join_with(join: Join, terms: Vec<Expr>) -> Node {
-    let Join { kind, left, right, mut equal, condition, lateral } = join;
+fn join_with(join: Join, terms: Vec<Expr>, estimator: &Estimator<'_>) -> Node {
+    let Join { kind, left, right, mut equal, condition, lateral, hash_left } = join;
     let left_width = width(&left);
     let (mut on_left, mut on_right, mut rest, mut above) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Terms of WHERE hold for result rows: they may go to a side that the join does not fill with NULLs.
@@ -159,7 +164,7 @@ fn join_with(join: Join, terms: Vec<Expr>) -> Node {
         }
     }
     let on_right = on_right.into_iter().map(|term| to_right(term, left_width, lateral)).collect::<Vec<_>>();
-    let left = place(on_left, left);
+    let left = place(on_left, left, estimator);
     let mut remaining = Vec::new();
     for term in rest {
         match equality(&term, left_width, lateral) {
@@ -167,12 +172,13 @@ fn join_with(join: Join, terms: Vec<Expr>) -> Node {
             None => remaining.push(term),
         }
     }
-    if let Some(looked_up) = lookup(kind, lateral, &left, &right, &on_right, &equal) {
-        let join = Join { kind, left, right: looked_up, equal: Vec::new(), condition: conjoin(remaining), lateral: true };
+    if let Some(looked_up) = lookup((kind, lateral), &left, &right, &on_right, &equal, estimator) {
+        let condition = conjoin(remaining);
+        let join = Join { kind, left, right: looked_up, equal: Vec::new(), condition, lateral: true, hash_left };
         return filtered(Node::Join(Box::new(join)), above);
     }
-    let right = place(on_right, right);
-    let join = Join { kind, left, right, equal, condition: conjoin(remaining), lateral };
+    let right = place(on_right, right, estimator);
+    let join = Join { kind, left, right, equal, condition: conjoin(remaining), lateral, hash_left };
     filtered(Node::Join(Box::new(join)), above)
 }
 
@@ -206,12 +212,22 @@ fn equality(term: &Expr, left_width: usize, lateral: bool) -> Option<(Expr, Expr
 }
 
 /// The right side as lookups by primary key for each left row, if the equalities bind the whole key and the left side is
-/// known to be short.
-fn lookup(kind: JoinKind, lateral: bool, left: &Node, right: &Node, on_right: &[Expr], equal: &[(Expr, Expr)]) -> Option<Node> {
-    if lateral || equal.is_empty() || !matches!(kind, JoinKind::Inner | JoinKind::Left) || !is_short(left) {
+/// known to be short, or estimated to have far fewer rows than the table.
+fn lookup(
+    (kind, lateral): (JoinKind, bool),
+    left: &Node,
+    right: &Node,
+    on_right: &[Expr],
+    equal: &[(Expr, Expr)],
+    estimator: &Estimator<'_>,
+) -> Option<Node> {
+    if lateral || equal.is_empty() || !matches!(kind, JoinKind::Inner | JoinKind::Left) {
         return None;
     }
     let Node::Scan(scan) = right else { return None };
+    if !is_short(left) && !has_far_fewer_rows(left, scan, estimator) {
+        return None;
+    }
     let key = scan.table.primary_key.as_ref()?;
     let covered =
         |column: usize| equal.iter().any(|(_, right)| matches!(right, Expr::Column(index, _) if scan.columns[*index] == column));
@@ -242,13 +258,20 @@ fn lookup(kind: JoinKind, lateral: bool, left: &Node, right: &Node, on_right: &[
     }
     let mut scan = Node::Scan(scan.clone());
     walk::rewrite_node(&mut scan, 1, &mut |reference| Some(Reference { depth: reference.depth + 1, ..reference }));
-    let placed = place(terms, scan);
+    let placed = place(terms, scan, estimator);
     let found = match &placed {
         Node::Scan(scan) => matches!(scan.access, Access::Points(_)),
         Node::Filter { input, .. } => matches!(&**input, Node::Scan(scan) if matches!(scan.access, Access::Points(_))),
         _ => false,
     };
     found.then_some(placed)
+}
+
+/// Whether looking rows up for each row of a tree is certainly less work than reading the whole table once. Where the tables are
+/// of unknown size nothing is certain.
+fn has_far_fewer_rows(left: &Node, scan: &Scan, estimator: &Estimator<'_>) -> bool {
+    let rows = estimator.known_table_rows(&scan.table);
+    rows.is_some_and(|rows| estimator.knows_tables_of(left) && estimator.rows(left) * LOOKUP_ROWS < rows)
 }
 
 /// Whether a tree is known to give few rows.

@@ -153,7 +153,7 @@ fn narrow(node: Node, needed: &[bool]) -> (Node, Places) {
 }
 
 fn narrow_join(join: Join, needed: &[bool]) -> (Node, Places) {
-    let Join { kind, left, mut right, mut equal, mut condition, lateral } = join;
+    let Join { kind, left, mut right, mut equal, mut condition, lateral, hash_left } = join;
     let left_width = width(&left);
     let mut needed = needed.to_vec();
     condition.iter().for_each(|condition| need(condition, &mut needed));
@@ -188,5 +188,5 @@ fn narrow_join(join: Join, needed: &[bool]) -> (Node, Places) {
     let mut places = left_places;
     places.extend(right_places.into_iter().map(|place| place.map(|place| place + offset)));
     condition.iter_mut().for_each(|condition| moved(condition, &places));
-    (Node::Join(Box::new(Join { kind, left, right, equal, condition, lateral })), places)
+    (Node::Join(Box::new(Join { kind, left, right, equal, condition, lateral, hash_left })), places)
 }

@@ -1,4 +1,5 @@
-//! EXPLAIN: plans as PostgreSQL prints them, without costs, as there are no estimates; with what was measured, after ANALYZE.
+//! EXPLAIN: plans as PostgreSQL prints them, with estimates of rows but not of costs, by which nothing here is decided; with what
+//! was measured, after ANALYZE.
 //!
 //! `tree` decides what there is to show, `render` writes it as text or JSON.
 
@@ -14,6 +15,7 @@ use crate::exec::query::QueryStream;
 use crate::exec::query::profile::{Measure, Profile};
 use crate::exec::{dml, insert};
 use crate::runtime;
+use crate::sql::estimate::Estimator;
 use crate::sql::plan::{Plan, Statement};
 use crate::sql::utility::{ExplainFormat, ExplainOptions};
 use crate::types::{Datum, RowView};
@@ -28,12 +30,21 @@ struct Shown {
     facts: Vec<(&'static str, String)>,
     /// The lines under it.
     properties: Vec<(&'static str, String)>,
+    /// How many rows are expected of it, and how many bytes each.
+    estimate: Estimate,
     /// What was measured, if it was.
     measure: Option<Measure>,
     /// Rows that a condition has left out.
     removed: Option<u64>,
     /// The operators it reads from.
     inputs: Vec<Shown>,
+}
+
+/// What is expected of an operator.
+#[derive(Clone, Copy, Default)]
+struct Estimate {
+    rows: f64,
+    width: f64,
 }
 
 /// What is shown under the operators.
@@ -62,7 +73,7 @@ pub async fn explain(
     sink: &mut dyn RowSink,
 ) -> SqlResult<()> {
     let ran = if options.analyze { Some(run(statement, context).await?) } else { None };
-    let shown = tree::shown(statement, &context.catalog, ran.as_ref());
+    let shown = tree::shown(statement, &Estimator::new(&context.catalog, context.session), &context.catalog, ran.as_ref());
     let summary = options.summary.unwrap_or(options.analyze);
     let times =
         Times { planning: summary.then_some(planning), execution: ran.as_ref().filter(|_| summary).map(|ran| ran.execution) };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Shown, Times};
+use super::{Estimate, Shown, Times};
 use crate::exec::query::profile::Measure;
 use crate::sql::utility::ExplainOptions;
 
@@ -19,10 +19,13 @@ pub fn text(shown: &Shown, options: &ExplainOptions, times: Times) -> Vec<String
 
 fn text_of(shown: &Shown, depth: usize, options: &ExplainOptions, lines: &mut Vec<String>) {
     let actual = shown.measure.map_or(String::new(), |measure| format!(" ({})", actual(&measure, options)));
+    // Two spaces, as where PostgreSQL has the costs too.
+    let Estimate { rows, width } = shown.estimate;
+    let expected = if options.costs { format!("  (rows={rows:.0} width={width:.0})") } else { String::new() };
     let title = &shown.title;
     lines.push(match depth {
-        0 => format!("{title}{actual}"),
-        _ => format!("{}->  {title}{actual}", " ".repeat(depth * 6 - 4)),
+        0 => format!("{title}{expected}{actual}"),
+        _ => format!("{}->  {title}{expected}{actual}", " ".repeat(depth * 6 - 4)),
     });
     let indent = " ".repeat(depth * 6 + 2);
     lines.extend(shown.properties.iter().map(|(name, value)| format!("{indent}{name}: {value}")));
@@ -79,6 +82,10 @@ fn object(shown: &Shown, relationship: Option<&str>, indent: usize, options: &Ex
     fields.extend(relationship.map(|relationship| ("Parent Relationship", quoted(relationship))));
     fields.extend([("Parallel Aware", "false".to_owned()), ("Async Capable", "false".to_owned())]);
     fields.extend(facts().filter(|(name, _)| *name != "Operation"));
+    if options.costs {
+        fields.push(("Plan Rows", format!("{:.0}", shown.estimate.rows)));
+        fields.push(("Plan Width", format!("{:.0}", shown.estimate.width)));
+    }
     if let Some(measure) = &shown.measure {
         if options.timing {
             fields.push(("Actual Startup Time", millis(measure.startup, measure.loops)));

@@ -1,22 +1,23 @@
 //! What EXPLAIN shows of a plan.
 
-use super::{Ran, Shown};
+use super::{Estimate, Ran, Shown};
 use crate::catalog::{Catalog, TableDef};
 use crate::exec::query::profile::Measure;
+use crate::sql::estimate::Estimator;
 use crate::sql::expr::Expr;
 use crate::sql::plan::{Access, Join, JoinKind, Node, OnConflict, Plan, Scan, SetOp, Statement};
 
 /// The operators of a statement; with what was measured if it ran.
-pub fn shown(statement: &Statement, catalog: &Catalog, ran: Option<&Ran>) -> Shown {
-    let tree = Tree { catalog, ran };
+pub fn shown(statement: &Statement, estimator: &Estimator<'_>, catalog: &Catalog, ran: Option<&Ran>) -> Shown {
+    let tree = Tree { estimator, catalog, ran };
     match &statement.plan {
         Plan::Query(query) if query.locking.is_some() => {
             let rows = tree.node(&query.root);
-            Shown { measure: rows.measure, inputs: vec![rows], ..plain("LockRows") }
+            Shown { estimate: rows.estimate, measure: rows.measure, inputs: vec![rows], ..plain("LockRows") }
         }
         Plan::Query(query) => tree.node(&query.root),
         Plan::Insert(insert) => {
-            let mut shown = tree.change("Insert", &insert.table, tree.node(&insert.source));
+            let mut shown = tree.change("Insert", &insert.table, &insert.returning, tree.node(&insert.source));
             if let Some(on_conflict) = &insert.on_conflict {
                 let resolution = if matches!(on_conflict, OnConflict::DoNothing) { "NOTHING" } else { "UPDATE" };
                 shown.properties.push(("Conflict Resolution", resolution.to_owned()));
@@ -25,11 +26,11 @@ pub fn shown(statement: &Statement, catalog: &Catalog, ran: Option<&Ran>) -> Sho
         }
         Plan::Update(update) => {
             let rows = tree.changed_rows(update.source.as_ref(), &update.table, &update.access, update.filter.as_ref());
-            tree.change("Update", &update.table, rows)
+            tree.change("Update", &update.table, &update.returning, rows)
         }
         Plan::Delete(delete) => {
             let rows = tree.changed_rows(delete.source.as_ref(), &delete.table, &delete.access, delete.filter.as_ref());
-            tree.change("Delete", &delete.table, rows)
+            tree.change("Delete", &delete.table, &delete.returning, rows)
         }
         Plan::Copy(_) | Plan::Ddl(_) | Plan::Utility(_) | Plan::Empty => plain("Utility Statement"),
     }
@@ -42,6 +43,7 @@ fn plain(name: &'static str) -> Shown {
         title: name.to_owned(),
         facts: Vec::new(),
         properties: Vec::new(),
+        estimate: Estimate::default(),
         measure: None,
         removed: None,
         inputs: Vec::new(),
@@ -49,6 +51,7 @@ fn plain(name: &'static str) -> Shown {
 }
 
 struct Tree<'c> {
+    estimator: &'c Estimator<'c>,
     catalog: &'c Catalog,
     ran: Option<&'c Ran>,
 }
@@ -58,13 +61,18 @@ impl Tree<'_> {
         self.ran.map(|ran| ran.profile.of(node))
     }
 
+    fn estimate(&self, node: &Node) -> Estimate {
+        Estimate { rows: self.estimator.rows(node), width: self.estimator.width(node) }
+    }
+
     /// Insert, Update or Delete: its rows are those of RETURNING.
-    fn change(&self, operation: &'static str, table: &TableDef, rows: Shown) -> Shown {
+    fn change(&self, operation: &'static str, table: &TableDef, returning: &[Expr], rows: Shown) -> Shown {
         let measure = self.ran.map(|ran| Measure::once(ran.returned, ran.execution));
         let name = table.name.clone();
         Shown {
             title: format!("{operation} on {name}"),
             facts: vec![("Operation", operation.to_owned()), ("Relation Name", name.clone()), ("Alias", name)],
+            estimate: if returning.is_empty() { Estimate::default() } else { rows.estimate },
             measure,
             inputs: vec![rows],
             ..plain("ModifyTable")
@@ -77,11 +85,14 @@ impl Tree<'_> {
             return self.node(source);
         }
         let measure = self.ran.map(|ran| Measure::once(ran.changed, ran.execution));
-        Shown { measure, ..self.access(table, access, filter, false) }
+        let columns = (0..table.columns.len()).map(|column| self.estimator.column_width(table, column));
+        let estimate = Estimate { rows: self.estimator.access_rows(table, access, filter), width: columns.sum() };
+        Shown { estimate, measure, ..self.access(table, access, filter, false) }
     }
 
     fn node(&self, node: &Node) -> Shown {
-        let with = |shown: Shown, inputs: Vec<Shown>| Shown { measure: self.measure(node), inputs, ..shown };
+        let (estimate, measure) = (self.estimate(node), self.measure(node));
+        let with = |shown: Shown, inputs: Vec<Shown>| Shown { estimate, measure, inputs, ..shown };
         match node {
             Node::Values { rows, .. } if rows.len() == 1 => with(plain("Result"), Vec::new()),
             Node::Values { .. } => {
@@ -99,17 +110,18 @@ impl Tree<'_> {
                 with(Shown { title: format!("Function Scan on {name}"), facts, ..plain("Function Scan") }, Vec::new())
             }
             // As in PostgreSQL, filters and projections belong to the node they are applied to.
-            Node::Project { input, .. } => Shown { measure: self.measure(node), ..self.node(input) },
+            Node::Project { input, .. } => Shown { estimate, measure, ..self.node(input) },
             Node::Filter { input, .. } => {
                 let mut shown = self.node(input);
-                let measure = self.measure(node);
                 if let (Some(before), Some(after)) = (shown.measure, measure) {
                     shown.removed = Some(shown.removed.unwrap_or(0) + before.rows.saturating_sub(after.rows));
                 }
-                shown.measure = measure;
+                (shown.estimate, shown.measure) = (estimate, measure);
                 shown.properties.insert(0, ("Filter", "(condition)".to_owned()));
                 shown
             }
+            // The side that is held in memory comes second.
+            Node::Join(join) if join.hash_left => with(join_title(join), vec![self.node(&join.right), self.node(&join.left)]),
             Node::Join(join) => with(join_title(join), vec![self.node(&join.left), self.node(&join.right)]),
             Node::Aggregate { input, group, .. } => {
                 let title = if group.is_empty() { "Aggregate" } else { "HashAggregate" };
@@ -203,14 +215,15 @@ impl Tree<'_> {
 fn join_title(join: &Join) -> Shown {
     let nested = join.equal.is_empty() || join.lateral;
     let (method, node_type) = if nested { ("Nested Loop", "Nested Loop") } else { ("Hash", "Hash Join") };
-    let kind = match join.kind {
+    let join_kind = if join.hash_left { join.kind.turned() } else { join.kind };
+    let kind = match join_kind {
         JoinKind::Inner if nested => "",
         JoinKind::Inner => " Join",
         JoinKind::Left => " Left Join",
         JoinKind::Right => " Right Join",
         JoinKind::Full => " Full Join",
     };
-    let facts = vec![("Join Type", format!("{:?}", join.kind))];
+    let facts = vec![("Join Type", format!("{join_kind:?}"))];
     let properties = join.condition.iter().map(|_| ("Join Filter", "(condition)".to_owned())).collect();
     Shown { title: format!("{method}{kind}"), facts, properties, ..plain(node_type) }
 }

@@ -37,6 +37,8 @@ pub struct SegmentCursor {
     group_lsn: Lsn,
     /// Why no valid record follows, once that is known.
     stopped: Option<RecordError>,
+    /// Whether the end is to be told from damage.
+    judges_end: bool,
     steps: u32,
 }
 
@@ -65,8 +67,15 @@ impl SegmentCursor {
             end: SEGMENT_HEADER_BYTES,
             group_lsn: Lsn(0),
             stopped: None,
+            judges_end: true,
             steps: 0,
         })
+    }
+
+    /// Takes the first place without a valid record for the end, which somebody has judged before: what lies behind it is not
+    /// read.
+    pub fn trust_end(&mut self) {
+        self.judges_end = false;
     }
 
     /// The segment's header.
@@ -197,6 +206,9 @@ impl SegmentCursor {
     /// Nothing valid at `at`: the end, unless a later flush is valid.
     async fn stop(&mut self, at: u64, error: RecordError) -> Result<bool, WalError> {
         self.stopped = Some(error);
+        if !self.judges_end {
+            return Ok(false);
+        }
         let mut block = align_up(at + 1, BLOCK as u64);
         while block + HEADER_BYTES as u64 <= self.header.segment_bytes {
             self.give_way().await;

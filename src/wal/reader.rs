@@ -140,6 +140,10 @@ pub async fn scan_segment(
         let (found, current) = (header.incarnation.0, relevance.history.current().0);
         return Err(WalError::Corrupt { path, offset: 0, what: Corruption::FutureIncarnation { found, current } });
     }
+    if header.incarnation < relevance.history.current() {
+        // The start after it has judged its end and made the cut durable: should a commit below that be gone now, it is missed.
+        cursor.trust_end();
+    }
     let mut scan = SegmentScan {
         path,
         header,

@@ -33,7 +33,10 @@ impl<'a> LogReplay<'a> {
             let Some(cursor) = &mut self.cursor else {
                 let Some(segment) = self.log.segments.get(self.next_segment) else { return Ok(None) };
                 let path = self.log.segment_path(*segment);
-                self.cursor = Some(SegmentCursor::open(&path, self.log.core, *segment).await?);
+                let mut cursor = SegmentCursor::open(&path, self.log.core, *segment).await?;
+                // The scan has judged it.
+                cursor.trust_end();
+                self.cursor = Some(cursor);
                 self.next_segment += 1;
                 continue;
             };

@@ -66,6 +66,11 @@ impl Manifest {
         root.join("MANIFEST")
     }
 
+    /// Every commit up to here was kept by an earlier start or is in the checkpoint: none of them may be missing.
+    pub fn promised(&self) -> CommitTs {
+        self.history.last_cut().max(self.through)
+    }
+
     /// What recovery persists before serving, when it has kept everything up to `recovered`: a new incarnation.
     #[must_use]
     pub fn recovered(&self, recovered: CommitTs) -> Self {

@@ -3,6 +3,7 @@
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Notice, RowSink};
+use crate::exec::ddl::newest_catalog;
 use crate::shard::EngineError;
 use crate::sql::utility::{Maintenance, TableLock, Utility};
 use crate::txn::LockWait;
@@ -53,8 +54,7 @@ async fn lock(table: &TableDef, mode: TableLock, no_wait: bool, context: &mut Ex
         }
         outcome => outcome?,
     }
-    let own = context.txn.catalog().is_some();
-    let exists = if own { context.catalog.clone() } else { context.store.current() }.tables.contains_key(&table.oid);
+    let exists = newest_catalog(context).tables.contains_key(&table.oid);
     let gone = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name));
     exists.then_some(()).ok_or_else(gone)
 }

@@ -41,8 +41,7 @@ pub fn check(config: &Config) -> Result<(), String> {
             ));
             commits.push(scan.commits);
         }
-        let required = manifest.history.last_cut().max(manifest.through);
-        let cut = cut::compute(manifest.through, required, &commits).map_err(text)?;
+        let cut = cut::compute(manifest.through, manifest.promised(), &commits).map_err(text)?;
         say(&format!("a start recovers everything through timestamp {}", cut.recovered));
         if !cut.dropped.is_empty() {
             say(&format!("{} later ones were under way when the server stopped, and are dropped", cut.dropped.len()));

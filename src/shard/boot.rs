@@ -70,8 +70,7 @@ impl Boot<'_> {
 
         let history = Arc::new(manifest.history.clone());
         let (logs, catalog) = self.scan(&history, checkpoint).await?;
-        let cut = crate::wal::cut::compute(checkpoint, manifest.history.last_cut().max(checkpoint), &logs)
-            .map_err(|e| e.to_string())?;
+        let cut = crate::wal::cut::compute(checkpoint, manifest.promised(), &logs).map_err(|e| e.to_string())?;
         self.report.recovered = cut.recovered;
         #[cfg(test)]
         if sabotage::is(Sabotage::CutOffByOne) && !cut.dropped.is_empty() {

@@ -51,16 +51,19 @@ impl Shard {
         self.txns.get(slot).log_bytes > self.chunk_bytes()
     }
 
+    /// The longest record; without a log, which is before anybody writes, there is no limit.
+    fn record_bytes_max(&self) -> usize {
+        self.wal.as_ref().map_or(usize::MAX, |wal| wal.record_bytes_max())
+    }
+
     /// The most that the writes of one record take, unless a single one takes more.
     pub(super) fn chunk_bytes(&self) -> usize {
-        let record = self.wal.as_ref().map_or(usize::MAX, |wal| wal.record_bytes_max());
-        CHUNK_BYTES.min(record - Body::commit_bytes(self.shared.cores, true, 0))
+        CHUNK_BYTES.min(self.record_bytes_max() - Body::commit_bytes(self.shared.cores, true, 0))
     }
 
     /// Refuses a write that fits no record.
     pub(super) fn check_log_bytes(&self, bytes: usize) -> EngineResult<()> {
-        let record = self.wal.as_ref().map_or(usize::MAX, |wal| wal.record_bytes_max());
-        let limit = record - Body::chunk_bytes(0);
+        let limit = self.record_bytes_max() - Body::chunk_bytes(0);
         if bytes <= limit { Ok(()) } else { Err(EngineError::RowTooLarge { bytes, limit }) }
     }
 

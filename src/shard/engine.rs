@@ -58,14 +58,17 @@ thread_local! {
 /// The current core's engine.
 #[inline]
 pub fn engine() -> Engine {
-    let core = runtime::current_core().index();
-    ENGINES.with_borrow(|engines| engines.get(core).and_then(Clone::clone)).expect("the engine is installed before sessions run")
+    engine_of(runtime::current_core()).expect("the engine is installed before sessions run")
 }
 
 /// The current core's engine, if this is a core and has one yet, or still.
 pub fn try_engine() -> Option<Engine> {
-    let core = runtime::try_current_core()?.index();
-    ENGINES.with_borrow(|engines| engines.get(core).and_then(Clone::clone))
+    runtime::try_current_core().and_then(engine_of)
+}
+
+#[inline]
+fn engine_of(core: CoreId) -> Option<Engine> {
+    ENGINES.with_borrow(|engines| engines.get(core.index()).and_then(Clone::clone))
 }
 
 /// Keeps the versions a snapshot sees from being collected.
@@ -78,9 +81,8 @@ pub struct SnapshotPin {
 impl Drop for SnapshotPin {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let engine = ENGINES.with_borrow(|engines| engines.get(self.core.index()).and_then(Clone::clone));
         debug_assert!(runtime::try_current_core().is_none_or(|core| core == self.core), "a pin is dropped on its own core");
-        if let Some(engine) = engine {
+        if let Some(engine) = engine_of(self.core) {
             engine.0.shard.borrow_mut().snapshots.release(slot);
         }
     }
@@ -364,7 +366,7 @@ impl Drop for Asked<'_> {
     /// Answered, or given up.
     fn drop(&mut self) {
         self.peer.outstanding.dec();
-        self.peer.round_trip_ns.record(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.peer.round_trip_ns.record(runtime::nanos_since(self.since));
     }
 }
 

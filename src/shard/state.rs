@@ -305,7 +305,8 @@ impl Shard {
     pub(super) fn count_memory(&mut self) {
         let sizes: FxHashMap<StorageId, StorageSize> =
             self.tablets.iter().map(|(storage, tablets)| (*storage, StorageSize::of(tablets))).collect();
-        let tablets: usize = self.tablets.values().flatten().map(Tablet::bytes).sum();
+        let tablets: u64 = sizes.values().map(|size| size.bytes()).sum();
+        let tablets = usize::try_from(tablets).expect("what lies in memory can be counted in a word");
         self.shared.sizes.publish(self.core, sizes);
         let garbage = self.garbage.capacity() * size_of::<Garbage>();
         let transactions: usize = self.txns.bytes();

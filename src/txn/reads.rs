@@ -8,7 +8,7 @@
 
 use std::ops::Bound;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::{CommitTs, StorageId};
 use crate::storage::Key;
@@ -78,7 +78,7 @@ fn touch(upper: &Bound<Key>, lower: &Bound<Key>) -> bool {
 #[derive(Debug)]
 pub struct ReadSet {
     snapshot: CommitTs,
-    points: FxHashSet<(StorageId, Key)>,
+    points: FxHashMap<StorageId, FxHashSet<Key>>,
     ranges: Vec<ReadRange>,
     guarding: bool,
 }
@@ -86,7 +86,7 @@ pub struct ReadSet {
 impl ReadSet {
     /// Nothing yet, as of a snapshot.
     pub fn new(snapshot: CommitTs) -> Self {
-        Self { snapshot, points: FxHashSet::default(), ranges: Vec::new(), guarding: false }
+        Self { snapshot, points: FxHashMap::default(), ranges: Vec::new(), guarding: false }
     }
 
     /// The snapshot that everything was read at.
@@ -96,8 +96,8 @@ impl ReadSet {
 
     /// A row was read, or found missing.
     pub fn add_point(&mut self, storage: StorageId, key: &Key) {
-        self.points.insert((storage, key.clone()));
-        if self.points.len() > POINTS_MAX {
+        self.points.entry(storage).or_default().insert(key.clone());
+        if self.points.values().map(FxHashSet::len).sum::<usize>() > POINTS_MAX {
             self.widen();
         }
     }
@@ -115,25 +115,27 @@ impl ReadSet {
 
     /// Remembers storages instead of keys and ranges.
     fn widen(&mut self) {
-        let points = self.points.drain().map(|(storage, _)| storage);
+        let points = self.points.drain().map(|(storage, _keys)| storage);
         let storages: FxHashSet<StorageId> = points.chain(self.ranges.drain(..).map(|range| range.storage)).collect();
         self.ranges.extend(storages.into_iter().map(ReadRange::all));
     }
 
     /// Whether a key was read.
     pub fn covers(&self, storage: StorageId, key: &Key) -> bool {
-        self.points.contains(&(storage, key.clone())) || self.ranges.iter().any(|range| range.covers(storage, key))
+        self.points.get(&storage).is_some_and(|keys| keys.contains(key))
+            || self.ranges.iter().any(|range| range.covers(storage, key))
     }
 
     /// Whether anything of a storage was read.
     pub fn reads(&self, storage: StorageId) -> bool {
-        self.points.iter().any(|(read, _)| *read == storage) || self.ranges.iter().any(|range| range.storage == storage)
+        self.points.contains_key(&storage) || self.ranges.iter().any(|range| range.storage == storage)
     }
 
     /// Everything, as ranges.
     pub fn ranges(&self) -> Vec<ReadRange> {
-        let points = self.points.iter().map(|(storage, key)| ReadRange {
-            storage: *storage,
+        let points = self.points.iter().flat_map(|(storage, keys)| keys.iter().map(|key| (*storage, key)));
+        let points = points.map(|(storage, key)| ReadRange {
+            storage,
             lower: Bound::Included(key.clone()),
             upper: Bound::Included(key.clone()),
         });
@@ -152,8 +154,9 @@ impl ReadSet {
 
     /// Bytes of bookkeeping.
     pub fn bytes(&self) -> usize {
-        let keys = self.points.iter().map(|(_, key)| key.heap_bytes()).sum::<usize>();
-        keys + self.points.capacity() * size_of::<(StorageId, Key)>() + self.ranges.capacity() * size_of::<ReadRange>()
+        let of_keys =
+            |keys: &FxHashSet<Key>| keys.capacity() * size_of::<Key>() + keys.iter().map(Key::heap_bytes).sum::<usize>();
+        self.points.values().map(of_keys).sum::<usize>() + self.ranges.capacity() * size_of::<ReadRange>()
     }
 }
 

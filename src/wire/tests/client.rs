@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_lite::future::{block_on, or, poll_once, yield_now};
 
+pub use super::messages::*;
 use crate::session::interrupt::SessionRegistry;
 use crate::session::testing::Fake;
 use crate::wire::connection::{Admission, Exit, Services, serve};
@@ -150,70 +151,8 @@ async fn poll_until_done(
     Some(task.as_mut().await)
 }
 
-pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
-pub fn packet(code: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = (payload.len() as u32 + 8).to_be_bytes().to_vec();
-    out.extend_from_slice(&code.to_be_bytes());
-    out.extend_from_slice(payload);
-    out
-}
-
 pub fn startup(pairs: &str) -> Vec<u8> {
     packet(3 << 16, format!("{pairs}\0").as_bytes())
-}
-
-pub fn query(text: &str) -> Vec<u8> {
-    message(b'Q', format!("{text}\0").as_bytes())
-}
-
-pub fn parse(name: &str, text: &str) -> Vec<u8> {
-    message(b'P', format!("{name}\0{text}\0\0\0").as_bytes())
-}
-
-/// Bind with text parameters and text results; `None` is NULL.
-pub fn bind(portal: &str, statement: &str, params: &[Option<&str>]) -> Vec<u8> {
-    bind_formats(portal, statement, params, &[])
-}
-
-pub fn bind_formats(portal: &str, statement: &str, params: &[Option<&str>], results: &[u16]) -> Vec<u8> {
-    let mut body = format!("{portal}\0{statement}\0\0\0").into_bytes();
-    body.extend_from_slice(&(params.len() as u16).to_be_bytes());
-    for param in params {
-        match param {
-            None => body.extend_from_slice(&[0xFF; 4]),
-            Some(text) => {
-                body.extend_from_slice(&(text.len() as u32).to_be_bytes());
-                body.extend_from_slice(text.as_bytes());
-            }
-        }
-    }
-    body.extend_from_slice(&(results.len() as u16).to_be_bytes());
-    results.iter().for_each(|code| body.extend_from_slice(&code.to_be_bytes()));
-    message(b'B', &body)
-}
-
-pub fn describe(kind: char, name: &str) -> Vec<u8> {
-    message(b'D', format!("{kind}{name}\0").as_bytes())
-}
-
-pub fn close(kind: char, name: &str) -> Vec<u8> {
-    message(b'C', format!("{kind}{name}\0").as_bytes())
-}
-
-pub fn execute(portal: &str, rows_max: i32) -> Vec<u8> {
-    let mut body = format!("{portal}\0").into_bytes();
-    body.extend_from_slice(&rows_max.to_be_bytes());
-    message(b'E', &body)
-}
-
-pub fn sync() -> Vec<u8> {
-    message(b'S', b"")
 }
 
 /// Prints complete messages and takes them out: `T a:23 b:25`, `D 1|x|~`, `C SELECT 1`, `E 42601 message`, `Z I`.

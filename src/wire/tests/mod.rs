@@ -3,6 +3,7 @@
 mod client;
 mod errors;
 mod extended;
+mod messages;
 mod pipeline;
 mod simple;
 mod startup;

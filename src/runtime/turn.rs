@@ -1,9 +1,10 @@
-//! What a core looks at in every turn of its loop.
+//! What a core looks at in every turn of its loop, and what it does when it has nothing else to do.
 
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use super::context::{self, Backend};
+use super::context::{self, Backend, random_u64};
 use super::task::{QueueClass, give_way, spawn};
 
 /// Something that brings work without the kernel's help, such as the rings between cores.
@@ -22,6 +23,9 @@ pub trait TurnSource {
     /// Ends [`fall_asleep`](Self::fall_asleep), whatever it answered.
     fn wake_up(&mut self);
 }
+
+/// How many turns a simulated core may take until it counts as idle.
+const SIM_IDLE_TURNS_MAX: u64 = 4;
 
 /// What the current core has done with its time since it started. A simulated core has no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +66,21 @@ pub fn every_turn(mut source: impl TurnSource + 'static) {
                 }
             }
         }),
+    }
+}
+
+/// Waits until the current core is about to park because nothing else is ready, but not much longer than `patience`.
+///
+/// A simulated core has no such moment: there it is a few turns, so that every order comes up.
+pub async fn until_idle(patience: Duration) {
+    let backend = context::with_backend(Backend::clone);
+    match backend {
+        Backend::Glommio(core) => core.until_idle(patience).await,
+        Backend::Sim(_) => {
+            for _ in 0..random_u64() % SIM_IDLE_TURNS_MAX {
+                give_way().await;
+            }
+        }
     }
 }
 

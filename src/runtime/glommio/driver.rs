@@ -18,6 +18,7 @@ use glommio::io::PollState;
 use super::GlommioCore;
 use super::ring::Ring;
 use crate::runtime::context;
+use crate::runtime::sync::WaitQueue;
 use crate::runtime::task::QueueClass;
 use crate::runtime::time::{MonoTime, now};
 use crate::runtime::turn::TurnSource;
@@ -73,6 +74,36 @@ impl Sources {
     }
 }
 
+/// Tasks that wait for the moment before the core parks.
+#[derive(Default)]
+pub(super) struct Idle {
+    waits: WaitQueue,
+    /// When the most impatient of them wants to go on in any case.
+    deadline: Cell<Option<MonoTime>>,
+}
+
+impl Idle {
+    pub(super) async fn wait(&self, patience: Duration) {
+        let deadline = now() + patience;
+        self.deadline.set(Some(self.deadline.get().map_or(deadline, |earliest| earliest.min(deadline))));
+        self.waits.wait().await;
+    }
+
+    /// Whether a task has waited long enough.
+    fn is_due(&self) -> bool {
+        self.deadline.get().is_some_and(|deadline| now() >= deadline)
+    }
+
+    /// Ends all waits; whether there were any.
+    fn end(&self) -> bool {
+        let waited_for = self.deadline.take().is_some();
+        if waited_for {
+            self.waits.wake_all();
+        }
+        waited_for
+    }
+}
+
 /// Runs the driver, forever.
 pub(super) async fn run(core: Rc<GlommioCore>) {
     let mut driver = Driver::new(core);
@@ -81,6 +112,8 @@ pub(super) async fn run(core: Rc<GlommioCore>) {
             driver.give_way().await;
         } else if driver.tasks_run().await {
             // They may have woken others, and asked the ring for something.
+        } else if driver.core.idle.end() {
+            // Now they are ready.
         } else if !driver.nap() {
             driver.sleep().await;
         }
@@ -108,7 +141,10 @@ impl Driver {
     /// One look at everything; whether there was something to do, or is expected any moment.
     fn turn(&self) -> bool {
         context::begin_slice();
-        let worked = self.core.sources.turn() | self.core.ring.turn();
+        let mut worked = self.core.sources.turn() | self.core.ring.turn();
+        if self.core.idle.is_due() {
+            worked |= self.core.idle.end();
+        }
         worked || self.core.sources.lingers()
     }
 

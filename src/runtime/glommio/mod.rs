@@ -31,7 +31,7 @@ use super::context::{self, SplitMix64};
 use super::task::QueueClass;
 use super::time::{MonoTime, TimerQueue, nanos_since, now};
 use super::turn::{CoreTimes, TurnSource};
-use driver::Sources;
+use driver::{Idle, Sources};
 use ring::Ring;
 
 mod driver;
@@ -52,6 +52,7 @@ pub(in crate::runtime) struct GlommioCore {
     always_ready: PollableFd<PipeReader>,
     ring: Rc<Ring>,
     sources: Sources,
+    idle: Idle,
     /// Whether an idle core first waits in its own ring.
     naps: bool,
     /// Tasks that wait for glommio's reactor now.
@@ -91,6 +92,7 @@ impl GlommioCore {
             always_ready: PollableFd::new(reader)?,
             ring: Ring::new()?,
             sources: Sources::default(),
+            idle: Idle::default(),
             naps,
             reactor_waits: Cell::new(0),
             started: now(),
@@ -115,6 +117,13 @@ impl GlommioCore {
     pub(in crate::runtime) fn every_turn(&self, source: Box<dyn TurnSource>) {
         self.sources.add(source);
         self.ring.wake_sleeper();
+    }
+
+    /// Waits until the driver finds nothing to do, or until a turn of it after `patience`.
+    pub(in crate::runtime) async fn until_idle(&self, patience: Duration) {
+        // A driver that sleeps has to come by once more.
+        self.ring.wake_sleeper();
+        self.idle.wait(patience).await;
     }
 
     /// The ring of this core.

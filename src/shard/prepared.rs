@@ -60,8 +60,8 @@ pub(super) fn piece_key(number: u64, piece: usize) -> Option<Key> {
 
 /// The transaction and the piece that a key is of.
 pub fn piece_of(key: i64) -> (u64, usize) {
-    let number = u64::try_from(key >> PIECE_BITS).expect("numbers are not negative");
-    (number, usize::try_from(key & ((1 << PIECE_BITS) - 1)).expect("not negative"))
+    let key = key.cast_unsigned();
+    (key >> PIECE_BITS, (key & ((1 << PIECE_BITS) - 1)) as usize)
 }
 
 impl Description {

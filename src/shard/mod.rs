@@ -36,6 +36,8 @@ mod storages;
 mod tasks;
 mod transactions;
 pub mod two_phase;
+#[cfg(test)]
+mod two_phase_tests;
 pub mod txn_handle;
 mod validation;
 mod write;

@@ -85,6 +85,7 @@ fn what_is_prepared_survives_kills_on_any_number_of_cores() {
         }
         client.expect_query("SELECT a FROM t WHERE a = 2600 FOR SHARE", &["T a:23", "D 2600", "C SELECT 1", "Z I"]);
         client.expect_query("SELECT count(*) FROM pg_prepared_xacts", &["T count:20", "D 3", "C SELECT 1", "Z I"]);
+        assert!(server.metric("omendb_prepared_transactions") == 3.0);
     }
     let mut client = server.connect();
     client.expect_query("COMMIT PREPARED 'late'", &["C COMMIT PREPARED", "Z I"]);

@@ -2,7 +2,8 @@
 
 Every transaction moves money between two accounts and writes two ledger entries whose keys lie far apart, so that entries and
 accounts end on different cores. The worker remembers a transaction as acknowledged when the answer to COMMIT has arrived, as
-unknown when the connection broke between sending COMMIT and the answer, and as refused when it rolled back.
+unknown when the connection broke between sending COMMIT and the answer, and as refused when it rolled back. Some commit in two phases;
+one whose PREPARE TRANSACTION was answered and whose COMMIT PREPARED was not is in doubt: it is there, or still to be decided.
 """
 
 import random
@@ -26,10 +27,16 @@ class Ledger:
     def __init__(self):
         self.acknowledged = {}
         self.unknown = {}
+        self.in_doubt = {}
         self.refused = set()
+        # Found prepared after a restart, and decided then.
+        self.decided = 0
 
     def counts(self):
-        return f"{len(self.acknowledged)} acknowledged, {len(self.unknown)} undecided, {len(self.refused)} rolled back"
+        return (
+            f"{len(self.acknowledged)} acknowledged, {len(self.unknown)} undecided, {len(self.in_doubt)} in doubt, "
+            f"{len(self.refused)} rolled back, {self.decided} decided after a restart"
+        )
 
 
 def create(server):
@@ -51,7 +58,7 @@ class Worker(threading.Thread):
         self.base = number * WORKER_SPAN
         self.sequence = first_sequence
         self.stopping = threading.Event()
-        self.acknowledged, self.unknown, self.refused = {}, {}, set()
+        self.acknowledged, self.unknown, self.in_doubt, self.refused = {}, {}, {}, set()
         self.fault = None
 
     def run(self):
@@ -102,6 +109,8 @@ class Worker(threading.Thread):
             # COMMIT was never sent.
             self.refused.add(number)
             raise
+        if self.random.random() < 0.15:
+            return self.commit_in_two_phases(connection, number, entries)
         try:
             connection.query("COMMIT")
         except ServerError as error:
@@ -115,6 +124,21 @@ class Worker(threading.Thread):
             raise
         self.acknowledged[number] = entries
 
+    def commit_in_two_phases(self, connection, number, entries):
+        for statement, broken in (("PREPARE TRANSACTION", self.unknown), ("COMMIT PREPARED", self.in_doubt)):
+            try:
+                connection.query(f"{statement} '{number}'")
+            except ServerError as error:
+                # At a shutdown the server may not know.
+                broken[number] = entries
+                if not error.code.startswith("57P"):
+                    raise
+                return
+            except Disconnected:
+                broken[number] = entries
+                raise
+        self.acknowledged[number] = entries
+
 
 def collect(ledger, workers):
     """Take over what finished workers were promised. Raises what they were not allowed to meet."""
@@ -123,7 +147,32 @@ def collect(ledger, workers):
             raise SystemExit(f"{worker.name}: {type(worker.fault).__name__}: {worker.fault}")
         ledger.acknowledged |= worker.acknowledged
         ledger.unknown |= worker.unknown
+        ledger.in_doubt |= worker.in_doubt
         ledger.refused |= worker.refused
+
+
+def decide(server, ledger, random):
+    """Decides what a restart has found prepared. Problems found, as sentences."""
+    connection = server.connect()
+    problems = []
+    for (gid,) in connection.query("SELECT gid FROM pg_prepared_xacts"):
+        number = int(gid)
+        entries = ledger.unknown.pop(number, None) or ledger.in_doubt.pop(number, None)
+        if entries is None:
+            problems.append(f"transaction {number} is prepared, although it was decided or never prepared")
+            continue
+        ledger.decided += 1
+        if random.random() < 0.5:
+            connection.query(f"COMMIT PREPARED '{gid}'")
+            ledger.acknowledged[number] = entries
+        else:
+            connection.query(f"ROLLBACK PREPARED '{gid}'")
+            ledger.refused.add(number)
+    connection.close()
+    # Its commit was asked for, so it may only be there: verify says if it is not.
+    ledger.acknowledged |= ledger.in_doubt
+    ledger.in_doubt.clear()
+    return problems
 
 
 def verify(server, ledger):

@@ -194,6 +194,7 @@ class PostgreSQL(Server):
             "shared_buffers": shared_buffers,
             "max_wal_size": "8GB",
             "max_connections": "100",
+            "max_prepared_transactions": "64",
             "synchronous_commit": "on",
             "fsync": "on",
             "unix_socket_directories": "",

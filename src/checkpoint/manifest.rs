@@ -13,7 +13,10 @@ use crate::runtime::fs;
 use crate::wal::{Fields, Incarnation, IncarnationHistory, logs_directory, put_counted, reader};
 
 /// The version of the manifest, and with it of the data directory.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub const MANIFEST_FORMAT: u32 = 2;
+/// The version before there were prepared transactions, whose rows a server of that time would drop. It is read, and
+/// replaced at the start.
+const MANIFEST_FORMAT_UNPREPARED: u32 = 1;
 /// No manifest is longer.
 const MANIFEST_BYTES_MAX: usize = 64 << 20;
 /// What the engine may keep in it.
@@ -124,7 +127,11 @@ impl Manifest {
 
     /// Decodes a manifest; `path` is for errors.
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
-        let mut fields = open_envelope(MAGIC, MANIFEST_FORMAT, bytes).map_err(|error| match error {
+        let opened = match open_envelope(MAGIC, MANIFEST_FORMAT, bytes) {
+            Err(HeaderError::Version(MANIFEST_FORMAT_UNPREPARED)) => open_envelope(MAGIC, MANIFEST_FORMAT_UNPREPARED, bytes),
+            opened => opened,
+        };
+        let mut fields = opened.map_err(|error| match error {
             HeaderError::Corrupt(what) => CheckpointError::corrupt(path, 0, what),
             HeaderError::Version(found) => CheckpointError::Version { path: path.to_owned(), found, supported: MANIFEST_FORMAT },
         })?;

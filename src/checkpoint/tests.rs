@@ -203,7 +203,17 @@ fn a_later_version_is_named() {
     let mut bytes = Manifest::first().encode();
     bytes[8] = 9;
     let error = Manifest::decode(&bytes, Path::new("MANIFEST")).expect_err("version 9");
-    assert_eq!(error.to_string(), "MANIFEST has format version 9, this server reads version 1");
+    assert_eq!(error.to_string(), "MANIFEST has format version 9, this server reads version 2");
+}
+
+#[test]
+fn the_version_before_prepared_transactions_is_read() {
+    let manifest = Manifest::first();
+    let mut bytes = manifest.encode();
+    let contents = bytes.split_off(20);
+    assert_eq!(bytes[8..12], MANIFEST_FORMAT.to_le_bytes());
+    let before = super::format::envelope(*b"OMENMAN\0", 1, &contents);
+    assert_eq!(Manifest::decode(&before, Path::new("MANIFEST")).expect("version 1"), manifest);
 }
 
 #[test]

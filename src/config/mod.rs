@@ -31,6 +31,9 @@ pub const CORES_MAX: usize = 256;
 /// The largest `max_connections`.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
+/// The largest `max_prepared_transactions`.
+pub const PREPARED_MAX: usize = 20_000;
+
 /// Everything the server may be told. See [`SETTINGS`] for the keys, defaults and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -48,6 +51,8 @@ pub struct Config {
     pub spin: Duration,
     /// Client connections at once.
     pub connections_max: usize,
+    /// Prepared transactions at once.
+    pub prepared_max: usize,
     /// Memory the server may use for data before writes are refused with 53200.
     pub memory_limit_bytes: u64,
     /// What is logged and how.

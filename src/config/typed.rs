@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::resolve::Texts;
-use super::{CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, SessionMobility, units};
+use super::{
+    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, units,
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -45,6 +47,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let cpus = p.field("cores", |text| units::cores(text, &machine.cpus, CORES_MAX));
     let spin_us = p.field("spin_us", |text| number(text, 0..=10_000));
     let connections_max = p.field("max_connections", |text| number(text, 1..=CONNECTIONS_MAX as u64));
+    let prepared_max = p.field("max_prepared_transactions", |text| number(text, 0..=PREPARED_MAX as u64));
     let memory_limit_bytes =
         p.field("memory_limit", |text| within(units::bytes_or_share(text, machine.memory_bytes)?, 64 * MIB..=u64::MAX));
     let filter = p.field("log_level", log_filter);
@@ -71,6 +74,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         cpus: cpus?,
         spin: Duration::from_micros(spin_us?),
         connections_max: as_usize(connections_max?),
+        prepared_max: as_usize(prepared_max?),
         memory_limit_bytes: memory_limit_bytes?,
         log: LogConfig { filter: filter?, format: format? },
         wal_segment_bytes: wal_segment_bytes?,

@@ -88,6 +88,7 @@ families! {
     TXN_CONFLICTS = Counter One summed "omendb_serialization_failures_total" "Transactions refused with 40001.";
     TXN_DEADLOCKS = Counter One summed "omendb_deadlocks_total" "Transactions refused with 40P01.";
     LOCK_WAITS = Counter One summed "omendb_lock_waits_total" "Waits for a row held by another transaction.";
+    TXN_PREPARED = Gauge One summed "omendb_prepared_transactions" "Transactions that PREPARE TRANSACTION has left to be decided.";
     LOCK_WAITERS = Gauge One summed "omendb_lock_waiters" "Statements waiting for a row at this moment.";
     LOCK_WAIT_DURATION = Histogram Nanoseconds summed "omendb_lock_wait_duration_seconds" "Time waited for rows held by other transactions.";
     SNAPSHOT_AGE = Gauge One per_core "omendb_snapshot_age_timestamps" "How far the oldest snapshot of a core lies behind the commit clock, in timestamps.";

@@ -18,6 +18,7 @@ fn driven(core: u16) -> CoreMetrics {
     m.txn.retries.inc();
     m.txn.serialization_failures.inc();
     m.txn.deadlocks.inc();
+    m.txn.prepared.set(1);
     m.txn.lock_waiters.inc();
     m.txn.lock_wait_ns.record(5_000);
     m.txn.snapshot_age.set(3);

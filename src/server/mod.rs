@@ -87,6 +87,7 @@ fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
         checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
+        prepared_max: config.prepared_max,
         ..EngineLimits::default()
     };
     CoreServices {

@@ -2,54 +2,86 @@
 //!
 //! Both read and change nothing. They take the directory's lock, so that no server starts on it meanwhile.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::base::{CoreId, StorageId};
+use crate::base::{CommitTs, CoreId, StorageId};
 use crate::checkpoint::{CheckpointReader, DataDir, Manifest};
 use crate::config::Config;
 use crate::runtime::{self, RuntimeConfig};
-use crate::shard::CATALOG_STORAGE;
-use crate::storage::KeyRef;
+use crate::shard::PREPARED_STORAGE;
+use crate::shard::prepared::{assemble, piece_of};
+use crate::storage::{Key, KeyRef};
 use crate::wal::reader::{LogDirectory, Relevance, list_logs, scan_log};
 use crate::wal::record::{BodyRef, RecordRef};
 use crate::wal::{SegmentCursor, Writes, cut};
 
 /// Verifies a data directory end to end: checksums, order and counts of the checkpoint, checksums and neighbours of the log's
-/// records, and that what is durable follows without a gap. Prints what it finds; an error says what is wrong and where.
+/// records, that what is durable follows without a gap, and that prepared transactions are whole. Prints what it finds; an error says what is wrong and where.
 pub fn check(config: &Config) -> Result<(), String> {
     on_a_core(config, |root| async move {
         let manifest = Manifest::read(&root).await.map_err(text)?;
         say(&format!("manifest: checkpoint {} through timestamp {}", manifest.checkpoint.0, manifest.through));
+        let mut prepared = PreparedRows::default();
         for file in &manifest.files {
             let mut reader = CheckpointReader::open(&root, &manifest, file).await.map_err(text)?;
             let mut blocks = 0u64;
-            while reader.next_block().await.map_err(text)?.is_some() {
+            while let Some(block) = reader.next_block().await.map_err(text)? {
                 blocks += 1;
+                for entry in block.entries().filter(|entry| entry.storage == PREPARED_STORAGE) {
+                    prepared.note(entry.key.to_key(), entry.ts, Some(entry.value.to_vec()));
+                }
             }
             say(&format!("checkpoint of core {}: {} rows in {blocks} blocks, {} bytes", file.core, file.entries, file.bytes));
         }
         let relevance = Relevance { history: &manifest.history, checkpoint: manifest.through };
-        let mut commits = Vec::new();
+        let (mut commits, mut logged) = (Vec::new(), Vec::new());
         for log in list_logs(&root).await.map_err(text)? {
-            let scan = scan_log(&log, &relevance, CATALOG_STORAGE, &|_bytes| {}).await.map_err(text)?;
+            let scan = scan_log(&log, &relevance, PREPARED_STORAGE, &|_bytes| {}).await.map_err(text)?;
             let (segments, since) = (log.segments.len(), scan.commits.len());
             say(&format!(
                 "log of core {}: {} records in {segments} segments, {} bytes, {since} commits since the checkpoint",
                 log.core, scan.records, scan.bytes
             ));
             commits.push(scan.commits);
+            logged.extend(scan.set_aside);
         }
         let cut = cut::compute(manifest.through, manifest.promised(), &commits).map_err(text)?;
         say(&format!("a start recovers everything through timestamp {}", cut.recovered));
         if !cut.dropped.is_empty() {
             say(&format!("{} later ones were under way when the server stopped, and are dropped", cut.dropped.len()));
         }
+        for write in logged.into_iter().filter(|write| write.ts <= cut.recovered) {
+            prepared.note(write.key, write.ts, write.value);
+        }
+        for (found, _) in assemble(prepared.newest())? {
+            let (info, writes) = (&found.info, found.writes.len());
+            say(&format!("prepared and not decided: \"{}\" of {}, with {writes} writes", info.gid, info.owner));
+        }
         Ok(())
     })?;
     say("no damage found");
     Ok(())
+}
+
+/// The rows that describe prepared transactions, the newest version of each.
+#[derive(Default)]
+struct PreparedRows(BTreeMap<i64, (CommitTs, Option<Vec<u8>>)>);
+
+impl PreparedRows {
+    fn note(&mut self, key: Key, ts: CommitTs, value: Option<Vec<u8>>) {
+        let Key::Int(key) = key else { return };
+        let entry = self.0.entry(key).or_default();
+        if ts >= entry.0 {
+            *entry = (ts, value);
+        }
+    }
+
+    fn newest(self) -> impl Iterator<Item = (i64, Vec<u8>)> {
+        self.0.into_iter().filter_map(|(key, (_, value))| Some((key, value?)))
+    }
 }
 
 /// Prints every record of the logs, with `writes` each write in it too.
@@ -112,6 +144,10 @@ fn list(line: &mut String, writes: Writes<'_>) {
     for write in writes {
         let StorageId(storage) = write.storage;
         let done = match write.key {
+            KeyRef::Int(key) if write.storage == PREPARED_STORAGE => {
+                let (number, piece) = piece_of(key);
+                write!(line, "\n    prepared transaction {number} piece {piece}: ")
+            }
             KeyRef::Int(key) => write!(line, "\n    storage {storage} key {key}: "),
             KeyRef::Bytes(key) => write!(line, "\n    storage {storage} key \\x{}: ", hex(key)),
         };

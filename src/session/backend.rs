@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{SqlError, SqlResult};
 use crate::metrics::CoreMetrics;
 use crate::session::response::Severity;
-use crate::shard::{ReadView, RowBatch, Savepoint, Sizes, Txn};
+use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, Sizes, Txn};
 use crate::sql::SessionInfo;
 use crate::sql::plan::{PointSelect, Statement};
 use crate::storage::Key;
@@ -96,6 +96,12 @@ pub trait Backend {
 
     /// Aborts.
     async fn abort(&self, txn: Txn);
+
+    /// Prepares for two-phase commit; on an error the transaction is aborted.
+    async fn prepare_transaction(&self, txn: Txn, said: PrepareAs) -> SqlResult<()>;
+
+    /// Commits or rolls back what was prepared under an identifier; on an error it is prepared still.
+    async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()>;
 
     /// Marks a point to roll back to.
     fn savepoint(&self, txn: &mut Txn) -> Savepoint;

@@ -7,6 +7,7 @@
 //! | `backend` | what a session needs of executor and engine |
 //! | `settings`, `environment` | SET and SHOW; the session as functions see it |
 //! | `transaction` | the transaction block |
+//! | `two_phase` | PREPARE TRANSACTION and what decides it |
 //! | `prepared`, `portal`, `plan_cache` | what stays between messages |
 //! | `simple`, `extended` | the two query protocols |
 //! | `point` | point lookups, alone and in batches: the path of benchmarks |
@@ -36,6 +37,7 @@ mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transaction;
+mod two_phase;
 mod utility;
 
 use std::sync::Arc;

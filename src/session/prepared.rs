@@ -75,7 +75,7 @@ impl Prepared {
 
     /// Whether a failed transaction block still runs it.
     pub fn ends_failed_block(&self) -> bool {
-        matches!(self.utility(), Some(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_)))
+        self.utility().is_some_and(Utility::ends_failed_block)
     }
 }
 

@@ -50,6 +50,9 @@ fn utility_name(utility: &Utility) -> &'static str {
         Utility::Begin(_, false) => "BEGIN",
         Utility::Commit { .. } => "COMMIT",
         Utility::Rollback { .. } | Utility::RollbackTo(_) => "ROLLBACK",
+        Utility::PrepareTransaction(_) => "PREPARE TRANSACTION",
+        Utility::CommitPrepared(_) => "COMMIT PREPARED",
+        Utility::RollbackPrepared(_) => "ROLLBACK PREPARED",
         Utility::Savepoint(_) => "SAVEPOINT",
         Utility::Release(_) => "RELEASE",
         Utility::SetTransaction(_) | Utility::SetSessionCharacteristics(_) | Utility::Set { .. } => "SET",
@@ -104,6 +107,9 @@ pub fn utility_type(utility: &Utility) -> QueryType {
         Utility::Begin(..)
         | Utility::Commit { .. }
         | Utility::Rollback { .. }
+        | Utility::PrepareTransaction(_)
+        | Utility::CommitPrepared(_)
+        | Utility::RollbackPrepared(_)
         | Utility::Savepoint(_)
         | Utility::Release(_)
         | Utility::RollbackTo(_)

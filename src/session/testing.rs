@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
-use crate::shard::{ReadView, RowBatch, Savepoint, Txn};
+use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, Txn};
 use crate::sql::ddl::Ddl;
 use crate::sql::expr::Expr;
 use crate::sql::expr::eval::{eval, eval_bool};
@@ -318,6 +318,15 @@ impl Backend for Fake {
             *self.0.state.borrow_mut() = state.clone();
         }
         backups.retain(|(id, ..)| *id != txn.id);
+    }
+
+    async fn prepare_transaction(&self, txn: Txn, said: PrepareAs) -> SqlResult<()> {
+        self.abort(txn).await;
+        Err(SqlError::unsupported(format!("preparing {} here", said.gid)))
+    }
+
+    async fn finish_prepared(&self, gid: &str, _commit: bool) -> SqlResult<()> {
+        Err(SqlError::unsupported(format!("deciding {gid} here")))
     }
 
     fn savepoint(&self, txn: &mut Txn) -> Savepoint {

@@ -12,7 +12,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::backend::Backend;
 use crate::session::response::TransactionStatus;
 use crate::session::settings::{Effective, Mark};
-use crate::shard::{Savepoint, Txn};
+use crate::shard::{PrepareAs, Savepoint, Txn};
 use crate::sql::utility::TransactionModes;
 use crate::txn::Isolation;
 
@@ -194,6 +194,14 @@ impl Transaction {
             None => {}
         }
         Ok(!failed)
+    }
+
+    /// Ends the transaction, which is left to be decided by whoever names it. On an error it is undone.
+    pub async fn prepare<B: Backend>(&mut self, backend: &B, said: PrepareAs, effective: &Effective) -> SqlResult<()> {
+        assert!(self.block != Block::Failed, "a failed transaction is not prepared");
+        self.ensure(backend, effective);
+        let txn = self.end().expect("it was just ensured");
+        backend.prepare_transaction(txn, said).await
     }
 
     /// Ends the transaction, undoing what it did.

@@ -19,8 +19,6 @@ use crate::sql::{EvalContext, NoSubqueries, SessionInfo};
 use crate::txn::Isolation;
 use crate::types::{CastContext, ColumnType, Datum, SqlType, cast};
 
-const NO_TRANSACTION: &str = "there is no transaction in progress";
-
 impl<B: Backend> Session<B> {
     /// Carries out a utility; `shape` is that of its result, if it has one.
     pub(super) async fn run_utility<C: Client>(
@@ -35,6 +33,9 @@ impl<B: Backend> Session<B> {
             Utility::Begin(modes, long_form) => self.begin(client, *modes, *long_form).map_err(Failure::from),
             Utility::Commit { chain } => self.end_block(backend, client, true, *chain).await.map_err(Failure::from),
             Utility::Rollback { chain } => self.end_block(backend, client, false, *chain).await.map_err(Failure::from),
+            Utility::PrepareTransaction(gid) => self.prepare_transaction(backend, client, gid).await.map_err(Failure::from),
+            Utility::CommitPrepared(gid) => self.finish_prepared(backend, gid, true).await.map_err(Failure::from),
+            Utility::RollbackPrepared(gid) => self.finish_prepared(backend, gid, false).await.map_err(Failure::from),
             Utility::RollbackTo(name) => {
                 let mark = self.txn.rollback_to(backend, name).await?;
                 self.portals.clear();
@@ -120,8 +121,7 @@ impl<B: Backend> Session<B> {
             if chain {
                 return Err(not_in_block(if keep { "COMMIT AND CHAIN" } else { "ROLLBACK AND CHAIN" }));
             }
-            let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, NO_TRANSACTION);
-            self.notice(client, Severity::Warning, &warning);
+            self.warn_of_no_transaction(client);
         }
         let modes = self.txn.modes(self.env.effective());
         let kept = if keep {
@@ -135,6 +135,11 @@ impl<B: Backend> Session<B> {
             self.describe_transaction();
         }
         Ok(if kept { "COMMIT" } else { "ROLLBACK" }.into())
+    }
+
+    pub(super) fn warn_of_no_transaction(&self, client: &mut impl Client) {
+        let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+        self.notice(client, Severity::Warning, &warning);
     }
 
     fn warn_not_in_block(&self, client: &mut impl Client, command: &str) {

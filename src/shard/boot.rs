@@ -11,7 +11,7 @@ use crate::shard::engine::Engine;
 use crate::shard::range_map::{Route, StorageMap};
 use crate::shard::recovery::{BootReply, BootStep, RecoveredWrites, RecoveryOptions, RecoveryReport, StorageKinds};
 use crate::shard::routes::{Placed, decode_all_routes};
-use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE};
+use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE, PREPARED_STORAGE};
 use crate::shard::storages::{ROW_ID_RANGE_BITS, empty_map};
 use crate::storage::{Key, KeyKind, Tablet};
 use crate::wal::IncarnationHistory;
@@ -52,6 +52,7 @@ impl Engine {
             rows = boot.report.rows,
             replayed = boot.report.replayed,
             dropped = boot.report.dropped,
+            prepared = boot.report.prepared,
             phases_ms = ?boot.report.phases_ms,
             "recovery is complete"
         );
@@ -80,7 +81,8 @@ impl Boot<'_> {
         self.phase("scan logs");
 
         self.recover_catalog(&head, &catalog)?;
-        let kinds = (self.options.storage_kinds)(&self.report.catalog)?;
+        let mut kinds = (self.options.storage_kinds)(&self.report.catalog)?;
+        kinds.push((PREPARED_STORAGE, KeyKind::Int));
         self.publish_ranges(&kinds, &head)?;
         self.make_tablets(&kinds).await?;
         self.phase("catalog");
@@ -249,6 +251,8 @@ impl Boot<'_> {
         let next = manifest.recovered(recovered);
         next.write(&self.options.root).await.map_err(|error| error.to_string())?;
         self.total(self.engine.ask_all(|_| BootStep::Settle)).await?;
+        // Before fresh ranges of hidden keys are opened: prepared rows have such keys, too.
+        self.report.prepared = self.engine.restore_prepared().await?;
         self.open_row_id_ranges(kinds).await?;
         self.phase("settle");
         let log_options = self.options.log_options.clone();

@@ -184,6 +184,10 @@ impl Engine {
             self.write_storage(&mut writer, CATALOG_STORAGE, through).await?;
         }
         for storage in storages.into_iter().filter(|storage| *storage != CATALOG_STORAGE) {
+            #[cfg(test)]
+            if sabotage::is(Sabotage::CheckpointForgetsPrepared) && storage == crate::shard::state::PREPARED_STORAGE {
+                continue;
+            }
             self.write_storage(&mut writer, storage, through).await?;
         }
         let file = writer.finish().await.map_err(|error| error.to_string())?;

@@ -160,6 +160,18 @@ impl Shard {
         }
     }
 
+    /// Takes a promise back: the commit will not be, and the transaction goes on.
+    pub(super) fn withdraw(&mut self, txn: TxnId) {
+        if let Some(wal) = &self.wal {
+            wal.abandon_chunks(txn);
+        }
+        let Some(slot) = self.txns.find(txn) else { return };
+        if self.promises.remove(&slot).is_some() {
+            self.txns.get_mut(slot).state = TxnState::Active;
+            self.publish_undecided();
+        }
+    }
+
     /// Aborts whatever a transaction has here, and ends its waits.
     pub(super) fn abort(&mut self, txn: TxnId, why: Wake) {
         self.row_locks.abort_waits(txn, why);

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
 use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
 use crate::txn::row_locks::WaitEdge;
 use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
@@ -205,6 +206,25 @@ pub enum Request {
         /// Whom.
         txn: TxnId,
     },
+    /// Take back a promise to commit: the transaction is active again.
+    Withdraw {
+        /// Whose.
+        txn: TxnId,
+    },
+    /// Tell a part of what a transaction has done here.
+    CollectEffects {
+        /// Which.
+        txn: TxnId,
+        /// From where on.
+        from: usize,
+    },
+    /// Have a recovered prepared transaction's intents and row locks again.
+    RestoreEffects {
+        /// Which.
+        txn: TxnId,
+        /// What.
+        effects: Box<Effects>,
+    },
     /// Undo what commands from this one on wrote and locked.
     RollbackTo {
         /// Whose.
@@ -291,6 +311,8 @@ pub enum Reply {
     Prepared(EngineResult<bool>),
     /// To `CommitAlone`.
     Committed(EngineResult<CommitTs>),
+    /// To `CollectEffects`.
+    Effects(Box<Effects>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
     /// To `CutRowIds`: where it was cut.
@@ -344,6 +366,15 @@ impl Reply {
             result
         } else {
             Err(EngineError::Internal("a commit was not answered with a time"))
+        }
+    }
+
+    /// A part of what a transaction has done.
+    pub fn effects(self) -> EngineResult<Effects> {
+        if let Reply::Effects(effects) = self {
+            Ok(*effects)
+        } else {
+            Err(EngineError::Internal("a transaction's effects were not told"))
         }
     }
 

@@ -118,6 +118,8 @@ pub struct RecoveryReport {
     pub replayed: u64,
     /// Timestamps found in a log beyond the cut and dropped.
     pub dropped: usize,
+    /// Prepared transactions that are not decided.
+    pub prepared: usize,
     /// The catalog's rows after recovery.
     pub catalog: Vec<(i64, Vec<u8>)>,
     /// Milliseconds of each phase.

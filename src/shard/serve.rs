@@ -48,6 +48,18 @@ impl Engine {
                 self.0.shard.borrow_mut().abort(txn, Wake::Aborted);
                 answer.reply(Reply::Done(Ok(())));
             }
+            Request::Withdraw { txn } => {
+                self.0.shard.borrow_mut().withdraw(txn);
+                answer.reply(Reply::Done(Ok(())));
+            }
+            Request::CollectEffects { txn, from } => {
+                let effects = self.0.shard.borrow().effects_of(txn, from);
+                answer.reply(Reply::Effects(Box::new(effects)));
+            }
+            Request::RestoreEffects { txn, effects } => {
+                let result = self.0.shard.borrow_mut().restore_effects(txn, &effects);
+                answer.reply(Reply::Done(result));
+            }
             Request::RollbackTo { txn, command } => {
                 self.0.shard.borrow_mut().rollback_to(txn, command);
                 answer.reply(Reply::Done(Ok(())));

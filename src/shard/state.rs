@@ -22,6 +22,7 @@ use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
 use crate::txn::clock::Clock;
+use crate::txn::prepared::PreparedTransactions;
 use crate::txn::row_locks::RowLocks;
 use crate::txn::snapshots::ActiveSnapshots;
 use crate::txn::table_locks::TableLocks;
@@ -33,6 +34,8 @@ use crate::shard::sim::sabotage::{self, Sabotage};
 
 /// The storage that holds the catalog's objects.
 pub const CATALOG_STORAGE: StorageId = StorageId(1);
+/// The storage that describes prepared transactions.
+pub const PREPARED_STORAGE: StorageId = StorageId(2);
 /// User storages start here.
 pub const FIRST_USER_STORAGE: u32 = 16;
 
@@ -62,6 +65,8 @@ pub struct EngineLimits {
     pub checkpoint_log_bytes: u64,
     /// Time after which a checkpoint is taken if anything was written.
     pub checkpoint_interval: std::time::Duration,
+    /// Prepared transactions at once; 0 to refuse them.
+    pub prepared_max: usize,
 }
 
 impl Default for EngineLimits {
@@ -72,6 +77,7 @@ impl Default for EngineLimits {
             deadlock_timeout: std::time::Duration::from_secs(1),
             checkpoint_log_bytes: 2 << 30,
             checkpoint_interval: std::time::Duration::from_secs(300),
+            prepared_max: 64,
         }
     }
 }
@@ -93,6 +99,8 @@ pub struct Shared {
     pub memory: Box<[AtomicUsize]>,
     /// What of it each storage takes.
     pub sizes: Arc<Sizes>,
+    /// Transactions that clients have prepared.
+    pub prepared: PreparedTransactions,
     /// The next storage.
     pub next_storage: AtomicU32,
     /// The next tablet.
@@ -116,6 +124,7 @@ impl Shared {
             cores,
             clock: Clock::new(cores, CommitTs(0)),
             ranges: SharedRangeMap::default(),
+            prepared: PreparedTransactions::new(limits.prepared_max),
             limits,
             memory: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
             sizes: Arc::new(Sizes::new(cores)),

@@ -120,7 +120,7 @@ impl Engine {
         }
     }
 
-    /// Brings what the indexes and the log count into this core's metrics.
+    /// Brings what the indexes and the log count into this core's metrics, and on core 0 what all cores share.
     pub fn observe(&self) {
         let mut shard = self.0.shard.borrow_mut();
         let metrics = &self.0.metrics;
@@ -138,6 +138,10 @@ impl Engine {
             }
             let changes = |stats: &IndexStats| stats.splits + stats.merges + stats.retrains + stats.appends;
             index.structural_changes.add(changes(&now) - changes(&before));
+        }
+        if self.0.core == CoreId(0) {
+            let prepared = self.0.shared.prepared.list().len();
+            metrics.txn.prepared.set(i64::try_from(prepared).expect("there is a limit to them"));
         }
         if let Some(wal) = &shard.wal {
             let backlog = wal.appended_lsn().0.saturating_sub(wal.durable_lsn().0);

@@ -270,7 +270,7 @@ impl Engine {
         }
     }
 
-    async fn abort_on(&self, txn: TxnId, cores: &[CoreId]) {
+    pub(super) async fn abort_on(&self, txn: TxnId, cores: &[CoreId]) {
         let mut calls = Vec::new();
         for &core in cores {
             if core == self.0.core {

@@ -84,6 +84,12 @@ pub enum Utility {
         /// AND CHAIN.
         chain: bool,
     },
+    /// PREPARE TRANSACTION.
+    PrepareTransaction(String),
+    /// COMMIT PREPARED.
+    CommitPrepared(String),
+    /// ROLLBACK PREPARED.
+    RollbackPrepared(String),
     /// SAVEPOINT.
     Savepoint(String),
     /// RELEASE SAVEPOINT.
@@ -159,4 +165,14 @@ pub enum Utility {
     },
     /// DEALLOCATE name, or ALL.
     Deallocate(Option<String>),
+}
+
+impl Utility {
+    /// Whether a failed transaction block still runs it: what ends the block, or leads back before the failure.
+    pub fn ends_failed_block(&self) -> bool {
+        matches!(
+            self,
+            Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_) | Utility::PrepareTransaction(_)
+        )
+    }
 }

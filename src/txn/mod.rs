@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod modes;
+pub mod prepared;
 pub mod reads;
 pub mod row_locks;
 pub mod snapshots;

@@ -155,6 +155,12 @@ impl RowLocks {
         row.holders.push(Holder { slot, txn, strength, command });
     }
 
+    /// The strongest lock of a transaction on a row.
+    pub fn held(&self, storage: StorageId, key: &Key, slot: u32) -> Option<LockStrength> {
+        let row = self.rows.get(&(storage, key.clone()))?;
+        row.holders.iter().filter(|holder| holder.slot == slot).map(|holder| holder.strength).max()
+    }
+
     /// Releases a transaction's locks on a row taken by commands from `from_command` on, and wakes the first who waits.
     pub fn release(&mut self, storage: StorageId, key: &Key, slot: u32, from_command: u32) {
         let place = (storage, key.clone());

@@ -18,7 +18,7 @@ use crate::txn::row_locks::{WaitEdge, Wake};
 
 impl TableLock {
     /// All modes, weakest first.
-    const ALL: [TableLock; 8] = [
+    pub const ALL: [TableLock; 8] = [
         TableLock::AccessShare,
         TableLock::RowShare,
         TableLock::RowExclusive,

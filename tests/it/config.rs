@@ -101,6 +101,7 @@ fn bad_values_are_refused_with_key_and_source() {
         ("--spin-us", "spin_us", "10001", "outside the range"),
         ("--spin-us", "spin_us", "50us", "not a whole number"),
         ("--max-connections", "max_connections", "0", "outside the range"),
+        ("--max-prepared-transactions", "max_prepared_transactions", "20001", "outside the range"),
         ("--memory-limit", "memory_limit", "1MB", "too few"),
         ("--memory-limit", "memory_limit", "200%", "percentage"),
         ("--log-level", "log_level", "loud", "not a level"),

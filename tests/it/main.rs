@@ -14,4 +14,5 @@ mod source;
 mod tidy;
 mod transactions;
 mod tuning;
+mod two_phase;
 mod values;

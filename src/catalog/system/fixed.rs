@@ -1,4 +1,4 @@
-//! What every database has: types, the database itself, its role, access methods, collations.
+//! What every database has: types, the database itself, its role, access methods, collations; and its prepared transactions.
 
 use super::relations::{alignment, by_value, collation, strategy};
 use super::{C_COLLATION, DATABASE, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, Rows, SystemContext, letter};
@@ -20,6 +20,7 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
             }
         }
         "pg_collation" => collations(rows),
+        "pg_prepared_xacts" => prepared(context, rows),
         "pg_language" => {
             rows.add([("oid", Datum::Oid(Oid(12))), ("lanname", Datum::text("internal")), ("lanowner", Datum::Oid(OWNER))])
         }
@@ -97,6 +98,19 @@ fn role(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
         ("rolcanlogin", Datum::Bool(true)),
         ("rolconnlimit", Datum::Int4(-1)),
     ]);
+}
+
+/// What stands for the transaction's xid is its number among those that were prepared.
+fn prepared(context: &SystemContext<'_>, rows: &mut Rows) {
+    for info in context.prepared {
+        rows.add([
+            ("transaction", Datum::Oid(Oid(info.number as u32))),
+            ("gid", Datum::text(&info.gid)),
+            ("prepared", Datum::TimestampTz(info.prepared_micros)),
+            ("owner", Datum::text(&info.owner)),
+            ("database", Datum::text(&info.database)),
+        ]);
+    }
 }
 
 fn collations(rows: &mut Rows) {

@@ -5,10 +5,11 @@
 //! table, in one pass over the objects.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::base::Oid;
 use crate::catalog::Catalog;
+use crate::txn::prepared::PreparedInfo;
 use crate::types::{Datum, SessionFormat, SqlType};
 
 mod fixed;
@@ -45,6 +46,8 @@ pub struct SystemContext<'a> {
     pub user: &'a str,
     /// How values are written.
     pub format: &'a SessionFormat,
+    /// What waits for the second phase of its commit.
+    pub prepared: &'a [Arc<PreparedInfo>],
 }
 
 /// The definition of a system table.

@@ -317,8 +317,13 @@ impl FunctionRows {
 /// The rows of a system table, with these columns.
 pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecContext<'_>) -> Vec<Row> {
     let session = context.session;
-    let system =
-        SystemContext { catalog: &context.catalog, database: session.database(), user: session.user(), format: session.format() };
+    let system = SystemContext {
+        catalog: &context.catalog,
+        database: session.database(),
+        user: session.user(),
+        format: session.format(),
+        prepared: &context.engine.shared().prepared.list(),
+    };
     let rows = crate::catalog::system::rows(table, &system);
     rows.into_iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect()
 }

@@ -20,6 +20,8 @@ pub struct TxnMetrics {
     pub serialization_failures: Counter,
     /// Transactions refused with 40P01.
     pub deadlocks: Counter,
+    /// Transactions prepared and not decided, of the whole server: core 0 tells them.
+    pub prepared: Gauge,
     /// Statements waiting for a row now.
     pub lock_waiters: Gauge,
     /// Nanoseconds waited for rows; its count is the number of waits.
@@ -39,6 +41,7 @@ impl Default for TxnMetrics {
             retries: Counter::default(),
             serialization_failures: Counter::default(),
             deadlocks: Counter::default(),
+            prepared: Gauge::default(),
             lock_waiters: Gauge::default(),
             lock_wait_ns: Distribution::of_times(),
             snapshot_age: Gauge::default(),
@@ -55,6 +58,7 @@ impl Group for TxnMetrics {
         out.counter(&families::TXN_RETRIES, none(), self.retries.get());
         out.counter(&families::TXN_CONFLICTS, none(), self.serialization_failures.get());
         out.counter(&families::TXN_DEADLOCKS, none(), self.deadlocks.get());
+        out.gauge(&families::TXN_PREPARED, none(), self.prepared.get());
         out.counter(&families::LOCK_WAITS, none(), self.lock_wait_ns.count());
         out.gauge(&families::LOCK_WAITERS, none(), self.lock_waiters.get());
         out.distribution(&families::LOCK_WAIT_DURATION, none(), &self.lock_wait_ns);

@@ -1,7 +1,7 @@
 //! What the clients of a simulation know: what they attempted, and what was acknowledged to them.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Accounts of the bank.
 pub const ACCOUNTS: i64 = 24;
@@ -23,6 +23,19 @@ pub struct Transfer {
     pub notes: i64,
 }
 
+/// How far a transfer's two-phase commit has come, as its client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Asked to be prepared.
+    Preparing,
+    /// Prepared, which was acknowledged.
+    Prepared,
+    /// Asked to be committed.
+    Committing,
+    /// Asked to be rolled back.
+    RollingBack,
+}
+
 /// Everything attempted since the disk was empty.
 #[derive(Debug, Default)]
 pub struct History {
@@ -35,6 +48,12 @@ pub struct History {
     pub acknowledged: Vec<i64>,
     /// Numbers of those that certainly did not commit: aborted, or refused before the commit.
     pub refused: Vec<i64>,
+    /// Transfers in two phases whose outcome was not acknowledged.
+    pub prepared: BTreeMap<i64, Phase>,
+    /// Decisions acknowledged: committed, rolled back.
+    pub decided: (u64, u64),
+    /// Undecided transfers found again by a restart.
+    pub found_prepared: u64,
     /// For each counter: increments begun and acknowledged.
     pub increments: BTreeMap<i64, (i64, i64)>,
     /// Deadlocks met.
@@ -52,10 +71,14 @@ pub struct Totals {
     pub deadlocks: u64,
     /// SERIALIZABLE transactions, committed and refused.
     pub changes: (u64, u64),
+    /// Prepared transactions, committed and rolled back.
+    pub decided: (u64, u64),
+    /// Prepared transactions that a restart has found.
+    pub found_prepared: u64,
 }
 
 thread_local! {
-    static TOTALS: Cell<Totals> = const { Cell::new(Totals { commits: 0, large: 0, deadlocks: 0, changes: (0, 0) }) };
+    static TOTALS: Cell<Totals> = Cell::default();
 }
 
 impl Totals {
@@ -66,6 +89,9 @@ impl Totals {
         self.deadlocks += other.deadlocks;
         self.changes.0 += other.changes.0;
         self.changes.1 += other.changes.1;
+        self.decided.0 += other.decided.0;
+        self.decided.1 += other.decided.1;
+        self.found_prepared += other.found_prepared;
     }
 }
 
@@ -85,6 +111,55 @@ impl History {
     /// A change of duty has ended.
     pub fn count_change(&mut self, acknowledged: bool) {
         *(if acknowledged { &mut self.changes.0 } else { &mut self.changes.1 }) += 1;
+    }
+
+    /// A transfer that waits for its decision, if there is one; `choice` picks it.
+    pub fn undecided(&self, choice: u64) -> Option<i64> {
+        let waiting: Vec<i64> = self.waiting().collect();
+        (!waiting.is_empty()).then(|| waiting[choice as usize % waiting.len()])
+    }
+
+    /// All that wait for their decisions.
+    pub fn waiting(&self) -> impl Iterator<Item = i64> {
+        self.prepared.iter().filter(|(_, phase)| **phase == Phase::Prepared).map(|(number, _)| *number)
+    }
+
+    /// A restart has found them again.
+    pub fn count_found(&mut self) {
+        self.found_prepared += self.waiting().count() as u64;
+    }
+
+    /// A decision was acknowledged.
+    pub fn settle(&mut self, number: i64, committed: bool) {
+        self.prepared.remove(&number);
+        if committed {
+            self.decided.0 += 1;
+            self.acknowledged.push(number);
+        } else {
+            self.decided.1 += 1;
+            self.refused.push(number);
+        }
+    }
+
+    /// Compares the transactions that are listed as prepared with what clients know, and learns from them and from the ledger
+    /// how those have ended whose outcome no client was told.
+    pub fn learn_prepared(&mut self, listed: &BTreeSet<i64>, ledger: &BTreeMap<i64, Transfer>) -> Result<(), String> {
+        if let Some(number) = listed.iter().find(|number| !self.prepared.contains_key(number)) {
+            return Err(format!("transfer {number} is listed as prepared, and nobody is to decide it"));
+        }
+        for (number, phase) in self.prepared.clone() {
+            let (listed, kept) = (listed.contains(&number), ledger.contains_key(&number));
+            match (phase, listed, kept) {
+                (_, true, true) => return Err(format!("transfer {number} is prepared, and its writes are seen")),
+                (_, true, false) => {
+                    self.prepared.insert(number, Phase::Prepared);
+                }
+                (Phase::Committing, false, true) => self.settle(number, true),
+                (Phase::Preparing | Phase::RollingBack, false, false) => self.settle(number, false),
+                (_, false, _) => return Err(format!("transfer {number} was {phase:?} and is gone; committed: {kept}")),
+            }
+        }
+        Ok(())
     }
 
     /// Compares what was recovered with what must, may and must not be there.
@@ -136,6 +211,8 @@ impl Drop for History {
             large: self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64,
             deadlocks: self.deadlocks,
             changes: self.changes,
+            decided: self.decided,
+            found_prepared: self.found_prepared,
         });
         TOTALS.set(totals);
     }

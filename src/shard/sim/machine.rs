@@ -12,6 +12,7 @@ use crate::runtime::sim::Sim;
 use crate::runtime::{self, QueueClass};
 use crate::shard::messages::{Reply, Request};
 use crate::shard::sim::history::History;
+use crate::shard::sim::two_phase;
 use crate::shard::sim::workload::Bank;
 use crate::shard::{Engine, EngineLimits, RecoveryOptions, Shared};
 use crate::wal::WalOptions;
@@ -126,6 +127,7 @@ impl Machine {
         let bank = match Bank::find(&report.catalog) {
             Some(bank) => {
                 bank.check(&self.history).await?;
+                self.history.borrow_mut().count_found();
                 bank
             }
             None if self.history.borrow().opened => return Err("the bank was opened and is gone".into()),
@@ -155,6 +157,10 @@ impl Machine {
                 && let Err(problem) = self.checkpoint(engine).await
             {
                 return self.problem(format!("a checkpoint failed: {problem}"));
+            }
+            // Whoever prepares does not decide, and may wait for what others have prepared.
+            if let Err(problem) = two_phase::decide_one(engine, &self.history).await {
+                return self.problem(problem);
             }
             engine.balance().await;
         }

@@ -7,6 +7,7 @@ mod duty;
 mod history;
 mod machine;
 pub(crate) mod sabotage;
+mod two_phase;
 mod workload;
 
 use std::cell::RefCell;
@@ -75,7 +76,7 @@ fn check_part(part: u64) {
     }
     eprintln!("{sum:?}");
     assert!(sum.commits > 0, "the workload commits");
-    let rare = [sum.large, sum.deadlocks, sum.changes.0, sum.changes.1];
+    let rare = [sum.large, sum.deadlocks, sum.changes.0, sum.changes.1, sum.decided.0, sum.decided.1, sum.found_prepared];
     assert!(sum.commits < 5000 || rare.iter().all(|count| *count > 0), "what is rare has happened: {sum:?}");
 }
 
@@ -148,6 +149,16 @@ fn ignoring_guards_is_caught() {
 #[test]
 fn updating_a_stale_version_is_caught() {
     is_caught(Sabotage::StaleUpdate, 200);
+}
+
+#[test]
+fn forgetting_prepared_transactions_in_a_checkpoint_is_caught() {
+    is_caught(Sabotage::CheckpointForgetsPrepared, 200);
+}
+
+#[test]
+fn bringing_a_prepared_transaction_back_in_part_is_caught() {
+    is_caught(Sabotage::ForgottenIntents, 200);
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub(crate) enum Sabotage {
     CheckpointDuringMoves,
     /// Versions are collected as if nobody read old ones.
     EarlyCollection,
+    /// A checkpoint leaves out what describes prepared transactions.
+    CheckpointForgetsPrepared,
+    /// Recovery brings back a prepared transaction without its intents on one core.
+    ForgottenIntents,
     /// Nobody minds what a SERIALIZABLE transaction guards while it commits.
     SkipGuard,
 }

@@ -11,6 +11,7 @@ use crate::error::SqlResult;
 use crate::runtime;
 use crate::shard::sim::duty::Duty;
 use crate::shard::sim::history::{ACCOUNTS, COUNTERS, History, OPENING, Transfer};
+use crate::shard::sim::two_phase;
 use crate::shard::{
     CATALOG_STORAGE, Engine, EngineError, EngineResult, KeyRange, ReadView, RowAction, RowOutput, RowUpdate, ScanSpec, engine,
 };
@@ -103,10 +104,11 @@ impl Bank {
     /// One client: a number of random transactions.
     pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
         for _ in 0..transactions {
-            match runtime::random_u64() % 12 {
+            match runtime::random_u64() % 13 {
                 0..=4 => self.transfer(&history).await?,
                 5 | 6 => self.increment(&history).await?,
                 7 | 8 => self.look().await?,
+                11 => two_phase::decide_one(&engine(), &history).await?,
                 9 | 10 => {
                     let changed = self.duty.change().await?;
                     history.borrow_mut().count_change(changed);
@@ -137,6 +139,9 @@ impl Bank {
                 Err(EngineError::RowTooLarge { .. }) if notes > 0 => Ok(()),
                 Err(error) => Err(format!("a transfer failed: {error:?}")),
             };
+        }
+        if runtime::random_u64().is_multiple_of(6) {
+            return two_phase::prepare(&engine, txn, history, number).await;
         }
         match engine.commit(txn).await {
             Ok(_) => history.borrow_mut().acknowledged.push(number),
@@ -253,6 +258,7 @@ impl Bank {
             .collect();
         self.duty.check(&engine, &view).await?;
         self.check_notes(&engine, view, &ledger).await?;
+        two_phase::check(&engine, self.accounts, history, &ledger).await?;
         history.borrow().check(&accounts, &ledger, &counters)
     }
 

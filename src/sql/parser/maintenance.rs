@@ -301,8 +301,11 @@ pub fn prepared(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
 }
 
 fn prepare(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
-    if cursor.word_at(0).as_deref() == Some("transaction") && matches!(cursor.peek_at(1), Some(Token::SingleQuotedString(_))) {
-        return Ok(drain(cursor, "PREPARE TRANSACTION".to_owned()));
+    let names_transaction = |token: &Token| {
+        matches!(token, Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_))
+    };
+    if cursor.word_at(0).as_deref() == Some("transaction") && cursor.peek_at(1).is_some_and(names_transaction) {
+        return super::transaction::prepare_transaction(cursor);
     }
     let name = cursor.identifier()?;
     let mut types = Vec::new();

@@ -61,8 +61,7 @@ impl ParsedStatement {
 
     /// Whether this is COMMIT, ROLLBACK (also to a savepoint) or PREPARE TRANSACTION: what a failed transaction still runs.
     pub fn ends_failed_transaction(&self) -> bool {
-        use crate::sql::utility::Utility;
-        matches!(self.body(), Body::Ready(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_)))
+        matches!(self.body(), Body::Ready(utility) if utility.ends_failed_block())
     }
 }
 

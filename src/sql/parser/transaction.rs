@@ -19,11 +19,12 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
             cursor.expect("transaction")?;
             Utility::Begin(modes(cursor)?, true)
         }
-        "commit" | "end" if cursor.accept("prepared") => return prepared(cursor, "COMMIT PREPARED"),
+        "commit" if cursor.accept("prepared") => Utility::CommitPrepared(cursor.string()?),
         "commit" | "end" => {
             noise(cursor);
             Utility::Commit { chain: chain(cursor)? }
         }
+        "rollback" if cursor.accept("prepared") => Utility::RollbackPrepared(cursor.string()?),
         "rollback" | "abort" => return rollback(cursor),
         "savepoint" => Utility::Savepoint(cursor.identifier()?),
         _ => {
@@ -36,9 +37,6 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
 }
 
 fn rollback(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
-    if cursor.accept("prepared") {
-        return prepared(cursor, "ROLLBACK PREPARED");
-    }
     noise(cursor);
     let utility = if cursor.accept("to") {
         cursor.accept("savepoint");
@@ -50,10 +48,12 @@ fn rollback(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     Ok(Body::Ready(utility))
 }
 
-fn prepared(cursor: &mut Cursor<'_>, name: &str) -> SqlResult<Body> {
-    cursor.string()?;
+/// The rest of PREPARE TRANSACTION, from TRANSACTION on.
+pub fn prepare_transaction(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
+    cursor.expect("transaction")?;
+    let gid = cursor.string()?;
     cursor.expect_end()?;
-    Ok(Body::Unsupported(name.to_owned()))
+    Ok(Body::Ready(Utility::PrepareTransaction(gid)))
 }
 
 fn noise(cursor: &mut Cursor<'_>) {

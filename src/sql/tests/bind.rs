@@ -179,7 +179,6 @@ fn unsupported() {
         ("with x as (delete from t returning a) select * from x", "a data-modifying statement in WITH"),
         ("copy t from '/tmp/x'", "COPY of a file on the server"),
         ("with recursive x as (select 1) select * from x", "WITH RECURSIVE"),
-        ("prepare transaction 'x'", "PREPARE TRANSACTION"),
         ("set role x", "SET ROLE"),
         ("explain (format xml) select 1", "EXPLAIN (FORMAT XML)"),
         ("explain verbose select 1", "EXPLAIN VERBOSE"),

@@ -16,6 +16,8 @@ class Run:
     tps: float
     latency_ms: float
     server_cpu_seconds: float
+    # Share of the commits in which more than one core took part; 0 for a server without cores of its own.
+    cross_core_share: float
 
     @property
     def cpu_us(self):
@@ -36,9 +38,10 @@ def initialize(server, scale, steps=None, timeout=1800):
 def run(server, arguments, seconds, clients=16, jobs=2, mode="prepared", timeout=None):
     """Run it for some seconds. Client errors make it fail."""
     command = [tool("pgbench"), "-c", str(clients), "-j", str(jobs), "-T", str(seconds), "-M", mode, *arguments]
-    before = server.cpu_seconds()
+    before, commits_before = server.cpu_seconds(), server.commits()
     output = _run(command, server, timeout or seconds + 120)
     cpu = server.cpu_seconds() - before
+    one, several = (after - at_first for after, at_first in zip(server.commits(), commits_before))
     try:
         transactions = int(re.search(r"transactions actually processed: (\d+)", output)[1])
         failed = int(match[1]) if (match := re.search(r"number of failed transactions: (\d+)", output)) else 0
@@ -46,7 +49,7 @@ def run(server, arguments, seconds, clients=16, jobs=2, mode="prepared", timeout
         latency_ms = float(re.search(r"latency average = ([\d.]+) ms", output)[1])
     except TypeError as error:
         raise PgbenchFailed(f"pgbench's output is not understood:\n{output}") from error
-    return Run(transactions, failed, tps, latency_ms, cpu)
+    return Run(transactions, failed, tps, latency_ms, cpu, several / max(one + several, 1))
 
 
 def _run(command, server, timeout):

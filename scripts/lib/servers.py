@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 from wire import Connection, Disconnected, ServerError
 
@@ -131,6 +133,10 @@ class Server:
         pages = int(pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def commits(self):
+        """Writing transactions committed so far by one core alone, and by several together."""
+        return 0, 0
+
     def log_tail(self, lines=30):
         """The end of its log."""
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -167,6 +173,14 @@ class OmenDB(Server):
         if self.cores is not None:
             command += ["--cores", str(self.cores)]
         return command + self.flags
+
+    def commits(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return tuple(
+            int(float(re.search(rf'^omendb_transactions_committed_total\{{cores="{cores}"\}} (\S+)', text, re.MULTILINE)[1]))
+            for cores in ("one", "several")
+        )
 
     def version(self):
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()

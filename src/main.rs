@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use omendb::config::{self, Command};
 use omendb::server::{self, offline};
 
+/// Cores hand rows and messages to each other: freeing what another thread allocated must not take a lock.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let invocation = match config::from_process() {
         Ok(invocation) => invocation,

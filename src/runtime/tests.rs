@@ -93,6 +93,35 @@ fn a_yielding_loop_lets_timers_fire() {
 }
 
 #[test]
+fn an_idle_core_is_told_so_and_a_busy_one_after_the_patience() {
+    on_a_core(|| async {
+        // Nothing else is ready, and nothing would ever wake this core before the patience is over.
+        let begin = now();
+        until_idle(Duration::from_secs(3600)).await;
+        assert!(begin.elapsed() < Duration::from_secs(60), "the core was idle: {:?}", begin.elapsed());
+
+        let patience = Duration::from_millis(20);
+        let (busy, waits) = (Rc::new(Cell::new(true)), Rc::new(Cell::new(false)));
+        let (still_busy, still_waits) = (Rc::clone(&busy), Rc::clone(&waits));
+        let other = spawn_joinable(QueueClass::Interactive, async move {
+            let mut turns_beside_it = 0u64;
+            while still_busy.get() {
+                turns_beside_it += u64::from(still_waits.get());
+                give_way().await;
+            }
+            turns_beside_it
+        });
+        let begin = now();
+        waits.set(true);
+        until_idle(patience).await;
+        waits.set(false);
+        assert!(begin.elapsed() >= patience, "this core was never idle: {:?}", begin.elapsed());
+        busy.set(false);
+        assert!(other.await.expect("it ends") > 0, "the core goes on while one waits for its idleness");
+    });
+}
+
+#[test]
 fn files_hold_what_is_written_to_them() {
     on_a_core(|| async {
         let directory = tempfile::tempdir().expect("a scratch directory");

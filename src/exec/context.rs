@@ -31,8 +31,6 @@ pub struct ExecContext<'a> {
     pub store: Arc<CatalogStore>,
     /// Parameters, already of the statement's parameter types.
     pub params: Arc<[Datum]>,
-    /// Whether the transaction is the statement's own, to be committed with it if that saves a message.
-    pub single_statement: bool,
     /// What to tell the client besides the result.
     pub notices: Vec<Notice>,
     /// Where operators note what EXPLAIN ANALYZE shows; `None` otherwise.

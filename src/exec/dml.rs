@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalog::TableDef;
-use crate::error::{SqlError, SqlResult};
+use crate::error::SqlResult;
 use crate::exec::context::{CommandTag, ExecContext, RowSink};
 use crate::exec::insert::duplicate_key;
 use crate::exec::keys::{access_range, key_of_row, point_keys};
@@ -103,9 +103,6 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
     match target.access {
         Access::Points(points) => {
             let keys = point_keys(target.table, points, &None, context)?;
-            if let ([key], true) = (&keys[..], context.single_statement && target.returning.is_empty()) {
-                return modify_alone(target, key.clone(), context).await;
-            }
             if !keys.is_empty() {
                 count += modify_keys(target, keys, context, sink, &mut moved).await?;
             }
@@ -117,40 +114,6 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
     }
     insert_moved(target, moved, context, sink).await?;
     Ok(count)
-}
-
-/// A statement of its own on one key: modified and committed in one message, unless the row moves to another key.
-async fn modify_alone(target: &Target<'_>, key: Key, context: &mut ExecContext<'_>) -> SqlResult<u64> {
-    let (engine, view) = (context.engine.clone(), context.view);
-    if target.program.may_move_rows() {
-        let mut moved = Vec::new();
-        let count = modify_keys(target, vec![key], context, &mut Discard, &mut moved).await?;
-        insert_moved(target, moved, context, &mut Discard).await?;
-        return Ok(count);
-    }
-    let done = engine.modify_and_commit(context.txn, &view, target.table.storage, key, target.program.clone()).await?;
-    Ok(u64::from(done.action != RowAction::Skip))
-}
-
-/// A sink for statements that return nothing.
-struct Discard;
-
-impl RowSink for Discard {
-    fn row(&mut self, _row: &[crate::types::Datum]) -> SqlResult<()> {
-        Ok(())
-    }
-
-    fn row_bytes(&mut self, _row: crate::types::RowView<'_>, _columns: &[usize]) -> SqlResult<()> {
-        Ok(())
-    }
-
-    fn copy_line(&mut self, _line: &[u8]) -> SqlResult<()> {
-        Err(SqlError::internal("only COPY gives lines"))
-    }
-
-    fn is_full(&self) -> bool {
-        false
-    }
 }
 
 async fn modify_range(

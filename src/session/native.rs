@@ -66,7 +66,6 @@ impl NativeBackend {
             catalog: run.catalog.clone(),
             store: self.store.clone(),
             params,
-            single_statement: false,
             notices: Vec::new(),
             profile: None,
             memory_max: self.statement_memory_max,

@@ -126,8 +126,6 @@ pub struct WriteReply {
     pub outcome: WriteOutcome,
     /// The first key (by position) that this core does not own: send it and the rest to its owner.
     pub moved_at: Option<usize>,
-    /// With `commit` asked for: committed at this timestamp, durably.
-    pub committed: Option<CommitTs>,
 }
 
 /// Where a scan goes on.
@@ -177,8 +175,6 @@ pub enum Request {
         storage: StorageId,
         /// What.
         job: WriteJob,
-        /// Commit the transaction with it, durably or not: this core is its only participant.
-        commit: Option<bool>,
     },
     /// Promise to commit: reserve log space and publish a bound.
     Prepare {

@@ -37,7 +37,7 @@ impl Engine {
                 let result = self.0.shard.borrow_mut().scan(&view, &spec);
                 answer.reply(Reply::Rows(result));
             }
-            Request::Write { writer, storage, job, commit } => self.handle_write(writer, storage, job, commit, answer),
+            Request::Write { writer, storage, job } => self.handle_write(writer, storage, job, answer),
             Request::Prepare { txn } => self.handle_prepare(txn, answer),
             Request::Commit { txn, ts, participants } => {
                 self.install_here(txn, ts, &participants);
@@ -133,15 +133,14 @@ impl Engine {
         });
     }
 
-    fn handle_write(&self, writer: Writer, storage: StorageId, job: WriteJob, commit: Option<bool>, answer: Answer) {
+    fn handle_write(&self, writer: Writer, storage: StorageId, job: WriteJob, answer: Answer) {
         let mut task = WriteTask::new(writer, storage, job);
         let step = task.step(&mut self.0.shard.borrow_mut());
         match step {
             Err(error) => answer.reply(Reply::Write(Err(error))),
             Ok(Step::Done) => {
                 let (outcome, moved_at) = task.finish();
-                let reply = WriteReply { outcome, moved_at, committed: None };
-                self.finish_write(writer.txn, Ok(reply), commit, answer);
+                answer.reply(Reply::Write(Ok(WriteReply { outcome, moved_at })));
             }
             Ok(Step::Wait(receiver)) => {
                 // The row's holder may need this very credit to commit.
@@ -149,33 +148,7 @@ impl Engine {
                 let engine = self.clone();
                 runtime::spawn(QueueClass::Interactive, async move {
                     let result = engine.drive_from(task, receiver).await;
-                    let result = result.map(|(outcome, moved_at)| WriteReply { outcome, moved_at, committed: None });
-                    engine.finish_write(writer.txn, result, commit, answer);
-                });
-            }
-        }
-    }
-
-    /// Answers a write, after committing its transaction if that was asked for.
-    fn finish_write(&self, txn: TxnId, result: EngineResult<WriteReply>, commit: Option<bool>, answer: Answer) {
-        let (mut reply, durable) = match (result, commit) {
-            (Ok(reply), Some(durable)) if reply.moved_at.is_none() => (reply, durable),
-            (result, _) => return answer.reply(Reply::Write(result)),
-        };
-        match self.try_commit_alone(txn) {
-            Err(error) => answer.reply(Reply::Write(Err(error))),
-            Ok(Some(ts)) => {
-                reply.committed = Some(ts);
-                self.answer_when_durable(ts, durable, answer, Reply::Write(Ok(reply)));
-            }
-            Ok(None) => {
-                let (engine, answer) = (self.clone(), answer.defer());
-                runtime::spawn(QueueClass::Interactive, async move {
-                    let result = engine.commit_alone_here(txn, durable).await.map(|ts| {
-                        reply.committed = Some(ts);
-                        reply
-                    });
-                    answer.reply(Reply::Write(result));
+                    answer.reply(Reply::Write(result.map(|(outcome, moved_at)| WriteReply { outcome, moved_at })));
                 });
             }
         }

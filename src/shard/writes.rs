@@ -167,38 +167,6 @@ impl Engine {
         Ok(batch)
     }
 
-    /// Updates or deletes one row in a transaction of its own and commits it, in a single message to the owner. The
-    /// transaction is fresh; it is finished on success.
-    pub async fn modify_and_commit(
-        &self,
-        txn: &mut Txn,
-        view: &ReadView,
-        storage: StorageId,
-        key: Key,
-        program: Arc<dyn RowUpdate>,
-    ) -> EngineResult<Modified> {
-        debug_assert!(txn.touched.is_empty(), "a transaction of its own");
-        let owner = self.owner(storage, &key).ok_or(EngineError::StorageGone(storage))?;
-        txn.touch(owner);
-        let job = WriteJob::Modify { keys: vec![key.clone()], program: program.clone() };
-        let reply = self.write_on(owner, self.writer(txn, view), storage, job, Some(txn.durable)).await?;
-        match (reply.outcome, reply.moved_at) {
-            (WriteOutcome::Modified(mut done), None) => {
-                if reply.committed.is_some() {
-                    self.finish(txn);
-                } else {
-                    self.commit_in_place(txn).await?;
-                }
-                Ok(done.pop().expect("one key, one result"))
-            }
-            _ => {
-                let modified = self.modify(txn, view, storage, key, program).await?;
-                self.commit_in_place(txn).await?;
-                Ok(modified)
-            }
-        }
-    }
-
     pub(super) fn writer(&self, txn: &Txn, view: &ReadView) -> Writer {
         Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, lock_timeout_ms: txn.lock_timeout_ms }
     }
@@ -224,7 +192,7 @@ impl Engine {
             for (core, positions) in groups {
                 txn.touch(core);
                 let job = job(positions.clone());
-                calls.push((positions, self.write_on(core, writer, storage, job, None)));
+                calls.push((positions, self.write_on(core, writer, storage, job)));
             }
             // All parts are awaited even if one fails, so that nothing of the statement runs on after its error.
             let mut failed = None;
@@ -262,25 +230,13 @@ impl Engine {
         Ok(groups)
     }
 
-    /// Runs a write on its owner. With `commit`, the transaction is committed with it (durably or not).
-    async fn write_on(
-        &self,
-        core: CoreId,
-        writer: Writer,
-        storage: StorageId,
-        job: WriteJob,
-        commit: Option<bool>,
-    ) -> EngineResult<WriteReply> {
+    /// Runs a write on its owner.
+    async fn write_on(&self, core: CoreId, writer: Writer, storage: StorageId, job: WriteJob) -> EngineResult<WriteReply> {
         if core != self.0.core {
-            let request = Request::Write { writer, storage, job, commit };
-            return self.ask(core, request).await.write();
+            return self.ask(core, Request::Write { writer, storage, job }).await.write();
         }
         let (outcome, moved_at) = self.drive(WriteTask::new(writer, storage, job)).await?;
-        let mut reply = WriteReply { outcome, moved_at, committed: None };
-        if let (Some(durable), None) = (commit, moved_at) {
-            reply.committed = Some(self.commit_alone_here(writer.txn, durable).await?);
-        }
-        Ok(reply)
+        Ok(WriteReply { outcome, moved_at })
     }
 
     /// Steps a task to its end, awaiting rows that others hold.

@@ -96,7 +96,6 @@ impl Database {
             catalog: Arc::new(self.catalog.clone()),
             store: Arc::new(CatalogStore::default()),
             params: Arc::new([]),
-            single_statement: false,
             notices: Vec::new(),
             profile: None,
             memory_max,

@@ -194,8 +194,15 @@ impl Bank {
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
         let view = engine.write_view(&mut txn);
-        let done = engine.modify_and_commit(&mut txn, &view, self.counters, Key::Int(counter), Arc::new(Add(1))).await;
-        match done {
+        let done = engine.modify(&mut txn, &view, self.counters, Key::Int(counter), Arc::new(Add(1))).await;
+        let committed = match done {
+            Ok(_) => engine.commit(txn).await,
+            Err(error) => {
+                engine.abort(txn).await;
+                Err(error)
+            }
+        };
+        match committed {
             Ok(_) => history.borrow_mut().increments.entry(counter).or_default().1 += 1,
             Err(error) => return Err(format!("an increment failed: {error:?}")),
         }

@@ -8,7 +8,10 @@
 //! Source: PostgreSQL 15 documentation, 55.2.2.1 "Multiple Statements in a Simple Query", 55.2.4 "Pipelining"; texts after its
 //! `xact.c`.
 
+use std::time::Duration;
+
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::runtime::{self, MonoTime};
 use crate::session::backend::Backend;
 use crate::session::response::TransactionStatus;
 use crate::session::settings::{Effective, Mark};
@@ -81,11 +84,13 @@ pub struct Transaction {
     modes: Option<Modes>,
     savepoints: Vec<SavepointEntry>,
     queried: bool,
+    /// When it began, if there was a transaction_timeout by then; else when one was set.
+    began: Option<MonoTime>,
 }
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false }
+        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false, began: None }
     }
 }
 
@@ -139,11 +144,25 @@ impl Transaction {
     /// The engine's transaction, begun if need be; a statement is about to use it.
     pub fn ensure<B: Backend>(&mut self, backend: &B, effective: &Effective) -> &mut Txn {
         self.queried = true;
+        self.note_begin(effective);
         let modes = *self.modes.get_or_insert_with(|| Modes::defaults(effective));
         let txn = self.txn.get_or_insert_with(|| backend.begin(modes.isolation, modes.read_only));
         txn.durable = effective.synchronous_commit;
-        txn.lock_timeout_ms = effective.lock_timeout_ms;
+        txn.waits = effective.waits;
         txn
+    }
+
+    /// Starts the clock of transaction_timeout.
+    fn note_begin(&mut self, effective: &Effective) {
+        if effective.transaction_timeout_ms > 0 && self.began.is_none() {
+            self.began = Some(runtime::now());
+        }
+    }
+
+    /// When transaction_timeout ends it, or would end one that began now; `None` for never.
+    pub fn ends_at(&self, effective: &Effective) -> Option<MonoTime> {
+        let limit = Duration::from_millis(u64::from(effective.transaction_timeout_ms));
+        (!limit.is_zero()).then(|| self.began.unwrap_or_else(runtime::now) + limit)
     }
 
     /// BEGIN. `false`: there is a block already, which is worth a warning.
@@ -151,6 +170,7 @@ impl Transaction {
         match self.block {
             Block::Idle | Block::Implicit => {
                 self.set_modes(modes, effective)?;
+                self.note_begin(effective);
                 self.block = Block::Explicit;
                 Ok(true)
             }
@@ -222,6 +242,7 @@ impl Transaction {
         self.block = Block::Idle;
         self.modes = None;
         self.queried = false;
+        self.began = None;
         self.savepoints.clear();
         self.txn.take()
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::catalog::Catalog;
 use crate::shard::engine::SnapshotPin;
-use crate::txn::{Isolation, TableLock};
+use crate::txn::{Isolation, TableLock, WaitLimits};
 
 /// A transaction in progress. One that is dropped without being committed or aborted is aborted.
 pub struct Txn {
@@ -19,8 +19,8 @@ pub struct Txn {
     pub read_only: bool,
     /// Whether COMMIT waits for the log (synchronous_commit).
     pub durable: bool,
-    /// lock_timeout in milliseconds, 0 for none.
-    pub lock_timeout_ms: u32,
+    /// How long it waits for locks.
+    pub waits: WaitLimits,
     /// The snapshot that all statements share, from the first one on, at REPEATABLE READ and SERIALIZABLE.
     pub(crate) snapshot: Option<CommitTs>,
     pub(crate) pin: Option<SnapshotPin>,
@@ -56,7 +56,7 @@ impl Txn {
             isolation,
             read_only,
             durable: true,
-            lock_timeout_ms: 0,
+            waits: WaitLimits::default(),
             snapshot: None,
             pin: None,
             writing: false,

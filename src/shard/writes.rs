@@ -1,6 +1,7 @@
 //! Writes as sessions ask for them: split by owner, run here or sent there, waiting where a row is held.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -16,7 +17,7 @@ use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
 use crate::txn::row_locks::Wake;
-use crate::txn::{LockStrength, LockWait};
+use crate::txn::{LockStrength, LockWait, WaitLimits};
 
 /// A task being driven: gives its place in a queue up if it is dropped half way.
 struct Driving<'a> {
@@ -31,6 +32,9 @@ impl Drop for Driving<'_> {
         }
     }
 }
+
+/// Least time between two looks of one waiter for a deadlock: each asks all cores.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(10);
 
 /// The keys of a write, by owner.
 type Groups = SmallVec<[(CoreId, Vec<u32>); 4]>;
@@ -168,7 +172,7 @@ impl Engine {
     }
 
     pub(super) fn writer(&self, txn: &Txn, view: &ReadView) -> Writer {
-        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, lock_timeout_ms: txn.lock_timeout_ms }
+        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, waits: txn.waits }
     }
 
     /// Sends each owner its part of a write and sends again what has moved meanwhile.
@@ -254,10 +258,10 @@ impl Engine {
         task: WriteTask,
         mut receiver: Receiver<Wake>,
     ) -> EngineResult<(WriteOutcome, Option<usize>)> {
-        let (txn, lock_timeout_ms) = (task.txn(), task.lock_timeout_ms());
+        let (txn, waits) = (task.txn(), task.waits());
         let mut driving = Driving { engine: self, task: Some(task) };
         loop {
-            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+            self.wait_for_row(txn, receiver, waits).await?;
             let task = driving.task.as_mut().expect("the task is taken only at its end");
             let step = task.step(&mut self.0.shard.borrow_mut())?;
             match step {
@@ -268,9 +272,9 @@ impl Engine {
     }
 
     /// Awaits a row or table lock's signal, looking for deadlocks now and then.
-    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, lock_timeout_ms: u32) -> EngineResult<()> {
+    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, waits: WaitLimits) -> EngineResult<()> {
         let started = runtime::now();
-        let outcome = self.wait_for_signal(txn, receiver, started, lock_timeout_ms).await;
+        let outcome = self.wait_for_signal(txn, receiver, started, waits).await;
         let waited = nanos_since(started);
         self.0.metrics.txn.lock_wait_ns.record(waited);
         self.0.metrics.stages.record(Stage::LockWait, waited);
@@ -282,14 +286,14 @@ impl Engine {
         txn: TxnId,
         mut receiver: Receiver<Wake>,
         started: runtime::MonoTime,
-        lock_timeout_ms: u32,
+        waits: WaitLimits,
     ) -> EngineResult<()> {
-        let lock_timeout = std::time::Duration::from_millis(u64::from(lock_timeout_ms));
-        let deadlock_timeout = self.0.shared.limits.deadlock_timeout;
+        let lock_timeout = Duration::from_millis(u64::from(waits.lock_timeout_ms));
+        let deadlock_timeout = Duration::from_millis(u64::from(waits.deadlock_timeout_ms));
         let mut next_look = deadlock_timeout;
         loop {
             let mut patience = next_look;
-            if lock_timeout_ms > 0 {
+            if !lock_timeout.is_zero() {
                 let left = lock_timeout.saturating_sub(started.elapsed());
                 if left.is_zero() {
                     return Err(EngineError::LockNotAvailable);
@@ -305,7 +309,7 @@ impl Engine {
                     }
                     // A cycle may close later, and only its youngest breaks it: soon again, then less and less often.
                     let grown = if next_look == deadlock_timeout { deadlock_timeout / 16 } else { next_look * 2 };
-                    next_look = grown.min(deadlock_timeout / 2);
+                    next_look = grown.min(deadlock_timeout / 2).max(LOOK_AGAIN_MIN);
                 }
             }
         }

@@ -13,5 +13,5 @@ pub mod table;
 pub mod table_locks;
 
 pub use clock::Clock;
-pub use modes::{Isolation, LockStrength, LockWait, TableLock};
+pub use modes::{Isolation, LockStrength, LockWait, TableLock, WaitLimits};
 pub use table::{TxnSlot, TxnState, TxnTable, WriteRef};

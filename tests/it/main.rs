@@ -12,6 +12,7 @@ mod runtime_soak;
 mod server;
 mod source;
 mod tidy;
+mod timeouts;
 mod transactions;
 mod tuning;
 mod two_phase;

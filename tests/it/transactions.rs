@@ -9,8 +9,11 @@ fn serializable_refuses_write_skew() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.connect(), server.connect());
     a.query("CREATE TABLE duty (who text PRIMARY KEY, here bool); INSERT INTO duty VALUES ('a', true), ('b', true)");
-    for client in [&mut a, &mut b] {
-        client.expect_query("BEGIN ISOLATION LEVEL SERIALIZABLE", OK);
+    // By its name, and by default.
+    b.run("SET default_transaction_isolation = 'serializable'");
+    for (client, begin) in [(&mut a, "BEGIN ISOLATION LEVEL SERIALIZABLE"), (&mut b, "BEGIN")] {
+        client.expect_query(begin, OK);
+        assert_eq!(client.column("SHOW transaction_isolation"), ["serializable"]);
         client.expect_query("SELECT count(*) FROM duty WHERE here", &["T count:20", "D 2", "C SELECT 1", "Z T"]);
     }
     a.expect_query("UPDATE duty SET here = false WHERE who = 'a'", &["C UPDATE 1", "Z T"]);

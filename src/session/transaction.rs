@@ -8,6 +8,7 @@
 //! Source: PostgreSQL 15 documentation, 55.2.2.1 "Multiple Statements in a Simple Query", 55.2.4 "Pipelining"; texts after its
 //! `xact.c`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{SqlError, SqlResult, SqlState};
@@ -18,6 +19,7 @@ use crate::session::settings::{Effective, Mark};
 use crate::shard::{PrepareAs, Savepoint, Txn};
 use crate::sql::utility::TransactionModes;
 use crate::txn::Isolation;
+use crate::txn::advisory::SessionLocks;
 
 /// Savepoints of one transaction.
 const SAVEPOINTS_MAX: usize = 10_000;
@@ -84,13 +86,15 @@ pub struct Transaction {
     modes: Option<Modes>,
     savepoints: Vec<SavepointEntry>,
     queried: bool,
+    /// The session's advisory locks, once it has asked for one.
+    locks: Option<Arc<SessionLocks>>,
     /// When it began, if there was a transaction_timeout by then; else when one was set.
     began: Option<MonoTime>,
 }
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false, began: None }
+        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false, locks: None, began: None }
     }
 }
 
@@ -149,6 +153,9 @@ impl Transaction {
         let txn = self.txn.get_or_insert_with(|| backend.begin(modes.isolation, modes.read_only));
         txn.durable = effective.synchronous_commit;
         txn.waits = effective.waits;
+        if let Some(locks) = self.locks.as_ref().filter(|_| txn.session_locks().is_none()) {
+            txn.set_session_locks(Arc::clone(locks));
+        }
         txn
     }
 
@@ -244,7 +251,23 @@ impl Transaction {
         self.queried = false;
         self.began = None;
         self.savepoints.clear();
-        self.txn.take()
+        self.take_txn()
+    }
+
+    /// The engine's transaction, taken out of the session; what the session keeps of it stays.
+    fn take_txn(&mut self) -> Option<Txn> {
+        let txn = self.txn.take();
+        if let (None, Some(locks)) = (&self.locks, txn.as_ref().and_then(Txn::session_locks)) {
+            self.locks = Some(Arc::clone(locks));
+        }
+        txn
+    }
+
+    /// Releases the session's advisory locks.
+    pub fn unlock_advisory(&self) {
+        if let Some(locks) = &self.locks {
+            locks.unlock_all();
+        }
     }
 
     /// A statement has failed. Answers the settings' mark to roll back to, if savepoints keep the transaction.
@@ -263,7 +286,7 @@ impl Transaction {
                 Some(mark)
             }
             _ => {
-                if let Some(txn) = self.txn.take() {
+                if let Some(txn) = self.take_txn() {
                     backend.abort(txn).await;
                 }
                 None

@@ -214,6 +214,7 @@ impl<B: Backend> Session<B> {
                 self.statements.clear();
                 self.texts.clear();
                 self.normal_forms.clear();
+                self.txn.unlock_advisory();
                 Ok("DISCARD ALL".into())
             }
             "plans" => {

@@ -99,6 +99,7 @@ impl Engine {
 
     async fn wait_edges(&self) -> Vec<WaitEdge> {
         let mut edges = self.wait_edges_here();
+        edges.extend(self.0.shared.advisory.edges());
         let mut calls = Vec::new();
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
             calls.push((core, self.ask(core, Request::WaitEdges)));

@@ -21,6 +21,7 @@ use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
+use crate::txn::advisory::AdvisoryLocks;
 use crate::txn::clock::Clock;
 use crate::txn::prepared::PreparedTransactions;
 use crate::txn::row_locks::RowLocks;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub memory: Box<[AtomicUsize]>,
     /// What of it each storage takes.
     pub sizes: Arc<Sizes>,
+    /// Locks on numbers of the clients' choice.
+    pub advisory: Arc<AdvisoryLocks>,
     /// Transactions that clients have prepared.
     pub prepared: PreparedTransactions,
     /// The next storage.
@@ -121,6 +124,7 @@ impl Shared {
             cores,
             clock: Clock::new(cores, CommitTs(0)),
             ranges: SharedRangeMap::default(),
+            advisory: Arc::default(),
             prepared: PreparedTransactions::new(limits.prepared_max),
             limits,
             memory: (0..cores).map(|_| AtomicUsize::new(0)).collect(),

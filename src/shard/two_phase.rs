@@ -82,6 +82,9 @@ fn check_preparable(txn: &Txn) -> SqlResult<()> {
     if changes_catalog {
         return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that has executed DDL or ANALYZE"));
     }
+    if !txn.advisory.is_empty() {
+        return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that holds advisory locks"));
+    }
     if txn.isolation == Isolation::Serializable {
         return Err(SqlError::unsupported("PREPARE TRANSACTION at isolation level SERIALIZABLE"));
     }

@@ -1,5 +1,6 @@
 //! Writes as sessions ask for them: split by owner, run here or sent there, waiting where a row is held.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -271,8 +272,13 @@ impl Engine {
         }
     }
 
-    /// Awaits a row or table lock's signal, looking for deadlocks now and then.
-    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, waits: WaitLimits) -> EngineResult<()> {
+    /// Awaits the signal of a lock of whatever kind, looking for deadlocks now and then.
+    pub(super) async fn wait_for_row(
+        &self,
+        txn: TxnId,
+        receiver: impl Future<Output = Wake> + Unpin,
+        waits: WaitLimits,
+    ) -> EngineResult<()> {
         let started = runtime::now();
         let outcome = self.wait_for_signal(txn, receiver, started, waits).await;
         let waited = nanos_since(started);
@@ -284,7 +290,7 @@ impl Engine {
     async fn wait_for_signal(
         &self,
         txn: TxnId,
-        mut receiver: Receiver<Wake>,
+        mut receiver: impl Future<Output = Wake> + Unpin,
         started: runtime::MonoTime,
         waits: WaitLimits,
     ) -> EngineResult<()> {

@@ -295,7 +295,8 @@ pub fn node_is_volatile(node: &Node) -> bool {
         found
     }
     // Walks take plans to change; a copy is what they may change.
-    let (mut copy, mut found) = (node.clone(), false);
+    let mut found = matches!(node, Node::FunctionScan { function, .. } if function.action().is_some());
+    let mut copy = node.clone();
     for_each_expr_mut(&mut copy, &mut |expr| found |= in_expr(expr));
     for_each_input_mut(&mut copy, &mut |input| found |= node_is_volatile(input));
     found

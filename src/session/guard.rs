@@ -57,7 +57,11 @@ pub async fn guarded<T, E: From<SqlError>>(
     let mut timer = pin!(deadline.map(|deadline| runtime::sleep_until(deadline.at)));
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
+            // A statement may have asked its own session to end.
+            return Poll::Ready(match interrupt.asked() {
+                Some(asked) => outcome.and(Err(interrupted(asked).into())),
+                None => outcome,
+            });
         }
         if let Poll::Ready(asked) = interrupt.poll_asked(cx) {
             return Poll::Ready(Err(interrupted(asked).into()));

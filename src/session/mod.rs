@@ -96,7 +96,7 @@ impl<B: Backend> Session<B> {
     /// Errors: those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
-        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings, backend.sizes());
+        let env = Environment::new(identity.user, identity.database, &ticket, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,

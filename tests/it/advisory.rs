@@ -120,3 +120,37 @@ fn actions_happen_once_or_are_refused() {
     client.run("SELECT a, (SELECT pg_try_advisory_lock(5)) FROM t");
     assert_eq!([client.column("SELECT pg_advisory_unlock(5)"), client.column("SELECT pg_advisory_unlock(5)")], [["t"], ["f"]]);
 }
+
+#[test]
+fn sessions_end_each_others_statements_and_each_other() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (server.connect(), server.connect());
+    let pid = b.column("SELECT pg_backend_pid()").remove(0);
+    std::thread::scope(|scope| {
+        let sleeping = scope.spawn(|| b.query("SELECT pg_sleep(3600)"));
+        // A request that comes before the statement does not end it.
+        server.wait_until("the sleep is cancelled", || {
+            assert_eq!(a.column(&format!("SELECT pg_cancel_backend({pid})")), ["t"]);
+            sleeping.is_finished()
+        });
+        let lines = sleeping.join().expect("a query is answered");
+        assert_eq!(lines[1..], ["E 57014 canceling statement due to user request", "Z I"]);
+    });
+    b.expect_query("SELECT 1 AS x", &["T x:23", "D 1", "C SELECT 1", "Z I"]);
+    assert_eq!(a.column("SELECT pg_cancel_backend(2000000000)"), ["f"]);
+    let own = a.query("SELECT pg_cancel_backend(pg_backend_pid())");
+    assert_eq!(own[own.len() - 2..], ["E 57014 canceling statement due to user request", "Z I"]);
+
+    // A session that ends in a transaction undoes it.
+    a.run("CREATE TABLE t (a int PRIMARY KEY)");
+    b.run("BEGIN; INSERT INTO t VALUES (1)");
+    assert_eq!(a.column(&format!("SELECT pg_terminate_backend({pid}, 0)")), ["t"]);
+    let fatal = "E FATAL 57P01 terminating connection due to administrator command";
+    assert_eq!(b.rest_of_stream(), [fatal]);
+    a.run("INSERT INTO t VALUES (1)");
+    let refused = a.query(&format!("SELECT pg_terminate_backend({pid}, 100)")).join("\n");
+    assert!(refused.contains("E 0A000 pg_terminate_backend with a timeout"), "{refused}");
+    a.send(&raw::query("INSERT INTO t VALUES (2); SELECT pg_terminate_backend(pg_backend_pid())"));
+    assert_eq!(a.rest_of_stream().last().map(String::as_str), Some(fatal));
+    assert_eq!(server.connect().column("SELECT a FROM t"), ["1"], "what it was doing is undone");
+}

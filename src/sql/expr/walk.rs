@@ -303,12 +303,12 @@ pub fn node_is_volatile(node: &Node) -> bool {
 }
 
 /// Whether a function is called that only the live session can answer: a picture of it, which other cores get, has neither
-/// settings nor sizes.
+/// settings nor sizes, and cannot reach other sessions.
 pub fn needs_live_session(expr: &Expr) -> bool {
     let mut found = match expr {
         Expr::Call { function, .. } => {
             let name = function.get().name;
-            matches!(name, "current_setting" | "set_config") || name.ends_with("_size")
+            matches!(name, "current_setting" | "set_config") || name.ends_with("_size") || name.ends_with("_backend")
         }
         _ => false,
     };

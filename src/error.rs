@@ -55,7 +55,6 @@ states! {
     READ_ONLY_SQL_TRANSACTION = b"25006",
     NO_ACTIVE_SQL_TRANSACTION = b"25P01",
     IN_FAILED_SQL_TRANSACTION = b"25P02",
-    TRANSACTION_TIMEOUT = b"25P04",
     INVALID_SQL_STATEMENT_NAME = b"26000",
     INVALID_AUTHORIZATION_SPECIFICATION = b"28000",
     INVALID_CURSOR_NAME = b"34000",
@@ -111,11 +110,6 @@ impl SqlState {
     /// The code as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("SQLSTATE codes are ASCII constants")
-    }
-
-    /// Whether such an error of a statement is the last thing its client hears.
-    pub fn ends_connection(self) -> bool {
-        matches!(self, Self::ADMIN_SHUTDOWN | Self::TRANSACTION_TIMEOUT)
     }
 }
 

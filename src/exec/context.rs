@@ -7,7 +7,7 @@ use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::query::profile::Profile;
 use crate::shard::{Engine, ReadView, Sizes, Txn};
-use crate::sql::{BackendEnd, EvalContext, OuterRow, SessionInfo, SubqueryResults};
+use crate::sql::{EvalContext, OuterRow, SessionInfo, SubqueryResults};
 use crate::types::{Datum, RowView, SessionFormat};
 
 /// A row of values.
@@ -206,10 +206,6 @@ impl SessionInfo for FrozenSession {
     fn clock_micros(&self) -> i64 {
         // PostgreSQL's epoch is 30 years and 7 leap days after Unix's.
         crate::runtime::wall_clock_micros() - 946_684_800_000_000
-    }
-
-    fn interrupt(&self, _pid: i32, _end: BackendEnd) -> bool {
-        false
     }
 
     fn backend_pid(&self) -> i32 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::session::Session;
 use crate::session::backend::{Backend, Run};
-use crate::session::guard::guarded;
+use crate::session::guard::{deadline, guarded};
 use crate::session::response::{Client, CopyInput, Failure, Response};
 use crate::session::tag::{self, Tag};
 use crate::sql::plan::{CopyDirection, Plan, Statement};
@@ -23,7 +23,7 @@ impl<B: Backend> Session<B> {
         let mut copy = backend.copy_in(statement)?;
         client.send(Response::CopyIn(column_count(statement)));
         client.flush().await?;
-        let deadline = self.deadline();
+        let deadline = deadline(self.env.effective().statement_timeout_ms);
         let interrupt = Arc::clone(self.ticket.interrupt());
         loop {
             let catalog = backend.catalog(self.txn.txn());

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use crate::error::SqlResult;
 use crate::runtime;
-use crate::session::interrupt::{Interruption, SessionRegistry, Ticket};
 use crate::session::settings::{Effective, Settings};
 use crate::shard::Sizes;
-use crate::sql::{BackendEnd, SessionInfo};
+use crate::sql::SessionInfo;
 use crate::types::SessionFormat;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
@@ -28,7 +27,6 @@ pub struct Environment {
     user: String,
     database: String,
     pid: i32,
-    registry: Arc<SessionRegistry>,
     settings: Settings,
     /// Values of the settings of the running transaction, as SHOW prints them.
     transaction: [(&'static str, &'static str); 3],
@@ -46,14 +44,13 @@ pub fn clock_micros() -> i64 {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(user: String, database: String, ticket: &Ticket, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+    pub fn new(user: String, database: String, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
         let now = clock_micros();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
             user,
             database,
-            pid: ticket.key().pid,
-            registry: Arc::clone(ticket.registry()),
+            pid,
             settings,
             transaction: [
                 ("transaction_isolation", "read committed"),
@@ -161,14 +158,6 @@ impl SessionInfo for Environment {
 
     fn backend_pid(&self) -> i32 {
         self.pid
-    }
-
-    fn interrupt(&self, pid: i32, end: BackendEnd) -> bool {
-        let what = match end {
-            BackendEnd::Statement => Interruption::Cancel,
-            BackendEnd::Session => Interruption::Terminate,
-        };
-        self.registry.interrupt(pid, what)
     }
 
     fn format(&self) -> &SessionFormat {

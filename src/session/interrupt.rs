@@ -137,17 +137,6 @@ impl SessionRegistry {
         }
     }
 
-    /// Asks the session of a process id to stop; whether there is one. For who may: the protocol's requests have to know a secret.
-    pub fn interrupt(&self, pid: i32, what: Interruption) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, interrupt)) = inner.sessions.get(&pid) else { return false };
-        match what {
-            Interruption::Cancel => interrupt.cancel(),
-            Interruption::Terminate => interrupt.terminate(),
-        }
-        true
-    }
-
     /// Ends all connections, present and future (fast shutdown).
     pub fn terminate_all(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,11 +183,6 @@ impl Ticket {
     /// The session's ear.
     pub fn interrupt(&self) -> &Arc<Interrupt> {
         &self.interrupt
-    }
-
-    /// Where the other sessions are.
-    pub fn registry(&self) -> &Arc<SessionRegistry> {
-        &self.registry
     }
 }
 

@@ -41,13 +41,10 @@ mod two_phase;
 mod utility;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::runtime;
 use crate::session::backend::Backend;
 use crate::session::environment::Environment;
-use crate::session::guard::{Deadline, transaction_timeout};
 use crate::session::interrupt::{CancelKey, Interrupt, Ticket};
 use crate::session::plan_cache::PlanCache;
 use crate::session::point::PointBatch;
@@ -86,8 +83,6 @@ pub struct Session<B: Backend> {
     /// Plans by normal form, and of texts without literals.
     normal_forms: PlanCache,
     points: PointBatch,
-    /// Why the connection is to end.
-    last_word: Option<SqlError>,
 }
 
 impl<B: Backend> Session<B> {
@@ -96,7 +91,7 @@ impl<B: Backend> Session<B> {
     /// Errors: those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
-        let env = Environment::new(identity.user, identity.database, &ticket, settings, backend.sizes());
+        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,
@@ -106,7 +101,6 @@ impl<B: Backend> Session<B> {
             texts: PlanCache::default(),
             normal_forms: PlanCache::default(),
             points: PointBatch::default(),
-            last_word: None,
         })
     }
 
@@ -130,14 +124,8 @@ impl<B: Backend> Session<B> {
         self.txn.status()
     }
 
-    /// The latest end of a statement that begins now.
-    fn deadline(&self) -> Option<Deadline> {
-        let effective = self.env.effective();
-        Deadline::of(effective.statement_timeout_ms, self.txn.ends_at(effective))
-    }
-
-    /// How long the session may go on being idle, and what ends it then; `None` for ever.
-    pub fn idle_limit(&self) -> Option<(Duration, SqlError)> {
+    /// After how many idle milliseconds the session is to be ended, and why; `None` for never.
+    pub fn idle_limit(&self) -> Option<(u32, SqlError)> {
         let effective = self.env.effective();
         let (limit, code, message) = match self.status() {
             TransactionStatus::Idle => {
@@ -147,17 +135,7 @@ impl<B: Backend> Session<B> {
                 (effective.idle_in_transaction_timeout_ms, *b"25P03", "terminating connection due to idle-in-transaction timeout")
             }
         };
-        let idle = (limit > 0).then(|| (Duration::from_millis(u64::from(limit)), SqlError::new(SqlState(code), message)));
-        let ends_at = if self.status() == TransactionStatus::Idle { None } else { self.txn.ends_at(effective) };
-        match ends_at.map(|end| end.since(runtime::now())) {
-            Some(left) if idle.as_ref().is_none_or(|(idle, _)| left < *idle) => Some((left, transaction_timeout())),
-            _ => idle,
-        }
-    }
-
-    /// An error after which the connection is to end, with it as the last message.
-    pub fn last_word(&mut self) -> Option<SqlError> {
-        self.last_word.take()
+        (limit > 0).then(|| (limit, SqlError::new(SqlState(code), message)))
     }
 
     /// The connection is over: what its transaction did is undone.
@@ -193,9 +171,6 @@ impl<B: Backend> Session<B> {
 
     /// Tells the client about settings that have changed, then that the next query may come.
     fn send_ready(&mut self, client: &mut impl Client) {
-        if self.last_word.is_some() {
-            return;
-        }
         if self.env.settings().has_reports() {
             for (name, value) in self.env.settings_mut().take_reports() {
                 client.send(Response::Parameter(name, &value));
@@ -248,14 +223,10 @@ impl<B: Backend> Session<B> {
         }
     }
 
-    /// Sends an error, unless the connection ends with it, and lets the transaction fail.
+    /// Sends an error and lets the transaction fail.
     async fn report(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
         backend.metrics().failed(error.code());
-        if error.code().ends_connection() {
-            self.last_word = Some(error.clone());
-        } else {
-            client.send(Response::Message(Severity::Error, error));
-        }
+        client.send(Response::Message(Severity::Error, error));
         self.fail(backend).await;
     }
 

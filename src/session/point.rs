@@ -16,7 +16,7 @@ use crate::runtime::MonoTime;
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::extended::BindRequest;
-use crate::session::guard::guarded;
+use crate::session::guard::{deadline, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, PointPlan, Prepared, point_of};
 use crate::session::response::{Client, Failure, Gone, Response, RowShape};
@@ -284,7 +284,7 @@ impl<B: Backend> Session<B> {
             Waiting::Parsed | Waiting::Ready => None,
         });
         let reads: Vec<_> = reads.collect();
-        let deadline = self.deadline();
+        let deadline = deadline(self.env.effective().statement_timeout_ms);
         let view = backend.read_view();
         let batch = guarded(self.ticket.interrupt(), deadline, backend.point_reads(&view, reads)).await;
         let batch = match batch {

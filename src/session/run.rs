@@ -7,7 +7,7 @@ use crate::metrics::{QueryPath, Stage};
 use crate::runtime;
 use crate::session::Session;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
-use crate::session::guard::guarded;
+use crate::session::guard::{deadline, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::response::{Client, Failure, Response, RowShape};
 use crate::session::tag::{self, Tag};
@@ -156,7 +156,7 @@ impl<B: Backend> Session<B> {
             State::Suspended(cursor) => cursor,
             State::Done => return run_again(statement).map_err(Failure::from),
         };
-        let deadline = self.deadline();
+        let deadline = deadline(self.env.effective().statement_timeout_ms);
         let mut given = 0;
         loop {
             let catalog = backend.catalog(self.txn.txn());

@@ -8,18 +8,13 @@
 //! Source: PostgreSQL 15 documentation, 55.2.2.1 "Multiple Statements in a Simple Query", 55.2.4 "Pipelining"; texts after its
 //! `xact.c`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::runtime::{self, MonoTime};
 use crate::session::backend::Backend;
 use crate::session::response::TransactionStatus;
 use crate::session::settings::{Effective, Mark};
 use crate::shard::{PrepareAs, Savepoint, Txn};
 use crate::sql::utility::TransactionModes;
 use crate::txn::Isolation;
-use crate::txn::advisory::SessionLocks;
 
 /// Savepoints of one transaction.
 const SAVEPOINTS_MAX: usize = 10_000;
@@ -86,15 +81,11 @@ pub struct Transaction {
     modes: Option<Modes>,
     savepoints: Vec<SavepointEntry>,
     queried: bool,
-    /// The session's advisory locks, once it has asked for one.
-    locks: Option<Arc<SessionLocks>>,
-    /// When it began, if there was a transaction_timeout by then; else when one was set.
-    began: Option<MonoTime>,
 }
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false, locks: None, began: None }
+        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false }
     }
 }
 
@@ -148,28 +139,11 @@ impl Transaction {
     /// The engine's transaction, begun if need be; a statement is about to use it.
     pub fn ensure<B: Backend>(&mut self, backend: &B, effective: &Effective) -> &mut Txn {
         self.queried = true;
-        self.note_begin(effective);
         let modes = *self.modes.get_or_insert_with(|| Modes::defaults(effective));
         let txn = self.txn.get_or_insert_with(|| backend.begin(modes.isolation, modes.read_only));
         txn.durable = effective.synchronous_commit;
-        txn.waits = effective.waits;
-        if let Some(locks) = self.locks.as_ref().filter(|_| txn.session_locks().is_none()) {
-            txn.set_session_locks(Arc::clone(locks));
-        }
+        txn.lock_timeout_ms = effective.lock_timeout_ms;
         txn
-    }
-
-    /// Starts the clock of transaction_timeout.
-    fn note_begin(&mut self, effective: &Effective) {
-        if effective.transaction_timeout_ms > 0 && self.began.is_none() {
-            self.began = Some(runtime::now());
-        }
-    }
-
-    /// When transaction_timeout ends it, or would end one that began now; `None` for never.
-    pub fn ends_at(&self, effective: &Effective) -> Option<MonoTime> {
-        let limit = Duration::from_millis(u64::from(effective.transaction_timeout_ms));
-        (!limit.is_zero()).then(|| self.began.unwrap_or_else(runtime::now) + limit)
     }
 
     /// BEGIN. `false`: there is a block already, which is worth a warning.
@@ -177,7 +151,6 @@ impl Transaction {
         match self.block {
             Block::Idle | Block::Implicit => {
                 self.set_modes(modes, effective)?;
-                self.note_begin(effective);
                 self.block = Block::Explicit;
                 Ok(true)
             }
@@ -249,25 +222,8 @@ impl Transaction {
         self.block = Block::Idle;
         self.modes = None;
         self.queried = false;
-        self.began = None;
         self.savepoints.clear();
-        self.take_txn()
-    }
-
-    /// The engine's transaction, taken out of the session; what the session keeps of it stays.
-    fn take_txn(&mut self) -> Option<Txn> {
-        let txn = self.txn.take();
-        if let (None, Some(locks)) = (&self.locks, txn.as_ref().and_then(Txn::session_locks)) {
-            self.locks = Some(Arc::clone(locks));
-        }
-        txn
-    }
-
-    /// Releases the session's advisory locks.
-    pub fn unlock_advisory(&self) {
-        if let Some(locks) = &self.locks {
-            locks.unlock_all();
-        }
+        self.txn.take()
     }
 
     /// A statement has failed. Answers the settings' mark to roll back to, if savepoints keep the transaction.
@@ -286,7 +242,7 @@ impl Transaction {
                 Some(mark)
             }
             _ => {
-                if let Some(txn) = self.take_txn() {
+                if let Some(txn) = self.txn.take() {
                     backend.abort(txn).await;
                 }
                 None

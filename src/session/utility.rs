@@ -214,7 +214,6 @@ impl<B: Backend> Session<B> {
                 self.statements.clear();
                 self.texts.clear();
                 self.normal_forms.clear();
-                self.txn.unlock_advisory();
                 Ok("DISCARD ALL".into())
             }
             "plans" => {

@@ -323,7 +323,6 @@ impl Engine {
                 self.ask(core, Request::RollbackTo { txn: txn.id, command }).await;
             }
         }
-        self.release_advisory_locks(txn, command);
         txn.catalogs.retain(|(made, _)| *made < command);
         txn.dropped_storages.retain(|(dropped, _)| *dropped < command);
         let (kept, undone) = std::mem::take(&mut txn.created_storages).into_iter().partition(|(made, _)| *made < command);

@@ -20,7 +20,7 @@ impl Engine {
         }
         // Recorded first: whatever part of it was taken is released with the rest if the wait is cut short.
         txn.table_locks.push((table, mode));
-        let request = TableLockRequest { txn: txn.id, table, mode, wait, waits: txn.waits };
+        let request = TableLockRequest { txn: txn.id, table, mode, wait, lock_timeout_ms: txn.lock_timeout_ms };
         if mode.is_weak() {
             return self.lock_table_here(request).await;
         }
@@ -36,7 +36,7 @@ impl Engine {
 
     /// Takes a table lock on this core.
     pub(super) async fn lock_table_here(&self, request: TableLockRequest) -> EngineResult<()> {
-        let TableLockRequest { txn, table, mode, wait, waits } = request;
+        let TableLockRequest { txn, table, mode, wait, lock_timeout_ms } = request;
         let mut place = QueuePlace { engine: self, txn, table, queued: false };
         loop {
             let receiver = {
@@ -50,7 +50,7 @@ impl Engine {
                 place.queued = true;
                 locks.wait(table, txn, mode)
             };
-            self.wait_for_row(txn, receiver, waits).await?;
+            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
         }
         Ok(())
     }
@@ -99,7 +99,6 @@ impl Engine {
 
     async fn wait_edges(&self) -> Vec<WaitEdge> {
         let mut edges = self.wait_edges_here();
-        edges.extend(self.0.shared.advisory.edges());
         let mut calls = Vec::new();
         for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
             calls.push((core, self.ask(core, Request::WaitEdges)));

@@ -13,7 +13,7 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
 use crate::txn::row_locks::WaitEdge;
-use crate::txn::{Isolation, LockStrength, LockWait, TableLock, WaitLimits};
+use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
 
 /// Who writes, and how it waits.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,8 @@ pub struct Writer {
     pub command: u32,
     /// What the statement sees.
     pub view: ReadView,
-    /// How long it waits for locks.
-    pub waits: WaitLimits,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
 }
 
 /// A table lock that is wanted.
@@ -41,8 +41,8 @@ pub struct TableLockRequest {
     pub mode: TableLock,
     /// What about a lock in the way; there is no skipping a table.
     pub wait: LockWait,
-    /// How long it waits for locks.
-    pub waits: WaitLimits,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
 }
 
 /// What an insert does about a key that exists.

@@ -7,7 +7,6 @@
 //! [`state::Shard`] is what a core owns, plain data that never awaits; `engine` and its companions are the asynchronous part
 //! around it: they split work by owner, send it, wait for rows, for log space and for durability.
 
-mod advisory;
 pub mod api;
 mod boot;
 pub mod checkpointing;

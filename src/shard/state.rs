@@ -21,7 +21,6 @@ use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
-use crate::txn::advisory::AdvisoryLocks;
 use crate::txn::clock::Clock;
 use crate::txn::prepared::PreparedTransactions;
 use crate::txn::row_locks::RowLocks;
@@ -60,6 +59,8 @@ pub struct EngineLimits {
     pub memory_bytes: usize,
     /// Keys above which a tablet splits.
     pub tablet_keys: usize,
+    /// How long a wait lasts before a deadlock is looked for.
+    pub deadlock_timeout: std::time::Duration,
     /// Log volume over all cores after which a checkpoint is taken.
     pub checkpoint_log_bytes: u64,
     /// Time after which a checkpoint is taken if anything was written.
@@ -73,6 +74,7 @@ impl Default for EngineLimits {
         Self {
             memory_bytes: 1 << 34,
             tablet_keys: 128 * 1024,
+            deadlock_timeout: std::time::Duration::from_secs(1),
             checkpoint_log_bytes: 2 << 30,
             checkpoint_interval: std::time::Duration::from_secs(300),
             prepared_max: 64,
@@ -97,8 +99,6 @@ pub struct Shared {
     pub memory: Box<[AtomicUsize]>,
     /// What of it each storage takes.
     pub sizes: Arc<Sizes>,
-    /// Locks on numbers of the clients' choice.
-    pub advisory: Arc<AdvisoryLocks>,
     /// Transactions that clients have prepared.
     pub prepared: PreparedTransactions,
     /// The next storage.
@@ -124,7 +124,6 @@ impl Shared {
             cores,
             clock: Clock::new(cores, CommitTs(0)),
             ranges: SharedRangeMap::default(),
-            advisory: Arc::default(),
             prepared: PreparedTransactions::new(limits.prepared_max),
             limits,
             memory: (0..cores).map(|_| AtomicUsize::new(0)).collect(),

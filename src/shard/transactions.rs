@@ -282,7 +282,7 @@ impl Engine {
         join_calls(calls).await;
     }
 
-    /// Releases what a finished transaction holds beyond its participants: its snapshot, dropped storages, its table and advisory locks.
+    /// Releases what a finished transaction holds beyond its participants: its snapshot, its table locks, dropped storages.
     pub(super) fn finish(&self, txn: &mut Txn) {
         txn.finished = true;
         txn.pin = None;
@@ -290,10 +290,6 @@ impl Engine {
             self.forget_storage(storage);
         }
         self.release_table_locks(txn);
-        self.release_advisory_locks(txn, 0);
-        if let Some(locks) = txn.session_locks.take() {
-            locks.set_txn(None);
-        }
     }
 }
 
@@ -309,9 +305,7 @@ pub(super) fn abandon(txn: &mut Txn) {
     orphan.table_locks = std::mem::take(&mut txn.table_locks);
     orphan.created_storages = std::mem::take(&mut txn.created_storages);
     orphan.pin = txn.pin.take();
-    orphan.session_locks = txn.session_locks.take();
-    orphan.advisory = std::mem::take(&mut txn.advisory);
-    if !orphan.has_effects() && orphan.table_locks.is_empty() && orphan.session_locks.is_none() {
+    if !orphan.has_effects() && orphan.table_locks.is_empty() {
         return;
     }
     let engine = engine();

@@ -82,9 +82,6 @@ fn check_preparable(txn: &Txn) -> SqlResult<()> {
     if changes_catalog {
         return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that has executed DDL or ANALYZE"));
     }
-    if !txn.advisory.is_empty() {
-        return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that holds advisory locks"));
-    }
     if txn.isolation == Isolation::Serializable {
         return Err(SqlError::unsupported("PREPARE TRANSACTION at isolation level SERIALIZABLE"));
     }
@@ -361,7 +358,7 @@ impl Engine {
     }
 
     async fn restore_table_lock(&self, txn: &Txn, table: Oid, mode: TableLock) -> EngineResult<()> {
-        let request = TableLockRequest { txn: txn.id, table, mode, wait: LockWait::NoWait, waits: txn.waits };
+        let request = TableLockRequest { txn: txn.id, table, mode, wait: LockWait::NoWait, lock_timeout_ms: 0 };
         let cores = if mode.is_weak() { 1 } else { self.0.shared.cores };
         for core in (0..cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {

@@ -7,8 +7,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::catalog::Catalog;
 use crate::shard::engine::SnapshotPin;
-use crate::txn::advisory::{AdvisoryKey, AdvisoryMode, SessionLocks};
-use crate::txn::{Isolation, TableLock, WaitLimits};
+use crate::txn::{Isolation, TableLock};
 
 /// A transaction in progress. One that is dropped without being committed or aborted is aborted.
 pub struct Txn {
@@ -20,8 +19,8 @@ pub struct Txn {
     pub read_only: bool,
     /// Whether COMMIT waits for the log (synchronous_commit).
     pub durable: bool,
-    /// How long it waits for locks.
-    pub waits: WaitLimits,
+    /// lock_timeout in milliseconds, 0 for none.
+    pub lock_timeout_ms: u32,
     /// The snapshot that all statements share, from the first one on, at REPEATABLE READ and SERIALIZABLE.
     pub(crate) snapshot: Option<CommitTs>,
     pub(crate) pin: Option<SnapshotPin>,
@@ -33,10 +32,6 @@ pub struct Txn {
     pub(crate) touched: SmallVec<[CoreId; 4]>,
     /// Table locks held.
     pub(crate) table_locks: SmallVec<[(Oid, TableLock); 4]>,
-    /// The session's advisory locks, once it has asked for one.
-    pub(crate) session_locks: Option<Arc<SessionLocks>>,
-    /// The advisory locks that end with it, each with the command that took it.
-    pub(crate) advisory: Vec<(u32, AdvisoryKey, AdvisoryMode)>,
     /// Storages that exist only if it commits, with the command that made them.
     pub(crate) created_storages: Vec<(u32, StorageId)>,
     /// Storages that go when it commits, with the command that dropped them.
@@ -61,15 +56,13 @@ impl Txn {
             isolation,
             read_only,
             durable: true,
-            waits: WaitLimits::default(),
+            lock_timeout_ms: 0,
             snapshot: None,
             pin: None,
             writing: false,
             command: 0,
             touched: SmallVec::new(),
             table_locks: SmallVec::new(),
-            session_locks: None,
-            advisory: Vec::new(),
             created_storages: Vec::new(),
             dropped_storages: Vec::new(),
             catalogs: Vec::new(),
@@ -82,17 +75,6 @@ impl Txn {
         if !self.touched.contains(&core) {
             self.touched.push(core);
         }
-    }
-
-    /// The session's advisory locks, if it has ever asked for one.
-    pub fn session_locks(&self) -> Option<&Arc<SessionLocks>> {
-        self.session_locks.as_ref()
-    }
-
-    /// Gives it the session's advisory locks, and makes it the transaction under which the session waits.
-    pub fn set_session_locks(&mut self, locks: Arc<SessionLocks>) {
-        locks.set_txn(Some(self.id));
-        self.session_locks = Some(locks);
     }
 
     /// The catalog as the transaction sees it, if it has changed it.

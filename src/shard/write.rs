@@ -14,7 +14,7 @@ use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutc
 use crate::shard::state::{CATALOG_STORAGE, Need, Shard};
 use crate::storage::{Head, Key, View};
 use crate::txn::row_locks::{Ticket, Wake};
-use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WaitLimits, WriteRef};
+use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WriteRef};
 use crate::wal::WriteRef as LogWrite;
 
 #[cfg(test)]
@@ -73,9 +73,9 @@ impl WriteTask {
         self.writer.txn
     }
 
-    /// How long a row may be waited for.
-    pub fn waits(&self) -> WaitLimits {
-        self.writer.waits
+    /// How long a row may be waited for, in milliseconds; 0 for ever.
+    pub fn lock_timeout_ms(&self) -> u32 {
+        self.writer.lock_timeout_ms
     }
 
     fn keys(&self) -> usize {

@@ -1,8 +1,6 @@
 //! Writes as sessions ask for them: split by owner, run here or sent there, waiting where a row is held.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -18,7 +16,7 @@ use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
 use crate::txn::row_locks::Wake;
-use crate::txn::{LockStrength, LockWait, WaitLimits};
+use crate::txn::{LockStrength, LockWait};
 
 /// A task being driven: gives its place in a queue up if it is dropped half way.
 struct Driving<'a> {
@@ -33,9 +31,6 @@ impl Drop for Driving<'_> {
         }
     }
 }
-
-/// Least time between two looks of one waiter for a deadlock: each asks all cores.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(10);
 
 /// The keys of a write, by owner.
 type Groups = SmallVec<[(CoreId, Vec<u32>); 4]>;
@@ -173,7 +168,7 @@ impl Engine {
     }
 
     pub(super) fn writer(&self, txn: &Txn, view: &ReadView) -> Writer {
-        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, waits: txn.waits }
+        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, lock_timeout_ms: txn.lock_timeout_ms }
     }
 
     /// Sends each owner its part of a write and sends again what has moved meanwhile.
@@ -259,10 +254,10 @@ impl Engine {
         task: WriteTask,
         mut receiver: Receiver<Wake>,
     ) -> EngineResult<(WriteOutcome, Option<usize>)> {
-        let (txn, waits) = (task.txn(), task.waits());
+        let (txn, lock_timeout_ms) = (task.txn(), task.lock_timeout_ms());
         let mut driving = Driving { engine: self, task: Some(task) };
         loop {
-            self.wait_for_row(txn, receiver, waits).await?;
+            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
             let task = driving.task.as_mut().expect("the task is taken only at its end");
             let step = task.step(&mut self.0.shard.borrow_mut())?;
             match step {
@@ -272,15 +267,10 @@ impl Engine {
         }
     }
 
-    /// Awaits the signal of a lock of whatever kind, looking for deadlocks now and then.
-    pub(super) async fn wait_for_row(
-        &self,
-        txn: TxnId,
-        receiver: impl Future<Output = Wake> + Unpin,
-        waits: WaitLimits,
-    ) -> EngineResult<()> {
+    /// Awaits a row or table lock's signal, looking for deadlocks now and then.
+    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, lock_timeout_ms: u32) -> EngineResult<()> {
         let started = runtime::now();
-        let outcome = self.wait_for_signal(txn, receiver, started, waits).await;
+        let outcome = self.wait_for_signal(txn, receiver, started, lock_timeout_ms).await;
         let waited = nanos_since(started);
         self.0.metrics.txn.lock_wait_ns.record(waited);
         self.0.metrics.stages.record(Stage::LockWait, waited);
@@ -290,16 +280,16 @@ impl Engine {
     async fn wait_for_signal(
         &self,
         txn: TxnId,
-        mut receiver: impl Future<Output = Wake> + Unpin,
+        mut receiver: Receiver<Wake>,
         started: runtime::MonoTime,
-        waits: WaitLimits,
+        lock_timeout_ms: u32,
     ) -> EngineResult<()> {
-        let lock_timeout = Duration::from_millis(u64::from(waits.lock_timeout_ms));
-        let deadlock_timeout = Duration::from_millis(u64::from(waits.deadlock_timeout_ms));
+        let lock_timeout = std::time::Duration::from_millis(u64::from(lock_timeout_ms));
+        let deadlock_timeout = self.0.shared.limits.deadlock_timeout;
         let mut next_look = deadlock_timeout;
         loop {
             let mut patience = next_look;
-            if !lock_timeout.is_zero() {
+            if lock_timeout_ms > 0 {
                 let left = lock_timeout.saturating_sub(started.elapsed());
                 if left.is_zero() {
                     return Err(EngineError::LockNotAvailable);
@@ -315,7 +305,7 @@ impl Engine {
                     }
                     // A cycle may close later, and only its youngest breaks it: soon again, then less and less often.
                     let grown = if next_look == deadlock_timeout { deadlock_timeout / 16 } else { next_look * 2 };
-                    next_look = grown.min(deadlock_timeout / 2).max(LOOK_AGAIN_MIN);
+                    next_look = grown.min(deadlock_timeout / 2);
                 }
             }
         }

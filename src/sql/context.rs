@@ -41,8 +41,6 @@ pub trait SessionInfo {
     fn clock_micros(&self) -> i64;
     /// The process id told to the client in BackendKeyData.
     fn backend_pid(&self) -> i32;
-    /// Asks the session of a process id to end its statement, or itself; whether there is such a session.
-    fn interrupt(&self, pid: i32, end: BackendEnd) -> bool;
     /// 64 random bits from the session's generator.
     fn random(&self) -> u64;
     /// Formats and time zone for text conversions.
@@ -51,15 +49,6 @@ pub trait SessionInfo {
     fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
     }
-}
-
-/// What another session is asked to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackendEnd {
-    /// The statement that it runs (`pg_cancel_backend`).
-    Statement,
-    /// Itself (`pg_terminate_backend`).
-    Session,
 }
 
 /// Everything evaluation may refer to besides the row itself.

@@ -30,21 +30,6 @@ pub enum LockWait {
     SkipLocked,
 }
 
-/// How long a transaction waits for locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitLimits {
-    /// `lock_timeout` in milliseconds: 55P03 after so long. 0 for never.
-    pub lock_timeout_ms: u32,
-    /// `deadlock_timeout` in milliseconds: after so long a waiter first looks whether it waits for itself.
-    pub deadlock_timeout_ms: u32,
-}
-
-impl Default for WaitLimits {
-    fn default() -> Self {
-        Self { lock_timeout_ms: 0, deadlock_timeout_ms: 1_000 }
-    }
-}
-
 /// Table lock modes (PostgreSQL 15 documentation, 13.3.1), weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]

@@ -261,9 +261,6 @@ async fn take_step<S: ByteStream, B: Backend>(
         Step::Terminate => return Err(End::Gone),
         Step::Hop(core) => return Err(End::Hop(core)),
     }
-    if let Some(error) = session.last_word() {
-        return Err(End::Fatal(error));
-    }
     match session.interrupt().asked() {
         Some(asked @ Interruption::Terminate) => Err(End::Fatal(interrupted(asked))),
         _ => Ok(()),
@@ -289,7 +286,7 @@ async fn receive<S: ByteStream, B: Backend>(session: &Session<B>, peer: &mut Pee
     let limit = session.idle_limit();
     let mut received = pin!(peer.receive(wanted));
     let mut ended = pin!(interrupt.terminated());
-    let mut timer = pin!(limit.as_ref().map(|(left, _)| runtime::sleep(*left)));
+    let mut timer = pin!(limit.as_ref().map(|(ms, _)| runtime::sleep(Duration::from_millis(u64::from(*ms)))));
     poll_fn(|cx| {
         if let Poll::Ready(received) = received.as_mut().poll(cx) {
             return Poll::Ready(received.map_err(End::from));

@@ -1,6 +1,5 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
-mod advisory;
 mod config;
 mod hop;
 mod layering;
@@ -13,7 +12,6 @@ mod runtime_soak;
 mod server;
 mod source;
 mod tidy;
-mod timeouts;
 mod transactions;
 mod tuning;
 mod two_phase;

@@ -14,7 +14,6 @@
 //! | `set` | UNION, INTERSECT, EXCEPT, DISTINCT, LIMIT |
 //! | `explain`, `profile` | plans as text, and what was measured while they ran |
 
-mod act;
 mod aggregate;
 pub mod explain;
 pub mod filter;
@@ -102,8 +101,6 @@ pub enum Op {
     Scan(Box<scan::Scan>),
     /// A function.
     Function(Box<scan::FunctionRows>),
-    /// A function that does something.
-    Act(Box<act::Act>),
     /// Conditions.
     Filter(Box<Op>, Exprs, Scope),
     /// Expressions.
@@ -141,7 +138,6 @@ impl Op {
                 Op::Rows(rows) => Ok(next_of(rows)),
                 Op::Scan(scan) => scan.next(context).await,
                 Op::Function(function) => function.next(),
-                Op::Act(act) => act.next(context).await,
                 Op::Filter(input, exprs, scope) => match input.next(context).await? {
                     Some(rows) => exprs.keep(rows, scope, context).await.map(Some),
                     None => Ok(None),
@@ -215,9 +211,6 @@ fn open_operator<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<
             }
             Node::FunctionScan { function, args, ordinality, .. } => {
                 let args = Exprs::new(args.clone()).values(&scope, context).await?;
-                if let Some(action) = function.action() {
-                    return Ok(Op::Act(Box::new(act::Act::new(action, args, *ordinality))));
-                }
                 Op::Function(Box::new(scan::FunctionRows::new(*function, &args, *ordinality, context)?))
             }
             Node::Filter { input, predicate } => {

@@ -150,13 +150,6 @@ pub static DEFINITIONS: &[Definition] = &[
         ..BASE
     },
     Definition {
-        name: "deadlock_timeout",
-        default: "1s",
-        kind: Kind::Integer { min: 1, max: i32::MAX as i64, unit: Unit::Milliseconds },
-        description: "How long a wait for a lock lasts before a deadlock is looked for.",
-        ..BASE
-    },
-    Definition {
         name: "default_table_access_method",
         default: "heap",
         supported: &["heap"],
@@ -269,7 +262,6 @@ pub static DEFINITIONS: &[Definition] = &[
         ..fixed("transaction_isolation", "read committed", "This transaction's isolation level.")
     },
     Definition { kept_by_reset_all: true, ..fixed("transaction_read_only", "off", "Whether this transaction is read-only.") },
-    timeout("transaction_timeout", "How long a transaction may last, after which its session ends."),
     memory("work_mem", "4MB"),
     Definition {
         name: "xmloption",
@@ -288,6 +280,7 @@ const UNSUPPORTED: &[&str] = &[
     "array_nulls",
     "constraint_exclusion",
     "createrole_self_grant",
+    "deadlock_timeout",
     "gin_fuzzy_search_limit",
     "local_preload_libraries",
     "log_statement",
@@ -405,9 +398,7 @@ pub fn apply(definition: &'static Definition, value: &str, effective: &mut Effec
             effective.search_path = names.into_iter().filter(|name| name != "$user" && name != "pg_catalog").collect();
         }
         "statement_timeout" => effective.statement_timeout_ms = integer(value, Unit::Milliseconds),
-        "transaction_timeout" => effective.transaction_timeout_ms = integer(value, Unit::Milliseconds),
-        "lock_timeout" => effective.waits.lock_timeout_ms = integer(value, Unit::Milliseconds),
-        "deadlock_timeout" => effective.waits.deadlock_timeout_ms = integer(value, Unit::Milliseconds),
+        "lock_timeout" => effective.lock_timeout_ms = integer(value, Unit::Milliseconds),
         "idle_in_transaction_session_timeout" => {
             effective.idle_in_transaction_timeout_ms = integer(value, Unit::Milliseconds);
         }

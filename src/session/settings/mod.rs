@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::response::Severity;
-use crate::txn::{Isolation, WaitLimits};
+use crate::txn::Isolation;
 use crate::types::SessionFormat;
 
 pub use definitions::{Access, DEFINITIONS, Definition, SERVER_VERSION, definition};
@@ -37,10 +37,8 @@ pub struct Effective {
     pub search_path: Vec<String>,
     /// `statement_timeout`; 0 is none.
     pub statement_timeout_ms: u32,
-    /// `transaction_timeout`; 0 is none.
-    pub transaction_timeout_ms: u32,
-    /// `lock_timeout` and `deadlock_timeout`.
-    pub waits: WaitLimits,
+    /// `lock_timeout`; 0 is none.
+    pub lock_timeout_ms: u32,
     /// `idle_in_transaction_session_timeout`; 0 is none.
     pub idle_in_transaction_timeout_ms: u32,
     /// `idle_session_timeout`; 0 is none.
@@ -63,8 +61,7 @@ impl Default for Effective {
             format: SessionFormat::default(),
             search_path: vec!["public".to_owned()],
             statement_timeout_ms: 0,
-            transaction_timeout_ms: 0,
-            waits: WaitLimits::default(),
+            lock_timeout_ms: 0,
             idle_in_transaction_timeout_ms: 0,
             idle_timeout_ms: 0,
             message_min: Severity::Notice,

@@ -89,7 +89,7 @@ fn reset_goes_back_to_the_startup_packet() {
     settings.set("work_mem", Some("1GB"), false).unwrap();
     assert_eq!(settings.take_reports(), [("application_name", "other".to_owned())]);
     settings.reset("lock_timeout").unwrap();
-    assert_eq!(settings.effective().waits.lock_timeout_ms, 7);
+    assert_eq!(settings.effective().lock_timeout_ms, 7);
     settings.reset_all();
     settings.commit();
     assert_eq!(settings.show("application_name").as_deref(), Some("psql"));

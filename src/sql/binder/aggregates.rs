@@ -78,11 +78,6 @@ impl Collector {
         Typed::new(Expr::Outer { depth: 0, index, ty }, ty)
     }
 
-    /// The name of a function in the list that acts.
-    pub fn action(&self) -> Option<&'static str> {
-        self.set_returning.iter().map(|srf| srf.function).find(|function| function.action().is_some()).map(|f| f.get().name)
-    }
-
     /// Takes a set-returning function; its marker.
     pub fn add_set_returning(
         &mut self,

@@ -216,9 +216,7 @@ impl Binder<'_> {
     fn set_returning(&self, name: &str, args: Vec<Typed>, place: Place<'_>, start: Option<u32>) -> SqlResult<Typed> {
         let (function, args, ty) = self.table_function(name, args, start)?;
         let Some(collector) = place.collector.filter(|_| !place.in_aggregate) else {
-            let what = if table::is_action(name) { name } else { "set-returning functions" };
-            let verb = if table::is_action(name) { "is" } else { "are" };
-            let message = format!("{what} {verb} not allowed in {}", place.clause.name());
+            let message = format!("set-returning functions are not allowed in {}", place.clause.name());
             return Err(at(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message), start));
         };
         collector.borrow_mut().add_set_returning(function, args, ty, start)

@@ -400,9 +400,6 @@ impl Binder<'_> {
         let args = args.iter().map(|arg| self.argument(arg, start, place)).collect::<SqlResult<Vec<_>>>()?;
         let (mut node, ty) = if table::is_table_function(&shown) {
             let (function, args, ty) = self.table_function(&shown, args, start)?;
-            if function.action().is_some() && (seen || args.iter().any(|arg| walk::refers_beyond(arg, 0))) {
-                return Err(at(SqlError::unsupported(format!("{shown} beside other items of FROM")), start));
-            }
             let mut types = vec![plain(ty)];
             if ordinality {
                 types.push(plain(SqlType::Int8));

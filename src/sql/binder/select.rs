@@ -81,9 +81,6 @@ impl Binder<'_> {
         if let Some(predicate) = having {
             node = Node::Filter { input: Box::new(node), predicate };
         }
-        if let Some(name) = collector.action() {
-            check_action(name, !select.from.is_empty(), &items)?;
-        }
         node = set_returning(node, width, &mut items, &mut collector);
         finish(node, items, given, keys, distinct, on)
     }
@@ -317,31 +314,6 @@ fn aggregate(
     let aggregates = std::mem::take(&mut collector.aggregates);
     let width = grouping.group.len() + aggregates.len();
     Ok((Node::Aggregate { input: Box::new(input), group: grouping.group, aggregates }, width))
-}
-
-/// 0A000 for a function that acts where it would be called more or less often than the query says.
-fn check_action(name: &str, has_from: bool, items: &[Item]) -> SqlResult<()> {
-    fn may_be_skipped(expr: &Expr, skippable: bool) -> bool {
-        let mut found = skippable && matches!(marker(expr), Some(Marker::SetReturning));
-        let mut first = true;
-        walk::for_each_child(expr, &mut |child| {
-            let below = match expr {
-                Expr::Case { .. } | Expr::Coalesce(..) => true,
-                Expr::And(_) | Expr::Or(_) => !first,
-                _ => false,
-            };
-            first = false;
-            found |= may_be_skipped(child, skippable || below);
-        });
-        found
-    }
-    if has_from {
-        return Err(SqlError::unsupported(format!("{name} in the select list of a query with FROM")));
-    }
-    if items.iter().any(|item| may_be_skipped(&item.value.expr, false)) {
-        return Err(SqlError::unsupported(format!("{name} in an expression that need not be evaluated")));
-    }
-    Ok(())
 }
 
 /// Puts the set-returning function of the items under a lateral join.

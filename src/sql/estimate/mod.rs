@@ -274,7 +274,6 @@ fn function_rows(name: &str, args: &[Expr]) -> f64 {
     match (name, numbers.as_deref()) {
         ("generate_series", Some([from, to])) => (to - from + 1.0).max(1.0),
         ("generate_series", Some([from, to, step])) if *step != 0.0 => ((to - from + step) / step).floor().max(1.0),
-        _ if crate::sql::function::table::is_action(name) => 1.0,
         _ => DEFAULT_FUNCTION_ROWS,
     }
 }

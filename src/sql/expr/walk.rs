@@ -295,20 +295,19 @@ pub fn node_is_volatile(node: &Node) -> bool {
         found
     }
     // Walks take plans to change; a copy is what they may change.
-    let mut found = matches!(node, Node::FunctionScan { function, .. } if function.action().is_some());
-    let mut copy = node.clone();
+    let (mut copy, mut found) = (node.clone(), false);
     for_each_expr_mut(&mut copy, &mut |expr| found |= in_expr(expr));
     for_each_input_mut(&mut copy, &mut |input| found |= node_is_volatile(input));
     found
 }
 
 /// Whether a function is called that only the live session can answer: a picture of it, which other cores get, has neither
-/// settings nor sizes, and cannot reach other sessions.
+/// settings nor sizes.
 pub fn needs_live_session(expr: &Expr) -> bool {
     let mut found = match expr {
         Expr::Call { function, .. } => {
             let name = function.get().name;
-            matches!(name, "current_setting" | "set_config") || name.ends_with("_size") || name.ends_with("_backend")
+            matches!(name, "current_setting" | "set_config") || name.ends_with("_size")
         }
         _ => false,
     };

@@ -4,7 +4,6 @@
 //! implementation over values. `resolve` picks an entry by PostgreSQL's rules (documentation, chapter 10); evaluation calls
 //! it by its number in the table.
 
-pub mod action;
 pub mod aggregate;
 pub mod coercion;
 mod date;

@@ -9,7 +9,7 @@ use crate::catalog::system::{
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::types::by_name;
-use crate::sql::context::{BackendEnd, EvalContext, SessionInfo};
+use crate::sql::context::{EvalContext, SessionInfo};
 use crate::sql::function::kinds::*;
 use crate::sql::function::{Entry, Function, Implementation, Kind};
 use crate::types::{ColumnType, Datum, SqlType};
@@ -133,19 +133,6 @@ fn session(functions: &mut Vec<Function>) {
         c.session.set_setting(text(&a[0])?, value, local).map(|value| Datum::Text(value.into()))
     };
     Entry::function("set_config", &[TEXT, TEXT, BOOL], TEXT, Implementation::Context(set_config)).lax().volatile().add(functions);
-    let cancel: Context = |a, c| interrupt(&a[0], BackendEnd::Statement, c);
-    let terminate: Context = |a, c| interrupt(&a[0], BackendEnd::Session, c);
-    let terminate_and_wait: Context = |a, c| match a[1].as_i64() {
-        Some(0) => interrupt(&a[0], BackendEnd::Session, c),
-        _ => Err(SqlError::unsupported("pg_terminate_backend with a timeout")),
-    };
-    for (name, args, code) in [
-        ("pg_cancel_backend", &[INT4][..], cancel),
-        ("pg_terminate_backend", &[INT4], terminate),
-        ("pg_terminate_backend", &[INT4, INT8], terminate_and_wait),
-    ] {
-        Entry::function(name, args, BOOL, Implementation::Context(code)).volatile().add(functions);
-    }
     let uuid: Context = |_, c| {
         let bits = u128::from(c.session.random()) << 64 | u128::from(c.session.random());
         Ok(Datum::Uuid(*uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().as_bytes()))
@@ -154,6 +141,7 @@ fn session(functions: &mut Vec<Function>) {
     let unsupported = |name: &'static str| -> Context {
         match name {
             "pg_get_function" => |_, _| Err(SqlError::unsupported("the definition of a function")),
+            "pg_sleep" => |_, _| Err(SqlError::unsupported("pg_sleep")),
             _ => |_, _| Err(SqlError::unsupported("txid_current")),
         }
     };
@@ -161,11 +149,7 @@ fn session(functions: &mut Vec<Function>) {
     for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"] {
         Entry::function(name, &[OID], TEXT, Implementation::Context(unsupported("pg_get_function"))).stable().add(functions);
     }
-}
-
-fn interrupt(pid: &Datum, end: BackendEnd, context: &EvalContext<'_>) -> SqlResult<Datum> {
-    let pid = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(|| SqlError::internal("not a process id"))?;
-    Ok(Datum::Bool(context.session.interrupt(pid, end)))
+    Entry::function("pg_sleep", &[FLOAT8], VOID, Implementation::Context(unsupported("pg_sleep"))).volatile().add(functions);
 }
 
 fn unknown_setting(name: &str) -> SqlError {

@@ -1,14 +1,11 @@
-//! Functions that are called where a table could stand: set-returning ones, and those that act.
+//! Set-returning functions.
 
 use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::sql::function::action::Action;
 use crate::sql::function::kinds::*;
 use crate::sql::function::resolve::{self, Failure, Signature};
 use crate::sql::function::{Kind, TableFunctionRef};
-use crate::txn::advisory::AdvisoryLevel::{self, Session, Transaction};
-use crate::txn::advisory::AdvisoryMode::{self, Exclusive, Shared};
 use crate::types::{BinaryOp, CastContext, Datum, SessionFormat, SqlType};
 
 /// How rows are made.
@@ -16,8 +13,6 @@ use crate::types::{BinaryOp, CastContext, Datum, SessionFormat, SqlType};
 enum Method {
     Series,
     Unnest,
-    /// One row, which says how it went.
-    Act(Action),
 }
 
 /// A set-returning function; its rows have one column.
@@ -33,10 +28,6 @@ const fn entry(name: &'static str, args: &'static [Kind], result: Kind, method: 
     TableFunction { name, args, result, method }
 }
 
-const fn lock(mode: AdvisoryMode, level: AdvisoryLevel, wait: bool) -> Method {
-    Method::Act(Action::Lock { mode, level, wait })
-}
-
 const TABLE: &[TableFunction] = &[
     entry("generate_series", &[INT4, INT4], INT4, Method::Series),
     entry("generate_series", &[INT4, INT4, INT4], INT4, Method::Series),
@@ -47,38 +38,11 @@ const TABLE: &[TableFunction] = &[
     entry("generate_series", &[TIMESTAMP, TIMESTAMP, INTERVAL], TIMESTAMP, Method::Series),
     entry("generate_series", &[TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], TIMESTAMPTZ, Method::Series),
     entry("unnest", &[ARRAY], ELEMENT, Method::Unnest),
-    entry("pg_advisory_lock", &[INT8], VOID, lock(Exclusive, Session, true)),
-    entry("pg_advisory_lock", &[INT4, INT4], VOID, lock(Exclusive, Session, true)),
-    entry("pg_advisory_lock_shared", &[INT8], VOID, lock(Shared, Session, true)),
-    entry("pg_advisory_lock_shared", &[INT4, INT4], VOID, lock(Shared, Session, true)),
-    entry("pg_advisory_xact_lock", &[INT8], VOID, lock(Exclusive, Transaction, true)),
-    entry("pg_advisory_xact_lock", &[INT4, INT4], VOID, lock(Exclusive, Transaction, true)),
-    entry("pg_advisory_xact_lock_shared", &[INT8], VOID, lock(Shared, Transaction, true)),
-    entry("pg_advisory_xact_lock_shared", &[INT4, INT4], VOID, lock(Shared, Transaction, true)),
-    entry("pg_try_advisory_lock", &[INT8], BOOL, lock(Exclusive, Session, false)),
-    entry("pg_try_advisory_lock", &[INT4, INT4], BOOL, lock(Exclusive, Session, false)),
-    entry("pg_try_advisory_lock_shared", &[INT8], BOOL, lock(Shared, Session, false)),
-    entry("pg_try_advisory_lock_shared", &[INT4, INT4], BOOL, lock(Shared, Session, false)),
-    entry("pg_try_advisory_xact_lock", &[INT8], BOOL, lock(Exclusive, Transaction, false)),
-    entry("pg_try_advisory_xact_lock", &[INT4, INT4], BOOL, lock(Exclusive, Transaction, false)),
-    entry("pg_try_advisory_xact_lock_shared", &[INT8], BOOL, lock(Shared, Transaction, false)),
-    entry("pg_try_advisory_xact_lock_shared", &[INT4, INT4], BOOL, lock(Shared, Transaction, false)),
-    entry("pg_advisory_unlock", &[INT8], BOOL, Method::Act(Action::Unlock { mode: Exclusive })),
-    entry("pg_advisory_unlock", &[INT4, INT4], BOOL, Method::Act(Action::Unlock { mode: Exclusive })),
-    entry("pg_advisory_unlock_shared", &[INT8], BOOL, Method::Act(Action::Unlock { mode: Shared })),
-    entry("pg_advisory_unlock_shared", &[INT4, INT4], BOOL, Method::Act(Action::Unlock { mode: Shared })),
-    entry("pg_advisory_unlock_all", &[], VOID, Method::Act(Action::UnlockAll)),
-    entry("pg_sleep", &[FLOAT8], VOID, Method::Act(Action::Sleep)),
 ];
 
 /// Whether a name is a set-returning function's.
 pub fn is_table_function(name: &str) -> bool {
     TABLE.iter().any(|entry| entry.name == name)
-}
-
-/// Whether a function of this name acts: it is called once, for a query without FROM or as its only item.
-pub fn is_action(name: &str) -> bool {
-    TABLE.iter().any(|entry| entry.name == name && matches!(entry.method, Method::Act(_)))
 }
 
 /// Resolves a call.
@@ -105,14 +69,6 @@ impl TableFunctionRef {
         &TABLE[usize::from(self.0)]
     }
 
-    /// What it does, if it is one that acts.
-    pub fn action(self) -> Option<Action> {
-        match self.get().method {
-            Method::Act(action) => Some(action),
-            Method::Series | Method::Unnest => None,
-        }
-    }
-
     /// The rows for arguments of the resolved types, made one at a time.
     pub fn rows(self, args: &[Datum], format: &SessionFormat) -> SqlResult<TableRows> {
         // All of them are strict: a NULL argument gives no row.
@@ -125,7 +81,6 @@ impl TableFunctionRef {
                 _ => Err(internal()),
             },
             Method::Series => series(args, format).map(TableRows),
-            Method::Act(_) => Err(SqlError::internal("a function that acts was asked for rows")),
         }
     }
 }

@@ -57,10 +57,6 @@ impl SessionInfo for TestSession {
         3_600_000_000
     }
 
-    fn interrupt(&self, _pid: i32, _end: crate::sql::BackendEnd) -> bool {
-        false
-    }
-
     fn backend_pid(&self) -> i32 {
         7
     }

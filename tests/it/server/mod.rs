@@ -117,12 +117,6 @@ impl Server {
         Remains { directory: self.directory.take().expect("a server has its directory until it is killed") }
     }
 
-    /// Asks for a fast shutdown, as Ctrl-C does.
-    pub fn interrupt(&self) {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("kill is there");
-        assert!(sent.success(), "the child is ours");
-    }
-
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.as_ref().expect("a server has its directory until it is killed").path().join("data")

@@ -16,7 +16,7 @@ use crate::runtime::MonoTime;
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::extended::BindRequest;
-use crate::session::guard::{deadline, guarded};
+use crate::session::guard::{Deadlines, deadline, ends_session, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, PointPlan, Prepared, point_of};
 use crate::session::response::{Client, Failure, Gone, Response, RowShape};
@@ -257,6 +257,9 @@ impl<B: Backend> Session<B> {
                 Err((_, Failure::Gone)) => return Err(Failure::Gone),
                 Err((answered, Failure::Sql(error))) => {
                     self.report(backend, client, &error).await;
+                    if ends_session(&error) {
+                        return Err(Failure::Sql(error));
+                    }
                     rest = &rest[answered..];
                     // The client has sent on; what it has sent up to its next Sync is void.
                     match rest.iter().position(|waiting| matches!(waiting, Waiting::Ready)) {
@@ -277,6 +280,12 @@ impl<B: Backend> Session<B> {
         failure.map_or(Ok(()), |error| Err(Failure::Sql(error)))
     }
 
+    /// Those of lookups, which are transactions of their own.
+    fn deadlines_alone(&self) -> Deadlines {
+        let effective = self.env.effective();
+        Deadlines { statement: deadline(effective.statement_timeout_ms), transaction: deadline(effective.transaction_timeout_ms) }
+    }
+
     /// One attempt at all of `waiting`. An error comes with how many of them have been answered.
     async fn read_points<C: Client>(&mut self, backend: &B, client: &mut C, waiting: &[Waiting]) -> Result<(), (usize, Failure)> {
         let reads = waiting.iter().filter_map(|waiting| match waiting {
@@ -284,9 +293,9 @@ impl<B: Backend> Session<B> {
             Waiting::Parsed | Waiting::Ready => None,
         });
         let reads: Vec<_> = reads.collect();
-        let deadline = deadline(self.env.effective().statement_timeout_ms);
+        let deadlines = self.deadlines_alone();
         let view = backend.read_view();
-        let batch = guarded(self.ticket.interrupt(), deadline, backend.point_reads(&view, reads)).await;
+        let batch = guarded(self.ticket.interrupt(), deadlines, backend.point_reads(&view, reads)).await;
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {

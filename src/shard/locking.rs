@@ -1,5 +1,7 @@
 //! Table locks over cores, and the deadlock detector.
 
+use std::cmp::Reverse;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::{CoreId, Oid, TxnId};
@@ -20,7 +22,7 @@ impl Engine {
         }
         // Recorded first: whatever part of it was taken is released with the rest if the wait is cut short.
         txn.table_locks.push((table, mode));
-        let request = TableLockRequest { txn: txn.id, table, mode, wait, lock_timeout_ms: txn.lock_timeout_ms };
+        let request = TableLockRequest { asker: txn.asker(), table, mode, wait };
         if mode.is_weak() {
             return self.lock_table_here(request).await;
         }
@@ -36,7 +38,8 @@ impl Engine {
 
     /// Takes a table lock on this core.
     pub(super) async fn lock_table_here(&self, request: TableLockRequest) -> EngineResult<()> {
-        let TableLockRequest { txn, table, mode, wait, lock_timeout_ms } = request;
+        let TableLockRequest { asker, table, mode, wait } = request;
+        let txn = asker.txn;
         let mut place = QueuePlace { engine: self, txn, table, queued: false };
         loop {
             let receiver = {
@@ -48,9 +51,9 @@ impl Engine {
                     return Err(EngineError::LockNotAvailable);
                 }
                 place.queued = true;
-                locks.wait(table, txn, mode)
+                locks.wait(table, asker, mode)
             };
-            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+            self.wait_for_lock(&asker, receiver).await?;
         }
         Ok(())
     }
@@ -109,11 +112,13 @@ impl Engine {
         edges
     }
 
-    /// Looks for a cycle of waits through `txn`. The youngest of a cycle is the one that gives way; for it, this returns the
-    /// DETAIL of its error. Edges are gathered core by core, so a cycle counts only if it is there twice.
+    /// Looks for a cycle of waits through `txn`. The least patient of a cycle gives way (who has the shortest deadlock_timeout,
+    /// so that it is the one that looks first), of several the youngest; for it, this returns the DETAIL of its error. Edges are
+    /// gathered core by core, so a cycle counts only if it is there twice.
     pub(super) async fn find_deadlock(&self, txn: TxnId) -> Option<String> {
-        let first = cycle_through(&self.wait_edges().await, txn)?;
-        if first.iter().max() != Some(&txn) {
+        let edges = self.wait_edges().await;
+        let first = cycle_through(&edges, txn)?;
+        if victim(&first, &edges) != txn {
             return None;
         }
         let second = cycle_through(&self.wait_edges().await, txn)?;
@@ -127,6 +132,12 @@ impl Engine {
             .collect();
         Some(lines.join("\n"))
     }
+}
+
+/// Who of a cycle gives way.
+fn victim(cycle: &[TxnId], edges: &[WaitEdge]) -> TxnId {
+    let patience = |txn: &TxnId| edges.iter().filter(|edge| edge.waiter == *txn).map(|edge| edge.deadlock_timeout_ms).min();
+    *cycle.iter().min_by_key(|txn| (patience(txn), Reverse(**txn))).expect("a cycle has members")
 }
 
 /// A place in a table's queue, given up when the wait ends in whatever way.
@@ -177,9 +188,10 @@ fn cycle_through(edges: &[WaitEdge], start: TxnId) -> Option<Vec<TxnId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::txn::Asker;
 
     fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
-        pairs.iter().map(|(waiter, holder)| WaitEdge { waiter: TxnId(*waiter), holder: TxnId(*holder) }).collect()
+        pairs.iter().map(|(waiter, holder)| WaitEdge::new(&Asker::of(TxnId(*waiter)), TxnId(*holder))).collect()
     }
 
     #[test]
@@ -190,5 +202,17 @@ mod tests {
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 4)], 3), Some(vec![3, 1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 2)], 1), None::<Vec<u64>>, "a cycle ahead is not the asker's");
         assert_eq!(found(&[(1, 2), (2, 3)], 1), None);
+    }
+
+    #[test]
+    fn the_least_patient_gives_way_and_of_several_the_youngest() {
+        let mut edges = edges(&[(1, 2), (2, 3), (3, 1)]);
+        let cycle = [TxnId(1), TxnId(2), TxnId(3)];
+        assert_eq!(victim(&cycle, &edges), TxnId(3));
+        edges[1].deadlock_timeout_ms = 10;
+        assert_eq!(victim(&cycle, &edges), TxnId(2));
+        edges.push(WaitEdge { deadlock_timeout_ms: 1, ..edges[0] });
+        edges[3].waiter = TxnId(9);
+        assert_eq!(victim(&cycle, &edges), TxnId(2), "who is not in the cycle has no part in it");
     }
 }

@@ -13,36 +13,32 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
 use crate::txn::row_locks::WaitEdge;
-use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
+use crate::txn::{Asker, Isolation, LockStrength, LockWait, TableLock};
 
-/// Who writes, and how it waits.
+/// Who writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
-    /// The transaction.
-    pub txn: TxnId,
+    /// The transaction, and how it waits.
+    pub asker: Asker,
     /// Its isolation level.
     pub isolation: Isolation,
     /// Its current command.
     pub command: u32,
     /// What the statement sees.
     pub view: ReadView,
-    /// lock_timeout in milliseconds, 0 for none.
-    pub lock_timeout_ms: u32,
 }
 
 /// A table lock that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct TableLockRequest {
     /// For whom.
-    pub txn: TxnId,
+    pub asker: Asker,
     /// Which table.
     pub table: Oid,
     /// How.
     pub mode: TableLock,
     /// What about a lock in the way; there is no skipping a table.
     pub wait: LockWait,
-    /// lock_timeout in milliseconds, 0 for none.
-    pub lock_timeout_ms: u32,
 }
 
 /// What an insert does about a key that exists.

@@ -141,7 +141,7 @@ impl Engine {
             Ok(Step::Done) => {
                 let (outcome, moved_at) = task.finish();
                 let reply = WriteReply { outcome, moved_at, committed: None };
-                self.finish_write(writer.txn, Ok(reply), commit, answer);
+                self.finish_write(writer.asker.txn, Ok(reply), commit, answer);
             }
             Ok(Step::Wait(receiver)) => {
                 // The row's holder may need this very credit to commit.
@@ -150,7 +150,7 @@ impl Engine {
                 runtime::spawn(QueueClass::Interactive, async move {
                     let result = engine.drive_from(task, receiver).await;
                     let result = result.map(|(outcome, moved_at)| WriteReply { outcome, moved_at, committed: None });
-                    engine.finish_write(writer.txn, result, commit, answer);
+                    engine.finish_write(writer.asker.txn, result, commit, answer);
                 });
             }
         }

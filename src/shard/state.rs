@@ -59,8 +59,6 @@ pub struct EngineLimits {
     pub memory_bytes: usize,
     /// Keys above which a tablet splits.
     pub tablet_keys: usize,
-    /// How long a wait lasts before a deadlock is looked for.
-    pub deadlock_timeout: std::time::Duration,
     /// Log volume over all cores after which a checkpoint is taken.
     pub checkpoint_log_bytes: u64,
     /// Time after which a checkpoint is taken if anything was written.
@@ -74,7 +72,6 @@ impl Default for EngineLimits {
         Self {
             memory_bytes: 1 << 34,
             tablet_keys: 128 * 1024,
-            deadlock_timeout: std::time::Duration::from_secs(1),
             checkpoint_log_bytes: 2 << 30,
             checkpoint_interval: std::time::Duration::from_secs(300),
             prepared_max: 64,

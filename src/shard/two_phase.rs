@@ -358,7 +358,7 @@ impl Engine {
     }
 
     async fn restore_table_lock(&self, txn: &Txn, table: Oid, mode: TableLock) -> EngineResult<()> {
-        let request = TableLockRequest { txn: txn.id, table, mode, wait: LockWait::NoWait, lock_timeout_ms: 0 };
+        let request = TableLockRequest { asker: txn.asker(), table, mode, wait: LockWait::NoWait };
         let cores = if mode.is_weak() { 1 } else { self.0.shared.cores };
         for core in (0..cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::base::{StorageId, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::storage::Key;
+use crate::txn::asker::Asker;
 use crate::txn::modes::LockStrength;
 
 /// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
@@ -44,7 +45,7 @@ pub struct Ticket(u64);
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
-    txn: TxnId,
+    asker: Asker,
     strength: LockStrength,
     /// `None` once woken.
     sender: Option<Sender<Wake>>,
@@ -79,6 +80,15 @@ pub struct WaitEdge {
     pub waiter: TxnId,
     /// For whom.
     pub holder: TxnId,
+    /// After how many milliseconds of waiting the waiter looks for a deadlock.
+    pub deadlock_timeout_ms: u32,
+}
+
+impl WaitEdge {
+    /// A transaction waits for another.
+    pub fn new(waiter: &Asker, holder: TxnId) -> Self {
+        Self { waiter: waiter.txn, holder, deadlock_timeout_ms: waiter.deadlock_timeout_ms }
+    }
 }
 
 impl RowLocks {
@@ -109,7 +119,7 @@ impl RowLocks {
         row.queue
             .iter()
             .take_while(|waiter| Some(waiter.ticket) != ticket)
-            .any(|waiter| waiter.txn != txn && conflict(waiter.strength, strength))
+            .any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
     }
 
     /// Takes a place in the row's queue, or, with a ticket, keeps it and waits on.
@@ -117,7 +127,7 @@ impl RowLocks {
         &mut self,
         storage: StorageId,
         key: &Key,
-        txn: TxnId,
+        asker: Asker,
         strength: LockStrength,
         ticket: Option<Ticket>,
     ) -> (Ticket, Receiver<Wake>) {
@@ -129,7 +139,7 @@ impl RowLocks {
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        row.queue.push_back(Waiter { ticket, txn, strength, sender: Some(sender) });
+        row.queue.push_back(Waiter { ticket, asker, strength, sender: Some(sender) });
         self.waiting += 1;
         (ticket, receiver)
     }
@@ -208,7 +218,7 @@ impl RowLocks {
             return;
         }
         for row in self.rows.values_mut() {
-            for waiter in row.queue.iter_mut().filter(|waiter| waiter.txn == txn) {
+            for waiter in row.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn) {
                 if let Some(sender) = waiter.sender.take() {
                     sender.send(why);
                 }
@@ -224,10 +234,11 @@ impl RowLocks {
             let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
             for (i, waiter) in row.queue.iter().enumerate() {
                 let holders = row.holders.iter().filter(|held| conflict(held.strength, waiter.strength)).map(|held| held.txn);
-                let ahead = row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.txn);
+                let ahead =
+                    row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
                 for holder in holders.chain(ahead).chain(writer) {
-                    if holder != waiter.txn {
-                        edges.push(WaitEdge { waiter: waiter.txn, holder });
+                    if holder != waiter.asker.txn {
+                        edges.push(WaitEdge::new(&waiter.asker, holder));
                     }
                 }
             }
@@ -272,7 +283,7 @@ mod tests {
         let (holder, first, second) = (TxnId(1), TxnId(2), TxnId(3));
         locks.grant(S, &key, (0, holder), LockStrength::Update, 0);
         assert!(locks.must_wait(S, &key, first, LockStrength::Update, None));
-        let (ticket, _rx) = locks.wait(S, &key, first, LockStrength::Update, None);
+        let (ticket, _rx) = locks.wait(S, &key, Asker::of(first), LockStrength::Update, None);
         locks.release(S, &key, 0, 0);
         assert!(locks.must_wait(S, &key, second, LockStrength::Update, None), "the first in line has not tried yet");
         assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket)));
@@ -285,8 +296,8 @@ mod tests {
     fn edges_name_holders_writers_and_those_ahead() {
         let mut locks = RowLocks::default();
         let key = Key::Int(1);
-        let _a = locks.wait(S, &key, TxnId(2), LockStrength::Update, None);
-        let _b = locks.wait(S, &key, TxnId(3), LockStrength::Update, None);
+        let _a = locks.wait(S, &key, Asker::of(TxnId(2)), LockStrength::Update, None);
+        let _b = locks.wait(S, &key, Asker::of(TxnId(3)), LockStrength::Update, None);
         let mut edges = locks.edges(|_, _| Some(TxnId(1)));
         edges.sort_by_key(|edge| (edge.waiter, edge.holder));
         let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter.0, edge.holder.0)).collect();

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::base::{Oid, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
+use crate::txn::asker::Asker;
 use crate::txn::modes::TableLock;
 use crate::txn::row_locks::{WaitEdge, Wake};
 
@@ -65,7 +66,7 @@ pub fn conflict(a: TableLock, b: TableLock) -> bool {
 
 #[derive(Debug)]
 struct Waiter {
-    txn: TxnId,
+    asker: Asker,
     mode: TableLock,
     sender: Option<Sender<Wake>>,
 }
@@ -97,7 +98,9 @@ impl TableLocks {
                 return false;
             }
         }
-        if !holds_any && entry.queue.iter().any(|waiter| waiter.txn != txn && conflict(waiter.mode, mode)) {
+        // Only those who were there before are in the way of one who has a place in the queue.
+        let mut ahead = entry.queue.iter().take_while(|waiter| waiter.asker.txn != txn);
+        if !holds_any && ahead.any(|waiter| conflict(waiter.mode, mode)) {
             return false;
         }
         entry.holders.push((txn, mode));
@@ -105,12 +108,12 @@ impl TableLocks {
     }
 
     /// Queues for a lock; on [`Wake::Retry`] try again.
-    pub fn wait(&mut self, table: Oid, txn: TxnId, mode: TableLock) -> Receiver<Wake> {
+    pub fn wait(&mut self, table: Oid, asker: Asker, mode: TableLock) -> Receiver<Wake> {
         let (sender, receiver) = signal();
         let entry = self.tables.entry(table).or_default();
-        match entry.queue.iter_mut().find(|waiter| waiter.txn == txn) {
+        match entry.queue.iter_mut().find(|waiter| waiter.asker.txn == asker.txn) {
             Some(waiter) => waiter.sender = Some(sender),
-            None => entry.queue.push_back(Waiter { txn, mode, sender: Some(sender) }),
+            None => entry.queue.push_back(Waiter { asker, mode, sender: Some(sender) }),
         }
         receiver
     }
@@ -118,7 +121,7 @@ impl TableLocks {
     /// Leaves the queue of a table.
     pub fn leave(&mut self, table: Oid, txn: TxnId) {
         let Some(entry) = self.tables.get_mut(&table) else { return };
-        entry.queue.retain(|waiter| waiter.txn != txn);
+        entry.queue.retain(|waiter| waiter.asker.txn != txn);
         self.wake(table);
     }
 
@@ -148,7 +151,7 @@ impl TableLocks {
     /// Ends every wait of a transaction.
     pub fn abort_waits(&mut self, txn: TxnId, why: Wake) {
         for entry in self.tables.values_mut() {
-            for waiter in entry.queue.iter_mut().filter(|waiter| waiter.txn == txn) {
+            for waiter in entry.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn) {
                 if let Some(sender) = waiter.sender.take() {
                     sender.send(why);
                 }
@@ -162,11 +165,11 @@ impl TableLocks {
         for entry in self.tables.values() {
             for (i, waiter) in entry.queue.iter().enumerate() {
                 let held = entry.holders.iter().filter(|(_, mode)| conflict(*mode, waiter.mode)).map(|(holder, _)| *holder);
-                let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.mode, waiter.mode)).map(|w| w.txn);
+                let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.mode, waiter.mode)).map(|w| w.asker.txn);
                 edges.extend(
                     held.chain(ahead)
-                        .filter(|holder| *holder != waiter.txn)
-                        .map(|holder| WaitEdge { waiter: waiter.txn, holder }),
+                        .filter(|holder| *holder != waiter.asker.txn)
+                        .map(|holder| WaitEdge::new(&waiter.asker, holder)),
                 );
             }
         }
@@ -205,10 +208,22 @@ mod tests {
         let mut locks = TableLocks::default();
         assert!(locks.try_lock(Oid(1), TxnId(1), RowExclusive));
         assert!(!locks.try_lock(Oid(1), TxnId(2), AccessExclusive));
-        let _rx = locks.wait(Oid(1), TxnId(2), AccessExclusive);
+        let _rx = locks.wait(Oid(1), Asker::of(TxnId(2)), AccessExclusive);
         assert!(!locks.try_lock(Oid(1), TxnId(3), AccessShare), "goes behind the waiter");
         assert!(locks.try_lock(Oid(1), TxnId(1), AccessShare), "a holder does not wait behind its own waiter");
         locks.release(Oid(1), TxnId(1));
+        assert!(locks.try_lock(Oid(1), TxnId(2), AccessExclusive));
+    }
+
+    /// Two who waited for the same lock were each in the other's way once it was free, and waited for ever.
+    #[test]
+    fn the_first_of_several_who_wait_is_not_held_up_by_those_behind() {
+        let mut locks = TableLocks::default();
+        assert!(locks.try_lock(Oid(1), TxnId(1), AccessExclusive));
+        let _first = locks.wait(Oid(1), Asker::of(TxnId(2)), AccessExclusive);
+        let _second = locks.wait(Oid(1), Asker::of(TxnId(3)), AccessExclusive);
+        locks.release(Oid(1), TxnId(1));
+        assert!(!locks.try_lock(Oid(1), TxnId(3), AccessExclusive), "the first in line has not tried yet");
         assert!(locks.try_lock(Oid(1), TxnId(2), AccessExclusive));
     }
 }

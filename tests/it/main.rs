@@ -4,6 +4,7 @@ mod config;
 mod hop;
 mod layering;
 mod limits;
+mod locks;
 mod malformed;
 mod mesh_stress;
 mod offline;

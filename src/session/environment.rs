@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::settings::{Effective, Settings};
-use crate::shard::Sizes;
+use crate::shard::{SessionLocks, Sizes};
 use crate::sql::SessionInfo;
 use crate::types::SessionFormat;
 
@@ -26,7 +26,7 @@ struct Pending {
 pub struct Environment {
     user: String,
     database: String,
-    pid: i32,
+    locks: SessionLocks,
     settings: Settings,
     /// Values of the settings of the running transaction, as SHOW prints them.
     transaction: [(&'static str, &'static str); 3],
@@ -50,7 +50,7 @@ impl Environment {
         Self {
             user,
             database,
-            pid,
+            locks: SessionLocks::new(pid),
             settings,
             transaction: [
                 ("transaction_isolation", "read committed"),
@@ -74,6 +74,11 @@ impl Environment {
     /// The settings, to change.
     pub fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
+    }
+
+    /// The session's advisory locks.
+    pub fn locks(&self) -> &SessionLocks {
+        &self.locks
     }
 
     /// What the settings mean.
@@ -157,7 +162,11 @@ impl SessionInfo for Environment {
     }
 
     fn backend_pid(&self) -> i32 {
-        self.pid
+        self.locks.pid()
+    }
+
+    fn session_locks(&self) -> Option<&SessionLocks> {
+        Some(&self.locks)
     }
 
     fn format(&self) -> &SessionFormat {

@@ -95,11 +95,12 @@ impl<B: Backend> Session<B> {
     /// Errors: those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
-        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings, backend.sizes());
+        let pid = ticket.key().pid;
+        let env = Environment::new(identity.user, identity.database, pid, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,
-            txn: Transaction::default(),
+            txn: Transaction::new(pid),
             statements: Statements::default(),
             portals: Portals::default(),
             texts: PlanCache::default(),
@@ -159,6 +160,7 @@ impl<B: Backend> Session<B> {
     pub async fn close(&mut self, backend: &B) {
         self.portals.clear();
         self.txn.rollback(backend).await;
+        backend.unlock_session(self.env.locks()).await;
     }
 
     /// Whether a ReadyForQuery would end nothing and have nothing more to say.

@@ -78,6 +78,8 @@ struct SavepointEntry {
 
 /// The session's transaction.
 pub struct Transaction {
+    /// The session's process id.
+    pid: i32,
     block: Block,
     txn: Option<Txn>,
     modes: Option<Modes>,
@@ -88,13 +90,21 @@ pub struct Transaction {
     deadline: Option<MonoTime>,
 }
 
-impl Default for Transaction {
-    fn default() -> Self {
-        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false, begun: false, deadline: None }
-    }
-}
-
 impl Transaction {
+    /// Of a new session.
+    pub fn new(pid: i32) -> Self {
+        Self {
+            pid,
+            block: Block::Idle,
+            txn: None,
+            modes: None,
+            savepoints: Vec::new(),
+            queried: false,
+            begun: false,
+            deadline: None,
+        }
+    }
+
     /// The block.
     #[inline]
     pub fn block(&self) -> Block {
@@ -170,6 +180,7 @@ impl Transaction {
         self.queried = true;
         let modes = *self.modes.get_or_insert_with(|| Modes::defaults(effective));
         let txn = self.txn.get_or_insert_with(|| backend.begin(modes.isolation, modes.read_only));
+        txn.pid = self.pid;
         txn.durable = effective.synchronous_commit;
         txn.lock_timeout_ms = effective.lock_timeout_ms;
         txn.deadlock_timeout_ms = effective.deadlock_timeout_ms;

@@ -11,7 +11,7 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Request, TableLockRequest};
 use crate::shard::txn_handle::Txn;
 use crate::storage::Head;
-use crate::txn::row_locks::WaitEdge;
+use crate::txn::row_locks::{Party, WaitEdge};
 use crate::txn::{LockWait, TableLock, TxnState};
 
 impl Engine {
@@ -97,6 +97,7 @@ impl Engine {
             }
         });
         edges.extend(shard.table_locks.edges());
+        edges.extend(shard.advisory_locks.edges());
         edges
     }
 
@@ -117,27 +118,39 @@ impl Engine {
     /// gathered core by core, so a cycle counts only if it is there twice.
     pub(super) async fn find_deadlock(&self, txn: TxnId) -> Option<String> {
         let edges = self.wait_edges().await;
-        let first = cycle_through(&edges, txn)?;
+        let first = cycle_through(&edges, Party::Txn(txn))?;
         if victim(&first, &edges) != txn {
             return None;
         }
-        let second = cycle_through(&self.wait_edges().await, txn)?;
+        let second = cycle_through(&self.wait_edges().await, Party::Txn(txn))?;
         if first != second {
             return None;
         }
-        let lines: Vec<String> = first
+        let txns: Vec<TxnId> = txns_of(&first).collect();
+        let lines: Vec<String> = txns
             .iter()
-            .zip(first.iter().cycle().skip(1))
+            .zip(txns.iter().cycle().skip(1))
             .map(|(waiter, holder)| format!("Transaction {waiter} waits for a lock held by transaction {holder}."))
             .collect();
         Some(lines.join("\n"))
     }
 }
 
+/// The transactions of a cycle.
+fn txns_of(cycle: &[Party]) -> impl Iterator<Item = TxnId> + '_ {
+    cycle.iter().filter_map(|party| match party {
+        Party::Txn(txn) => Some(*txn),
+        Party::Session(_) => None,
+    })
+}
+
 /// Who of a cycle gives way.
-fn victim(cycle: &[TxnId], edges: &[WaitEdge]) -> TxnId {
-    let patience = |txn: &TxnId| edges.iter().filter(|edge| edge.waiter == *txn).map(|edge| edge.deadlock_timeout_ms).min();
-    *cycle.iter().min_by_key(|txn| (patience(txn), Reverse(**txn))).expect("a cycle has members")
+fn victim(cycle: &[Party], edges: &[WaitEdge]) -> TxnId {
+    let patience = |txn: TxnId| {
+        let own = edges.iter().filter(|edge| edge.waiter == Party::Txn(txn));
+        own.map(|edge| edge.deadlock_timeout_ms).min()
+    };
+    txns_of(cycle).min_by_key(|txn| (patience(*txn), Reverse(*txn))).expect("sessions wait through their transactions")
 }
 
 /// A place in a table's queue, given up when the wait ends in whatever way.
@@ -158,9 +171,9 @@ impl Drop for QueuePlace<'_> {
     }
 }
 
-/// The transactions of a shortest cycle that starts and ends at `start`, in order of waiting.
-fn cycle_through(edges: &[WaitEdge], start: TxnId) -> Option<Vec<TxnId>> {
-    let mut waits: FxHashMap<TxnId, Vec<TxnId>> = FxHashMap::default();
+/// The members of a shortest cycle that starts and ends at `start`, in order of waiting.
+fn cycle_through(edges: &[WaitEdge], start: Party) -> Option<Vec<Party>> {
+    let mut waits: FxHashMap<Party, Vec<Party>> = FxHashMap::default();
     for edge in edges {
         waits.entry(edge.waiter).or_default().push(edge.holder);
     }
@@ -190,14 +203,20 @@ mod tests {
     use super::*;
     use crate::txn::Asker;
 
-    fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
-        pairs.iter().map(|(waiter, holder)| WaitEdge::new(&Asker::of(TxnId(*waiter)), TxnId(*holder))).collect()
+    fn edges(pairs: &[(Party, Party)]) -> Vec<WaitEdge> {
+        pairs.iter().map(|&(waiter, holder)| WaitEdge { waiter, holder, deadlock_timeout_ms: 1_000 }).collect()
+    }
+
+    fn txn(number: u64) -> Party {
+        Party::Txn(TxnId(number))
     }
 
     #[test]
     fn cycles_are_found_only_through_the_asker() {
-        let found =
-            |pairs: &[(u64, u64)], start| cycle_through(&edges(pairs), TxnId(start)).map(|c| c.iter().map(|t| t.0).collect());
+        let found = |pairs: &[(u64, u64)], start| {
+            let pairs: Vec<_> = pairs.iter().map(|(waiter, holder)| (txn(*waiter), txn(*holder))).collect();
+            cycle_through(&edges(&pairs), txn(start)).map(|cycle| txns_of(&cycle).map(|txn| txn.0).collect())
+        };
         assert_eq!(found(&[(1, 2), (2, 1)], 1), Some(vec![1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 4)], 3), Some(vec![3, 1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 2)], 1), None::<Vec<u64>>, "a cycle ahead is not the asker's");
@@ -205,14 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_session_holds_closes_a_cycle_through_its_transaction() {
+        let mut edges = edges(&[(txn(1), Party::Session(7)), (txn(2), txn(1))]);
+        assert_eq!(cycle_through(&edges, txn(1)), None);
+        edges.extend(WaitEdge::of(&Asker { pid: 7, ..Asker::of(TxnId(2)) }, txn(1)));
+        let cycle = cycle_through(&edges, txn(1)).expect("it is closed");
+        assert_eq!(cycle, [txn(1), Party::Session(7), txn(2)]);
+        assert_eq!(victim(&cycle, &edges), TxnId(2));
+    }
+
+    #[test]
     fn the_least_patient_gives_way_and_of_several_the_youngest() {
-        let mut edges = edges(&[(1, 2), (2, 3), (3, 1)]);
-        let cycle = [TxnId(1), TxnId(2), TxnId(3)];
+        let mut edges = edges(&[(txn(1), txn(2)), (txn(2), txn(3)), (txn(3), txn(1)), (txn(9), txn(1))]);
+        let cycle = [txn(1), txn(2), txn(3)];
         assert_eq!(victim(&cycle, &edges), TxnId(3));
         edges[1].deadlock_timeout_ms = 10;
         assert_eq!(victim(&cycle, &edges), TxnId(2));
-        edges.push(WaitEdge { deadlock_timeout_ms: 1, ..edges[0] });
-        edges[3].waiter = TxnId(9);
+        edges[3].deadlock_timeout_ms = 1;
         assert_eq!(victim(&cycle, &edges), TxnId(2), "who is not in the cycle has no part in it");
     }
 }

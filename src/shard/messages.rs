@@ -13,7 +13,7 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
 use crate::txn::row_locks::WaitEdge;
-use crate::txn::{Asker, Isolation, LockStrength, LockWait, TableLock};
+use crate::txn::{AdvisoryLock, AdvisoryRequest, Asker, Isolation, LockStrength, LockWait, TableLock};
 
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
@@ -237,6 +237,22 @@ pub enum Request {
         /// Which.
         tables: Vec<Oid>,
     },
+    /// Take an advisory lock of this core.
+    LockAdvisory(AdvisoryRequest),
+    /// A session does not wait for an advisory lock any more.
+    LeaveAdvisory(AdvisoryRequest),
+    /// Give advisory locks back, each once.
+    UnlockAdvisory {
+        /// Whose.
+        pid: i32,
+        /// Which.
+        locks: Vec<AdvisoryLock>,
+    },
+    /// Give back all advisory locks that a session has for itself.
+    UnlockSession {
+        /// Which.
+        pid: i32,
+    },
     /// Become the owner of a tablet.
     Adopt {
         /// The tablet.
@@ -309,6 +325,8 @@ pub enum Reply {
     Committed(EngineResult<CommitTs>),
     /// To `CollectEffects`.
     Effects(Box<Effects>),
+    /// To `LockAdvisory` and `UnlockAdvisory`: whether it has the lock, or had it.
+    Held(EngineResult<bool>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
     /// To `CutRowIds`: where it was cut.
@@ -372,6 +390,11 @@ impl Reply {
         } else {
             Err(EngineError::Internal("a transaction's effects were not told"))
         }
+    }
+
+    /// Whether a lock is or was held.
+    pub fn held(self) -> EngineResult<bool> {
+        if let Reply::Held(result) = self { result } else { Err(EngineError::Internal("a lock was not answered for")) }
     }
 
     /// Who waits for whom; nobody, if the core could not say.

@@ -7,6 +7,7 @@
 //! [`state::Shard`] is what a core owns, plain data that never awaits; `engine` and its companions are the asynchronous part
 //! around it: they split work by owner, send it, wait for rows, for log space and for durability.
 
+mod advisory;
 pub mod api;
 mod boot;
 pub mod checkpointing;
@@ -43,6 +44,7 @@ mod validation;
 mod write;
 mod writes;
 
+pub use advisory::SessionLocks;
 pub use api::{KeyRange, ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate, ScanSpec};
 pub use boot::no_tables;
 pub use cursor::ScanCursor;

@@ -68,6 +68,16 @@ impl Engine {
                 self.unlock_tables_here(txn, &tables);
                 answer.reply(Reply::Done(Ok(())));
             }
+            Request::LockAdvisory(request) => self.handle_advisory(request, answer),
+            Request::LeaveAdvisory(request) => {
+                self.0.shard.borrow_mut().advisory_locks.leave(&request);
+                answer.reply(Reply::Done(Ok(())));
+            }
+            Request::UnlockAdvisory { pid, locks } => answer.reply(Reply::Held(Ok(self.unlock_advisory_here(pid, &locks)))),
+            Request::UnlockSession { pid } => {
+                self.0.shard.borrow_mut().advisory_locks.unlock_session(pid);
+                answer.reply(Reply::Done(Ok(())));
+            }
             Request::Adopt { tablet, garbage } => {
                 self.0.shard.borrow_mut().adopt(*tablet, garbage);
                 answer.reply(Reply::Done(Ok(())));

@@ -21,6 +21,7 @@ use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
+use crate::txn::advisory_locks::AdvisoryLocks;
 use crate::txn::clock::Clock;
 use crate::txn::prepared::PreparedTransactions;
 use crate::txn::row_locks::RowLocks;
@@ -197,6 +198,7 @@ pub struct Shard {
     pub(super) txns: TxnTable,
     pub(super) row_locks: RowLocks,
     pub(super) table_locks: TableLocks,
+    pub(super) advisory_locks: AdvisoryLocks,
     pub(super) snapshots: ActiveSnapshots,
     /// Promises by slot: their lowest bound is this core's `undecided`.
     pub(super) promises: BTreeMap<u32, Promise>,
@@ -235,6 +237,7 @@ impl Shard {
             txns: TxnTable::default(),
             row_locks: RowLocks::default(),
             table_locks: TableLocks::default(),
+            advisory_locks: AdvisoryLocks::default(),
             snapshots: ActiveSnapshots::default(),
             promises: BTreeMap::new(),
             guards: Vec::new(),

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::catalog::Catalog;
 use crate::shard::engine::SnapshotPin;
-use crate::txn::{Asker, Isolation, TableLock};
+use crate::txn::{AdvisoryLock, Asker, Isolation, TableLock};
 
 /// A transaction in progress. One that is dropped without being committed or aborted is aborted.
 pub struct Txn {
@@ -36,6 +36,8 @@ pub struct Txn {
     pub(crate) touched: SmallVec<[CoreId; 4]>,
     /// Table locks held.
     pub(crate) table_locks: SmallVec<[(Oid, TableLock); 4]>,
+    /// Advisory locks held until it ends, with the command that took each.
+    pub(crate) advisory_locks: Vec<(u32, AdvisoryLock)>,
     /// Storages that exist only if it commits, with the command that made them.
     pub(crate) created_storages: Vec<(u32, StorageId)>,
     /// Storages that go when it commits, with the command that dropped them.
@@ -70,6 +72,7 @@ impl Txn {
             command: 0,
             touched: SmallVec::new(),
             table_locks: SmallVec::new(),
+            advisory_locks: Vec::new(),
             created_storages: Vec::new(),
             dropped_storages: Vec::new(),
             catalogs: Vec::new(),

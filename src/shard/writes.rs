@@ -338,7 +338,7 @@ impl Engine {
                 patience = patience.min(left);
             }
             match runtime::timeout(patience, &mut receiver).await {
-                Ok(Wake::Retry) => return Ok(()),
+                Ok(Wake::Retry | Wake::Granted) => return Ok(()),
                 Ok(Wake::Aborted) => return Err(EngineError::Aborted),
                 Err(_elapsed) => {
                     if let Some(detail) = self.find_deadlock(asker.txn).await {

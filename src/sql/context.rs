@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::error::SqlResult;
-use crate::shard::Sizes;
+use crate::error::{SqlError, SqlResult};
+use crate::shard::{SessionLocks, Sizes};
 use crate::sql::expr::Subquery;
 use crate::sql::expr::in_set::InSet;
+use crate::sql::function::{FunctionRef, Waiting};
 use crate::types::{Datum, SqlType};
 
 /// What binding a statement depends on besides its text.
@@ -45,6 +46,10 @@ pub trait SessionInfo {
     fn random(&self) -> u64;
     /// Formats and time zone for text conversions.
     fn format(&self) -> &crate::types::SessionFormat;
+    /// The session's advisory locks; `None` where there is no session.
+    fn session_locks(&self) -> Option<&SessionLocks> {
+        None
+    }
     /// How much memory storages take; `None` where no engine is at hand.
     fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
@@ -81,6 +86,12 @@ pub struct OuterRow<'a> {
 pub trait SubqueryResults {
     /// The value of `subquery`, found by the identity of the `Arc`.
     fn result(&self, subquery: &Arc<Subquery>) -> Option<SubqueryValue>;
+
+    /// The answer of a function that waits. An error means that the executor is to find it and to evaluate again, or, as 0A000, that it
+    /// does not do so where this expression is.
+    fn waited(&self, function: FunctionRef, _waiting: Waiting, _args: &[Datum]) -> SqlResult<Datum> {
+        Err(SqlError::unsupported(format!("{} in this place", function.get().name)))
+    }
 }
 
 /// The value of a subquery.

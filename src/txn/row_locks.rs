@@ -34,6 +34,8 @@ pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
 pub enum Wake {
     /// The row may be free: try again.
     Retry,
+    /// The lock is had: whoever gave it back has handed it on.
+    Granted,
     /// The waiting transaction was aborted from outside.
     Aborted,
 }
@@ -73,21 +75,34 @@ pub struct RowLocks {
     waiting: usize,
 }
 
+/// Who waits or is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// A transaction.
+    Txn(TxnId),
+    /// A session, by its process id: what it holds outlives its transactions, and it can give it back only when the one it is in
+    /// goes on.
+    Session(i32),
+}
+
 /// Somebody waits for somebody: an edge of the wait-for graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitEdge {
     /// Who waits.
-    pub waiter: TxnId,
+    pub waiter: Party,
     /// For whom.
-    pub holder: TxnId,
+    pub holder: Party,
     /// After how many milliseconds of waiting the waiter looks for a deadlock.
     pub deadlock_timeout_ms: u32,
 }
 
 impl WaitEdge {
-    /// A transaction waits for another.
-    pub fn new(waiter: &Asker, holder: TxnId) -> Self {
-        Self { waiter: waiter.txn, holder, deadlock_timeout_ms: waiter.deadlock_timeout_ms }
+    /// The edges there are because a transaction waits for somebody: its session waits with it.
+    pub fn of(waiter: &Asker, holder: Party) -> impl Iterator<Item = WaitEdge> + use<> {
+        let (txn, deadlock_timeout_ms) = (Party::Txn(waiter.txn), waiter.deadlock_timeout_ms);
+        let session = (waiter.pid != 0).then_some(Party::Session(waiter.pid));
+        let own = session.map(|session| WaitEdge { waiter: session, holder: txn, deadlock_timeout_ms });
+        std::iter::once(WaitEdge { waiter: txn, holder, deadlock_timeout_ms }).chain(own)
     }
 }
 
@@ -238,7 +253,7 @@ impl RowLocks {
                     row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
                 for holder in holders.chain(ahead).chain(writer) {
                     if holder != waiter.asker.txn {
-                        edges.push(WaitEdge::new(&waiter.asker, holder));
+                        edges.extend(WaitEdge::of(&waiter.asker, Party::Txn(holder)));
                     }
                 }
             }
@@ -300,7 +315,8 @@ mod tests {
         let _b = locks.wait(S, &key, Asker::of(TxnId(3)), LockStrength::Update, None);
         let mut edges = locks.edges(|_, _| Some(TxnId(1)));
         edges.sort_by_key(|edge| (edge.waiter, edge.holder));
-        let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter.0, edge.holder.0)).collect();
-        assert_eq!(pairs, [(2, 1), (3, 1), (3, 2)]);
+        let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter, edge.holder)).collect();
+        let txn = |number| Party::Txn(TxnId(number));
+        assert_eq!(pairs, [(txn(2), txn(1)), (txn(3), txn(1)), (txn(3), txn(2))]);
     }
 }

@@ -15,7 +15,7 @@ use crate::base::{Oid, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::txn::asker::Asker;
 use crate::txn::modes::TableLock;
-use crate::txn::row_locks::{WaitEdge, Wake};
+use crate::txn::row_locks::{Party, WaitEdge, Wake};
 
 impl TableLock {
     /// All modes, weakest first.
@@ -34,6 +34,20 @@ impl TableLock {
     /// EXCLUSIVE, because two transactions can hold it and only one may then write.
     pub fn covers(self, wanted: TableLock) -> bool {
         Self::ALL.into_iter().all(|mode| conflict(self, mode) || !conflict(wanted, mode))
+    }
+
+    /// What PostgreSQL calls the mode in messages and views.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableLock::AccessShare => "AccessShareLock",
+            TableLock::RowShare => "RowShareLock",
+            TableLock::RowExclusive => "RowExclusiveLock",
+            TableLock::ShareUpdateExclusive => "ShareUpdateExclusiveLock",
+            TableLock::Share => "ShareLock",
+            TableLock::ShareRowExclusive => "ShareRowExclusiveLock",
+            TableLock::Exclusive => "ExclusiveLock",
+            TableLock::AccessExclusive => "AccessExclusiveLock",
+        }
     }
 
     /// Whether the mode is taken on the session's core only.
@@ -169,7 +183,7 @@ impl TableLocks {
                 edges.extend(
                     held.chain(ahead)
                         .filter(|holder| *holder != waiter.asker.txn)
-                        .map(|holder| WaitEdge::new(&waiter.asker, holder)),
+                        .flat_map(|holder| WaitEdge::of(&waiter.asker, Party::Txn(holder))),
                 );
             }
         }

@@ -262,6 +262,7 @@ fn apply(
         (Implementation::Values(code), values) => code(values),
         (Implementation::Context(code), values) => code(values, context),
         (Implementation::Typed(code), values) => code(values, &types(), context),
+        (&Implementation::Waits(waiting), values) => context.subqueries.waited(function, waiting, values),
         _ => Err(SqlError::internal("a function was called with the wrong number of arguments")),
     }
 }

@@ -7,12 +7,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{SqlError, SqlResult};
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, Notice};
 use crate::runtime;
 use crate::sql::function::Waiting;
 use crate::txn::{AdvisoryKey, AdvisoryLock};
 use crate::types::Datum;
+
+/// How often it is looked whether a session has ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the functions have answered for the row that is being evaluated, in the order of their calls.
 #[derive(Clone, Default)]
@@ -90,6 +93,8 @@ async fn call(function: Waiting, args: &[Datum], context: &mut ExecContext<'_>) 
             sleep(args).await?;
             Ok(void())
         }
+        Waiting::CancelBackend => signal_session(args, false, context).await,
+        Waiting::TerminateBackend => signal_session(args, true, context).await,
     }
 }
 
@@ -107,6 +112,41 @@ fn key(args: &[Datum]) -> SqlResult<AdvisoryKey> {
 
 fn wrong_arguments() -> SqlError {
     SqlError::internal("a function that waits was called with values of other types than it was resolved for")
+}
+
+/// `pg_cancel_backend` and `pg_terminate_backend`: whether there was such a session, and with a timeout, whether it has ended.
+async fn signal_session(args: &[Datum], terminate: bool, context: &mut ExecContext<'_>) -> SqlResult<Datum> {
+    let (pid, timeout_ms) = match args {
+        [Datum::Int4(pid)] => (*pid, 0),
+        [Datum::Int4(pid), Datum::Int8(timeout_ms)] => (*pid, *timeout_ms),
+        _ => return Err(wrong_arguments()),
+    };
+    let Ok(timeout_ms) = u64::try_from(timeout_ms) else {
+        return Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"timeout\" must not be negative"));
+    };
+    let sessions = context.session.sessions().ok_or_else(|| SqlError::internal("sessions are signalled by sessions"))?;
+    let found = if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) };
+    if !found {
+        context.notices.push(Notice::warning(format!("PID {pid} is not a PostgreSQL backend process")));
+        return Ok(Datum::Bool(false));
+    }
+    // One that has signalled itself is to hear of it before it goes on.
+    runtime::yield_now().await;
+    if timeout_ms == 0 {
+        return Ok(Datum::Bool(true));
+    }
+    let ended = async {
+        while sessions.exists(pid) {
+            runtime::sleep(LOOK).await;
+        }
+    };
+    let in_time = runtime::timeout(Duration::from_millis(timeout_ms), ended).await.is_ok();
+    if !in_time {
+        let unit = if timeout_ms == 1 { "millisecond" } else { "milliseconds" };
+        let message = format!("backend with PID {pid} did not terminate within {timeout_ms} {unit}");
+        context.notices.push(Notice::warning(message));
+    }
+    Ok(Datum::Bool(in_time))
 }
 
 /// A number that is no duration, or a negative one, is none; beyond what a clock can count, it is for ever.

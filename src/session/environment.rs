@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::error::SqlResult;
 use crate::runtime;
+use crate::session::Identity;
+use crate::session::interrupt::{SessionRegistry, Ticket};
 use crate::session::settings::{Effective, Settings};
 use crate::shard::{SessionLocks, Sizes};
-use crate::sql::SessionInfo;
+use crate::sql::{SessionInfo, Sessions};
 use crate::types::SessionFormat;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
@@ -35,6 +37,7 @@ pub struct Environment {
     statement_micros: i64,
     random: Cell<u64>,
     sizes: Option<Arc<Sizes>>,
+    registry: Arc<SessionRegistry>,
 }
 
 /// Now, in microseconds since 2000-01-01 UTC.
@@ -44,13 +47,14 @@ pub fn clock_micros() -> i64 {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(user: String, database: String, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+    pub fn new(identity: Identity, ticket: &Ticket, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+        let Identity { user, database } = identity;
         let now = clock_micros();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
             user,
             database,
-            locks: SessionLocks::new(pid),
+            locks: SessionLocks::new(ticket.key().pid),
             settings,
             transaction: [
                 ("transaction_isolation", "read committed"),
@@ -62,6 +66,7 @@ impl Environment {
             statement_micros: now,
             random: Cell::new(seed),
             sizes,
+            registry: Arc::clone(ticket.registry()),
         }
     }
 
@@ -163,6 +168,10 @@ impl SessionInfo for Environment {
 
     fn backend_pid(&self) -> i32 {
         self.locks.pid()
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(&*self.registry)
     }
 
     fn session_locks(&self) -> Option<&SessionLocks> {

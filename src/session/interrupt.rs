@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
+use crate::sql::Sessions;
+
 const CANCEL: u8 = 1;
 const TERMINATE: u8 = 2;
 
@@ -137,6 +139,11 @@ impl SessionRegistry {
         }
     }
 
+    fn signal(&self, pid: i32, signal: impl Fn(&Interrupt)) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.get(&pid).map(|(_, interrupt)| signal(interrupt)).is_some()
+    }
+
     /// Ends all connections, present and future (fast shutdown).
     pub fn terminate_all(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +159,20 @@ impl SessionRegistry {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Sessions for SessionRegistry {
+    fn cancel(&self, pid: i32) -> bool {
+        self.signal(pid, Interrupt::cancel)
+    }
+
+    fn terminate(&self, pid: i32) -> bool {
+        self.signal(pid, Interrupt::terminate)
+    }
+
+    fn exists(&self, pid: i32) -> bool {
+        self.signal(pid, |_| {})
     }
 }
 
@@ -183,6 +204,11 @@ impl Ticket {
     /// The session's ear.
     pub fn interrupt(&self) -> &Arc<Interrupt> {
         &self.interrupt
+    }
+
+    /// Where it is one of many.
+    pub fn registry(&self) -> &Arc<SessionRegistry> {
+        &self.registry
     }
 }
 

@@ -96,7 +96,7 @@ impl<B: Backend> Session<B> {
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
         let pid = ticket.key().pid;
-        let env = Environment::new(identity.user, identity.database, pid, settings, backend.sizes());
+        let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,

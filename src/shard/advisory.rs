@@ -128,7 +128,9 @@ impl Engine {
     /// Gives locks of this core back.
     pub(super) fn unlock_advisory_here(&self, pid: i32, locks: &[AdvisoryLock]) -> bool {
         let mut shard = self.0.shard.borrow_mut();
-        locks.iter().fold(true, |all, lock| shard.advisory_locks.unlock(pid, lock) && all)
+        // Each of them, whatever became of those before.
+        let had = locks.iter().filter(|lock| shard.advisory_locks.unlock(pid, lock)).count();
+        had == locks.len()
     }
 
     /// Gives back all that a session has taken for itself.

@@ -46,6 +46,10 @@ pub trait SessionInfo {
     fn random(&self) -> u64;
     /// Formats and time zone for text conversions.
     fn format(&self) -> &crate::types::SessionFormat;
+    /// All sessions of the server; `None` where there are none.
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        None
+    }
     /// The session's advisory locks; `None` where there is no session.
     fn session_locks(&self) -> Option<&SessionLocks> {
         None
@@ -54,6 +58,16 @@ pub trait SessionInfo {
     fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
     }
+}
+
+/// The sessions of the server by their process ids.
+pub trait Sessions {
+    /// Ends what a session runs; `false` if there is no such session.
+    fn cancel(&self, pid: i32) -> bool;
+    /// Ends a session; `false` if there is no such session.
+    fn terminate(&self, pid: i32) -> bool;
+    /// Whether there is such a session.
+    fn exists(&self, pid: i32) -> bool;
 }
 
 /// Everything evaluation may refer to besides the row itself.

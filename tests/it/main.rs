@@ -12,6 +12,7 @@ mod offline;
 mod protocol;
 mod runtime_soak;
 mod server;
+mod signals;
 mod source;
 mod tidy;
 mod transactions;

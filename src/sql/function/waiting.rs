@@ -27,6 +27,10 @@ pub enum Waiting {
     AdvisoryUnlockAll,
     /// Wait.
     Sleep,
+    /// End what another session runs.
+    CancelBackend,
+    /// End another session, and wait for its end if that is wanted.
+    TerminateBackend,
 }
 
 /// The advisory locks, by name.
@@ -56,6 +60,9 @@ pub fn register(functions: &mut Vec<Function>) {
         }
     }
     add(functions, "pg_advisory_unlock_all", &[], VOID, Waiting::AdvisoryUnlockAll);
+    add(functions, "pg_cancel_backend", &[INT4], BOOL, Waiting::CancelBackend);
+    add(functions, "pg_terminate_backend", &[INT4], BOOL, Waiting::TerminateBackend);
+    add(functions, "pg_terminate_backend", &[INT4, INT8], BOOL, Waiting::TerminateBackend);
     add(functions, "pg_sleep", &[FLOAT8], VOID, Waiting::Sleep);
 }
 

@@ -90,7 +90,9 @@ async fn call(function: Waiting, args: &[Datum], context: &mut ExecContext<'_>) 
             Ok(void())
         }
         Waiting::Sleep => {
+            context.session.sleeps(true);
             sleep(args).await?;
+            context.session.sleeps(false);
             Ok(void())
         }
         Waiting::CancelBackend => signal_session(args, false, context).await,

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::catalog::system::live::{SessionActivity, SessionState};
 use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::Identity;
+use crate::session::activity::Told;
 use crate::session::interrupt::{SessionRegistry, Ticket};
 use crate::session::settings::{Effective, Settings};
 use crate::shard::{SessionLocks, Sizes};
@@ -38,6 +40,7 @@ pub struct Environment {
     random: Cell<u64>,
     sizes: Option<Arc<Sizes>>,
     registry: Arc<SessionRegistry>,
+    told: Arc<Told>,
 }
 
 /// Now, in microseconds since 2000-01-01 UTC.
@@ -50,6 +53,20 @@ impl Environment {
     pub fn new(identity: Identity, ticket: &Ticket, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
         let Identity { user, database } = identity;
         let now = clock_micros();
+        ticket.told().begin(SessionActivity {
+            pid: ticket.key().pid,
+            user: user.clone(),
+            database: database.clone(),
+            application: settings.show("application_name").unwrap_or_default(),
+            client: None,
+            began: now,
+            transaction_began: None,
+            statement_began: None,
+            state_changed: now,
+            state: SessionState::Idle,
+            sleeps: false,
+            query: "".into(),
+        });
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
             user,
@@ -67,6 +84,7 @@ impl Environment {
             random: Cell::new(seed),
             sizes,
             registry: Arc::clone(ticket.registry()),
+            told: Arc::clone(ticket.told()),
         }
     }
 
@@ -99,6 +117,11 @@ impl Environment {
             self.transaction_micros = self.statement_micros;
             self.settings.format_mut().now_micros = self.statement_micros;
         }
+    }
+
+    /// When the transaction and the statement began, the running ones or the last.
+    pub fn clocks(&self) -> (i64, i64) {
+        (self.transaction_micros, self.statement_micros)
     }
 
     /// What SHOW says about the running (or next) transaction.
@@ -172,6 +195,10 @@ impl SessionInfo for Environment {
 
     fn sessions(&self) -> Option<&dyn Sessions> {
         Some(&*self.registry)
+    }
+
+    fn sleeps(&self, sleeps: bool) {
+        self.told.change(|activity| activity.sleeps = sleeps);
     }
 
     fn session_locks(&self) -> Option<&SessionLocks> {

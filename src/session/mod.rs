@@ -12,11 +12,13 @@
 //! | `simple`, `extended` | the two query protocols |
 //! | `point` | point lookups, alone and in batches: the path of benchmarks |
 //! | `run`, `utility`, `copy` | running one statement |
+//! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
 //!
 //! Invariants: a session is `Send` between two calls and belongs to the core that calls it during one; it keeps no handle of a
 //! core. No borrow of its cells is held across an await.
 
+mod activity;
 pub mod backend;
 mod copy;
 mod environment;
@@ -85,6 +87,10 @@ pub struct Session<B: Backend> {
     /// Plans by normal form, and of texts without literals.
     normal_forms: PlanCache,
     points: PointBatch,
+    /// The query string that is being run, where its statements are not all of it.
+    query_string: Option<Arc<str>>,
+    /// The last point lookup, if nothing else came after it and nobody was told of it.
+    last_lookup: Option<Arc<Prepared>>,
     /// Why the session is to end, once a statement has found out.
     ending: Option<SqlError>,
 }
@@ -106,6 +112,8 @@ impl<B: Backend> Session<B> {
             texts: PlanCache::default(),
             normal_forms: PlanCache::default(),
             points: PointBatch::default(),
+            query_string: None,
+            last_lookup: None,
             ending: None,
         })
     }
@@ -195,6 +203,9 @@ impl<B: Backend> Session<B> {
         }
         if self.env.settings().has_reports() {
             for (name, value) in self.env.settings_mut().take_reports() {
+                if name == "application_name" {
+                    self.ticket.told().change(|activity| activity.application.clone_from(&value));
+                }
                 client.send(Response::Parameter(name, &value));
             }
         }

@@ -199,6 +199,7 @@ impl<B: Backend> Session<B> {
 
     /// Adds a lookup to those that wait.
     pub fn queue(&mut self, lookup: PointLookup) {
+        self.note_lookup(&lookup);
         if lookup.bound {
             let (prepared, shape) = (Arc::clone(&lookup.prepared), Arc::clone(&lookup.shape));
             self.portals.put_back("", Portal { prepared, shape, state: State::Done });
@@ -211,9 +212,18 @@ impl<B: Backend> Session<B> {
 
     /// The unnamed portal stays, finished, until the transaction ends.
     fn remember(&mut self, lookup: PointLookup) {
+        self.note_lookup(&lookup);
         if lookup.bound {
             self.portals.put_back("", Portal { prepared: lookup.prepared, shape: lookup.shape, state: State::Done });
             self.txn.enter_implicit();
+        }
+    }
+
+    /// It is told of when the client is waited for.
+    #[inline]
+    fn note_lookup(&mut self, lookup: &PointLookup) {
+        if !self.last_lookup.as_ref().is_some_and(|last| Arc::ptr_eq(last, &lookup.prepared)) {
+            self.last_lookup = Some(Arc::clone(&lookup.prepared));
         }
     }
 

@@ -85,7 +85,7 @@ impl<B: Backend> Session<B> {
                 if matches!(std::mem::replace(&mut portal.state, State::Done), State::Done) {
                     return run_again(statement).map_err(Failure::from);
                 }
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&prepared.text));
                 Outcome::Complete(self.run_utility(backend, client, utility, &portal.shape, describe).await?)
             }
             Plan::Copy(copy) if matches!(copy.direction, CopyDirection::FromStdin { .. }) => {
@@ -93,7 +93,7 @@ impl<B: Backend> Session<B> {
                     return run_again(statement).map_err(Failure::from);
                 }
                 self.check_writable(statement)?;
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&prepared.text));
                 Outcome::Complete(self.run_copy_in(backend, client, statement).await?)
             }
             _ => self.run_cursor(backend, client, portal, statement, rows_max, describe).await?,
@@ -111,9 +111,10 @@ impl<B: Backend> Session<B> {
     }
 
     /// The clocks of a statement, and of its transaction if it is the first.
-    pub(super) fn begin_statement(&mut self) {
+    pub(super) fn begin_statement(&mut self, text: Arc<str>) {
         let first = self.txn.begin_statement(self.env.effective());
         self.env.begin_statement(first);
+        self.tell_active(text);
     }
 
     /// When the statement that begins now, or the transaction it is in, has lasted too long.
@@ -154,7 +155,7 @@ impl<B: Backend> Session<B> {
                 if let Plan::Utility(Utility::Lock { .. }) = &statement.plan {
                     self.txn.require_block("LOCK TABLE")?;
                 }
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&portal.prepared.text));
                 let cursor = backend.open(statement, params)?;
                 announce(client, statement, &portal.shape, describe);
                 cursor

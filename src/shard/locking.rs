@@ -10,9 +10,8 @@ use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Request, TableLockRequest};
 use crate::shard::txn_handle::Txn;
-use crate::storage::Head;
 use crate::txn::row_locks::{Party, WaitEdge};
-use crate::txn::{LockWait, TableLock, TxnState};
+use crate::txn::{LockWait, TableLock};
 
 impl Engine {
     /// Locks a table until the transaction ends.
@@ -44,7 +43,7 @@ impl Engine {
         loop {
             let receiver = {
                 let locks = &mut self.0.shard.borrow_mut().table_locks;
-                if locks.try_lock(table, txn, mode) {
+                if locks.try_lock(table, &asker, mode) {
                     break;
                 }
                 if wait == LockWait::NoWait {
@@ -89,13 +88,7 @@ impl Engine {
     /// Who waits for whom on this core.
     pub(super) fn wait_edges_here(&self) -> Vec<WaitEdge> {
         let shard = self.0.shard.borrow();
-        let mut edges = shard.row_locks.edges(|storage, key| {
-            let tablet = shard.tablet(storage, key)?;
-            match tablet.head(key, &shard.txns, |slot| shard.txns.get(slot).state == TxnState::Aborted) {
-                Head::Intent { slot, .. } => Some(shard.txns.get(slot).id),
-                Head::Absent | Head::Committed(..) => None,
-            }
-        });
+        let mut edges = shard.row_locks.edges(|storage, key| shard.intent_holder(storage, key));
         edges.extend(shard.table_locks.edges());
         edges.extend(shard.advisory_locks.edges());
         edges

@@ -12,6 +12,7 @@ use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
+use crate::txn::lock_view::LockView;
 use crate::txn::row_locks::WaitEdge;
 use crate::txn::{AdvisoryLock, AdvisoryRequest, Asker, Isolation, LockStrength, LockWait, TableLock};
 
@@ -277,6 +278,8 @@ pub enum Request {
     Replay(Box<crate::shard::recovery::RecoveredWrites>),
     /// Who waits for whom here.
     WaitEdges,
+    /// What is locked here.
+    Locks,
     /// Write this core's part of a checkpoint.
     Checkpoint {
         /// Number of the checkpoint.
@@ -329,6 +332,8 @@ pub enum Reply {
     Held(EngineResult<bool>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
+    /// To `Locks`.
+    Locks(Vec<LockView>),
     /// To `CutRowIds`: where it was cut.
     CutAt(EngineResult<i64>),
     /// To `GiveTablet`: how many keys went.

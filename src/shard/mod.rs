@@ -19,6 +19,7 @@ pub mod engine;
 pub mod error;
 mod locking;
 mod logging;
+mod looking;
 mod maintenance;
 pub mod messages;
 pub mod prepared;

@@ -82,6 +82,7 @@ impl Engine {
                 self.0.shard.borrow_mut().adopt(*tablet, garbage);
                 answer.reply(Reply::Done(Ok(())));
             }
+            Request::Locks => answer.reply(Reply::Locks(self.locks_here())),
             Request::WaitEdges => answer.reply(Reply::Edges(self.wait_edges_here())),
             Request::Replay(writes) => {
                 let result = self.0.shard.borrow_mut().replay(&writes);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::catalog::system::live::SessionActivity;
 use crate::error::{SqlError, SqlResult};
 use crate::shard::{SessionLocks, Sizes};
 use crate::sql::expr::Subquery;
@@ -50,6 +51,8 @@ pub trait SessionInfo {
     fn sessions(&self) -> Option<&dyn Sessions> {
         None
     }
+    /// Says whether the session sleeps (`pg_sleep`). When its statement ends, it sleeps no more.
+    fn sleeps(&self, _sleeps: bool) {}
     /// The session's advisory locks; `None` where there is no session.
     fn session_locks(&self) -> Option<&SessionLocks> {
         None
@@ -68,6 +71,8 @@ pub trait Sessions {
     fn terminate(&self, pid: i32) -> bool;
     /// Whether there is such a session.
     fn exists(&self, pid: i32) -> bool;
+    /// What each of them does, in the order of their process ids.
+    fn activities(&self) -> Vec<SessionActivity>;
 }
 
 /// Everything evaluation may refer to besides the row itself.

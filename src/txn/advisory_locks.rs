@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::base::CoreId;
 use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::txn::asker::Asker;
+use crate::txn::lock_view::{LockTarget, LockView, Since};
 use crate::txn::modes::TableLock;
 use crate::txn::row_locks::{Party, WaitEdge, Wake};
 use crate::txn::table_locks::conflict;
@@ -84,8 +85,11 @@ struct Holder {
 
 impl Holder {
     fn has(&self, mode: TableLock) -> bool {
-        let at = if mode == TableLock::Share { 2 } else { 0 };
-        self.counts[at] + self.counts[at + 1] > 0
+        self.counts[if mode == TableLock::Share { 2 } else { 0 }] > 0 || self.has_for_transaction(mode)
+    }
+
+    fn has_for_transaction(&self, mode: TableLock) -> bool {
+        self.counts[if mode == TableLock::Share { 3 } else { 1 }] > 0
     }
 
     fn modes(&self) -> impl Iterator<Item = TableLock> {
@@ -102,6 +106,7 @@ struct Waiter {
     asker: Asker,
     lock: AdvisoryLock,
     number: u64,
+    since: Since,
     sender: Sender<Wake>,
 }
 
@@ -124,6 +129,8 @@ impl Entry {
                 self.holders.last_mut().expect("it was just pushed")
             }
         };
+        // Its transaction of now: that of an earlier time has nothing any more.
+        holder.asker = asker;
         let count = &mut holder.counts[lock.count()];
         *count = count.checked_add(1).expect("a lock is taken fewer than 2^32 times");
     }
@@ -139,19 +146,6 @@ impl Entry {
             sender.send(Wake::Granted);
         }
     }
-}
-
-/// A lock that is held or awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdvisoryState {
-    /// By whom.
-    pub asker: Asker,
-    /// What.
-    pub key: AdvisoryKey,
-    /// How.
-    pub mode: TableLock,
-    /// Held.
-    pub granted: bool,
 }
 
 /// Advisory locks held and awaited on one core.
@@ -180,7 +174,7 @@ impl AdvisoryLocks {
         let &AdvisoryRequest { asker, lock, number, .. } = request;
         let (sender, receiver) = signal();
         let entry = self.entries.entry(lock.key).or_default();
-        let waiter = Waiter { asker, lock, number, sender };
+        let waiter = Waiter { asker, lock, number, since: Since::now(), sender };
         // Who has a hold on it already goes ahead of those who wait for that: else they would wait for each other.
         let holder = entry.holders.iter().find(|holder| holder.asker.pid == asker.pid);
         let before = holder
@@ -254,17 +248,22 @@ impl AdvisoryLocks {
     }
 
     /// All that is held or awaited.
-    pub fn states(&self) -> Vec<AdvisoryState> {
-        let mut states = Vec::new();
+    pub fn views(&self) -> Vec<LockView> {
+        let mut views = Vec::new();
         for (&key, entry) in &self.entries {
+            let target = LockTarget::Advisory(key);
             for holder in &entry.holders {
-                states.extend(holder.modes().map(|mode| AdvisoryState { asker: holder.asker, key, mode, granted: true }));
+                let view = |mode| LockView {
+                    txn: holder.has_for_transaction(mode).then_some(holder.asker.txn),
+                    ..LockView::held(holder.asker.txn, holder.asker.pid, target, mode)
+                };
+                views.extend(holder.modes().map(view));
             }
             for waiter in &entry.queue {
-                states.push(AdvisoryState { asker: waiter.asker, key, mode: waiter.lock.mode(), granted: false });
+                views.push(LockView::awaited(&waiter.asker, target, waiter.lock.mode(), waiter.since));
             }
         }
-        states
+        views
     }
 
     /// Keys that are locked.
@@ -295,8 +294,8 @@ mod tests {
 
     /// Who holds and who waits, by pid.
     fn seen(locks: &AdvisoryLocks) -> (Vec<i32>, Vec<i32>) {
-        let (held, awaited): (Vec<_>, Vec<_>) = locks.states().into_iter().partition(|state| state.granted);
-        let pids = |states: Vec<AdvisoryState>| states.iter().map(|state| state.asker.pid).collect();
+        let (held, awaited): (Vec<_>, Vec<_>) = locks.views().into_iter().partition(|view| view.waits_since.is_none());
+        let pids = |views: Vec<LockView>| views.iter().map(|view| view.pid).collect();
         (pids(held), pids(awaited))
     }
 

@@ -6,6 +6,7 @@
 pub mod advisory_locks;
 pub mod asker;
 pub mod clock;
+pub mod lock_view;
 pub mod modes;
 pub mod prepared;
 pub mod reads;

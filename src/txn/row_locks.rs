@@ -17,7 +17,8 @@ use crate::base::{StorageId, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::storage::Key;
 use crate::txn::asker::Asker;
-use crate::txn::modes::LockStrength;
+use crate::txn::lock_view::{LockTarget, LockView, Since};
+use crate::txn::modes::{LockStrength, TableLock};
 
 /// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
 pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
@@ -26,6 +27,16 @@ pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
         (KeyShare, other) | (other, KeyShare) => other == Update,
         (Share, other) | (other, Share) => other >= NoKeyUpdate,
         (NoKeyUpdate | Update, NoKeyUpdate | Update) => true,
+    }
+}
+
+/// The mode in which the next for a row holds its place (heapam.c, `tupleLockExtraInfo`).
+fn place_mode(strength: LockStrength) -> TableLock {
+    match strength {
+        LockStrength::KeyShare => TableLock::AccessShare,
+        LockStrength::Share => TableLock::RowShare,
+        LockStrength::NoKeyUpdate => TableLock::Exclusive,
+        LockStrength::Update => TableLock::AccessExclusive,
     }
 }
 
@@ -49,6 +60,7 @@ struct Waiter {
     ticket: Ticket,
     asker: Asker,
     strength: LockStrength,
+    since: Since,
     /// `None` once woken.
     sender: Option<Sender<Wake>>,
 }
@@ -154,7 +166,7 @@ impl RowLocks {
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        row.queue.push_back(Waiter { ticket, asker, strength, sender: Some(sender) });
+        row.queue.push_back(Waiter { ticket, asker, strength, since: Since::now(), sender: Some(sender) });
         self.waiting += 1;
         (ticket, receiver)
     }
@@ -261,6 +273,29 @@ impl RowLocks {
         edges
     }
 
+    /// The waits, as PostgreSQL shows them: the next for a row holds its place there (a tuple lock) and waits for the end of the
+    /// transaction that is in the way; the others wait for that place.
+    pub fn views(&self, intent_holder: impl Fn(StorageId, &Key) -> Option<TxnId>) -> Vec<LockView> {
+        let mut views = Vec::new();
+        for ((storage, key), row) in &self.rows {
+            let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
+            let target = LockTarget::Row(*storage);
+            for (i, waiter) in row.queue.iter().enumerate() {
+                let Waiter { asker, strength, since, .. } = waiter;
+                if row.queue.iter().take(i).any(|other| conflict(other.strength, *strength)) {
+                    views.push(LockView::awaited(asker, target, place_mode(*strength), *since));
+                    continue;
+                }
+                views.push(LockView::held(asker.txn, asker.pid, target, place_mode(*strength)));
+                let held = row.holders.iter().filter(|held| held.txn != asker.txn && conflict(held.strength, *strength));
+                if let Some(holder) = writer.or(held.map(|held| held.txn).next()) {
+                    views.push(LockView::awaited(asker, LockTarget::Transaction(holder), TableLock::Share, *since));
+                }
+            }
+        }
+        views
+    }
+
     /// Whether any row of a storage's range is locked or waited for.
     pub fn any_in(&self, storage: StorageId, covers: impl Fn(&Key) -> bool) -> bool {
         self.rows.keys().any(|(other, key)| *other == storage && covers(key))
@@ -318,5 +353,9 @@ mod tests {
         let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter, edge.holder)).collect();
         let txn = |number| Party::Txn(TxnId(number));
         assert_eq!(pairs, [(txn(2), txn(1)), (txn(3), txn(1)), (txn(3), txn(2))]);
+        let views: Vec<_> =
+            locks.views(|_, _| Some(TxnId(1))).iter().map(|view| (view.txn, view.target, view.waits_since.is_none())).collect();
+        let (first, second, row) = (Some(TxnId(2)), Some(TxnId(3)), LockTarget::Row(S));
+        assert_eq!(views, [(first, row, true), (first, LockTarget::Transaction(TxnId(1)), false), (second, row, false)]);
     }
 }

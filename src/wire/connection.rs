@@ -120,6 +120,7 @@ async fn start<S: ByteStream, B: Backend>(
             return Err(Gone);
         }
     };
+    session.set_client(peer.stream.client());
     startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
     peer.output.response(Response::Ready(TransactionStatus::Idle));
     peer.flush().await?;
@@ -221,6 +222,8 @@ async fn take_step<S: ByteStream, B: Backend>(
             if session.has_points() {
                 dialogue.skipping = flush_points(session, backend, peer).await?;
             }
+            // Before the client can know: whoever asks after it has heard the answer sees it idle.
+            session.tell_idle();
             peer.flush().await?;
             count_bytes(backend, peer);
             peer.input.shrink_if_idle();

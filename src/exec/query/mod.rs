@@ -218,7 +218,7 @@ fn open_operator<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<
             Node::Values { rows, .. } => Op::Rows(values(rows, &scope, context).await?.into_iter()),
             Node::Scan(plan) => Op::Scan(Box::new(scan::Scan::open(plan, None, scope, context).await?)),
             Node::SystemScan { table, columns, filter } => {
-                let rows = scan::system_rows(*table, columns, context);
+                let rows = scan::system_rows(*table, columns, context).await;
                 let op = Op::Rows(rows.into_iter());
                 match filter {
                     None => op,

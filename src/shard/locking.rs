@@ -5,11 +5,13 @@ use std::cmp::Reverse;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::{CoreId, Oid, TxnId};
+use crate::catalog::system::DATABASE;
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Request, TableLockRequest};
 use crate::shard::txn_handle::Txn;
+use crate::txn::lock_view::LockTarget;
 use crate::txn::row_locks::{Party, WaitEdge};
 use crate::txn::{LockWait, TableLock};
 
@@ -123,7 +125,7 @@ impl Engine {
         let lines: Vec<String> = txns
             .iter()
             .zip(txns.iter().cycle().skip(1))
-            .map(|(waiter, holder)| format!("Transaction {waiter} waits for a lock held by transaction {holder}."))
+            .map(|(waiter, holder)| wait_text(*waiter, *holder, &first, &edges))
             .collect();
         Some(lines.join("\n"))
     }
@@ -135,6 +137,31 @@ fn txns_of(cycle: &[Party]) -> impl Iterator<Item = TxnId> + '_ {
         Party::Txn(txn) => Some(*txn),
         Party::Session(_) => None,
     })
+}
+
+/// A wait of a cycle as PostgreSQL tells of it; rows have no numbers here.
+fn wait_text(waiter: TxnId, holder: TxnId, cycle: &[Party], edges: &[WaitEdge]) -> String {
+    let pid = |txn: TxnId| {
+        let own = |edge: &&WaitEdge| edge.holder == Party::Txn(txn) && matches!(edge.waiter, Party::Session(_));
+        match edges.iter().find(own).map(|edge| edge.waiter) {
+            Some(Party::Session(pid)) => pid,
+            _ => 0,
+        }
+    };
+    let at = cycle.iter().position(|party| *party == Party::Txn(waiter)).expect("the waiter is of the cycle");
+    let next = cycle[(at + 1) % cycle.len()];
+    let edge = edges.iter().find(|edge| edge.waiter == Party::Txn(waiter) && edge.holder == next);
+    let (mode, target) = edge.expect("a cycle is made of edges").wanted;
+    let what = match target {
+        LockTarget::Relation(table) => format!("relation {table} of database {DATABASE}"),
+        LockTarget::Row(storage) => format!("a tuple of storage {storage} of database {DATABASE}"),
+        LockTarget::Transaction(txn) => format!("transaction {}", txn.xid()),
+        LockTarget::Advisory(key) => {
+            let (class, object, form) = key.parts();
+            format!("advisory lock [{DATABASE},{class},{object},{form}]")
+        }
+    };
+    format!("Process {} waits for {} on {what}; blocked by process {}.", pid(waiter), mode.name(), pid(holder))
 }
 
 /// Who of a cycle gives way.
@@ -194,10 +221,12 @@ fn cycle_through(edges: &[WaitEdge], start: Party) -> Option<Vec<Party>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::txn::Asker;
+    use crate::txn::{AdvisoryKey, Asker};
+
+    const WANTED: (TableLock, LockTarget) = (TableLock::Exclusive, LockTarget::Advisory(AdvisoryKey::Big(-1)));
 
     fn edges(pairs: &[(Party, Party)]) -> Vec<WaitEdge> {
-        pairs.iter().map(|&(waiter, holder)| WaitEdge { waiter, holder, deadlock_timeout_ms: 1_000 }).collect()
+        pairs.iter().map(|&(waiter, holder)| WaitEdge { waiter, holder, wanted: WANTED, deadlock_timeout_ms: 1_000 }).collect()
     }
 
     fn txn(number: u64) -> Party {
@@ -218,12 +247,21 @@ mod tests {
 
     #[test]
     fn what_a_session_holds_closes_a_cycle_through_its_transaction() {
-        let mut edges = edges(&[(txn(1), Party::Session(7)), (txn(2), txn(1))]);
-        assert_eq!(cycle_through(&edges, txn(1)), None);
-        edges.extend(WaitEdge::of(&Asker { pid: 7, ..Asker::of(TxnId(2)) }, txn(1)));
+        let asker = Asker { pid: 7, ..Asker::of(TxnId(2)) };
+        let wait = || WaitEdge::of(&asker, txn(1), (TableLock::Share, LockTarget::Relation(Oid(9))));
+        let mut edges = edges(&[(txn(1), Party::Session(7))]);
+        edges.extend(wait().take(1));
+        assert_eq!(cycle_through(&edges, txn(1)), None, "whose session that is, is not known");
+        edges.extend(wait());
         let cycle = cycle_through(&edges, txn(1)).expect("it is closed");
         assert_eq!(cycle, [txn(1), Party::Session(7), txn(2)]);
         assert_eq!(victim(&cycle, &edges), TxnId(2));
+        let lock = "ExclusiveLock on advisory lock [5,4294967295,4294967295,1]";
+        assert_eq!(wait_text(TxnId(1), TxnId(2), &cycle, &edges), format!("Process 0 waits for {lock}; blocked by process 7."));
+        assert_eq!(
+            wait_text(TxnId(2), TxnId(1), &cycle, &edges),
+            "Process 7 waits for ShareLock on relation 9 of database 5; blocked by process 0."
+        );
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub enum AdvisoryKey {
 }
 
 impl AdvisoryKey {
+    /// As PostgreSQL shows it: class, object, and which form it has.
+    pub fn parts(self) -> (u32, u32, i16) {
+        match self {
+            AdvisoryKey::Big(key) => ((key >> 32) as u32, key as u32, 1),
+            AdvisoryKey::Pair(class, object) => (class.cast_unsigned(), object.cast_unsigned(), 2),
+        }
+    }
+
     /// The core that has the key's lock.
     pub fn owner(self, cores: usize) -> CoreId {
         let hash = BuildHasherDefault::<FxHasher>::default().hash_one(self);
@@ -234,13 +242,13 @@ impl AdvisoryLocks {
     /// Who waits for whom: sessions hold these locks, through one transaction or the next.
     pub fn edges(&self) -> Vec<WaitEdge> {
         let mut edges = Vec::new();
-        for entry in self.entries.values() {
+        for (&key, entry) in &self.entries {
             for (i, waiter) in entry.queue.iter().enumerate() {
                 let mode = waiter.lock.mode();
                 let held = entry.holders.iter().filter(|holder| holder.is_in_the_way_of(&waiter.asker, mode));
                 let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.lock.mode(), mode));
                 for pid in held.map(|holder| holder.asker.pid).chain(ahead.map(|other| other.asker.pid)) {
-                    edges.extend(WaitEdge::of(&waiter.asker, Party::Session(pid)));
+                    edges.extend(WaitEdge::of(&waiter.asker, Party::Session(pid), (mode, LockTarget::Advisory(key))));
                 }
             }
         }

@@ -104,17 +104,18 @@ pub struct WaitEdge {
     pub waiter: Party,
     /// For whom.
     pub holder: Party,
+    /// For what, and how.
+    pub wanted: (TableLock, LockTarget),
     /// After how many milliseconds of waiting the waiter looks for a deadlock.
     pub deadlock_timeout_ms: u32,
 }
 
 impl WaitEdge {
     /// The edges there are because a transaction waits for somebody: its session waits with it.
-    pub fn of(waiter: &Asker, holder: Party) -> impl Iterator<Item = WaitEdge> + use<> {
-        let (txn, deadlock_timeout_ms) = (Party::Txn(waiter.txn), waiter.deadlock_timeout_ms);
+    pub fn of(waiter: &Asker, holder: Party, wanted: (TableLock, LockTarget)) -> impl Iterator<Item = WaitEdge> + use<> {
+        let edge = WaitEdge { waiter: Party::Txn(waiter.txn), holder, wanted, deadlock_timeout_ms: waiter.deadlock_timeout_ms };
         let session = (waiter.pid != 0).then_some(Party::Session(waiter.pid));
-        let own = session.map(|session| WaitEdge { waiter: session, holder: txn, deadlock_timeout_ms });
-        std::iter::once(WaitEdge { waiter: txn, holder, deadlock_timeout_ms }).chain(own)
+        std::iter::once(edge).chain(session.map(|session| WaitEdge { waiter: session, holder: edge.waiter, ..edge }))
     }
 }
 
@@ -263,9 +264,11 @@ impl RowLocks {
                 let holders = row.holders.iter().filter(|held| conflict(held.strength, waiter.strength)).map(|held| held.txn);
                 let ahead =
                     row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
-                for holder in holders.chain(ahead).chain(writer) {
+                let place = (place_mode(waiter.strength), LockTarget::Row(*storage));
+                let ends = holders.chain(writer).map(|txn| (txn, (TableLock::Share, LockTarget::Transaction(txn))));
+                for (holder, wanted) in ends.chain(ahead.map(|txn| (txn, place))) {
                     if holder != waiter.asker.txn {
-                        edges.extend(WaitEdge::of(&waiter.asker, Party::Txn(holder)));
+                        edges.extend(WaitEdge::of(&waiter.asker, Party::Txn(holder), wanted));
                     }
                 }
             }

@@ -197,15 +197,13 @@ impl TableLocks {
     /// Who waits for whom.
     pub fn edges(&self) -> Vec<WaitEdge> {
         let mut edges = Vec::new();
-        for entry in self.tables.values() {
+        for (&table, entry) in &self.tables {
             for (i, waiter) in entry.queue.iter().enumerate() {
                 let held = entry.holders.iter().filter(|held| conflict(held.mode, waiter.mode)).map(|held| held.txn);
                 let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.mode, waiter.mode)).map(|w| w.asker.txn);
-                edges.extend(
-                    held.chain(ahead)
-                        .filter(|holder| *holder != waiter.asker.txn)
-                        .flat_map(|holder| WaitEdge::of(&waiter.asker, Party::Txn(holder))),
-                );
+                edges.extend(held.chain(ahead).filter(|holder| *holder != waiter.asker.txn).flat_map(|holder| {
+                    WaitEdge::of(&waiter.asker, Party::Txn(holder), (waiter.mode, LockTarget::Relation(table)))
+                }));
             }
         }
         edges

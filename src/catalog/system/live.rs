@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::{DATABASE, OWNER, Rows, SystemContext};
 use crate::base::{Oid, TxnId};
-use crate::txn::AdvisoryKey;
 use crate::txn::lock_view::{LockTarget, LockView};
 use crate::types::Datum;
 
@@ -88,20 +87,15 @@ fn number_of(context: &SystemContext<'_>, txn: TxnId) -> Option<u32> {
     context.prepared_txns.iter().find(|(prepared, _)| *prepared == txn).map(|(_, number)| *number as u32)
 }
 
-fn sequence(txn: TxnId) -> u64 {
-    txn.0 & ((1 << 48) - 1)
-}
-
 fn xid(context: &SystemContext<'_>, txn: TxnId) -> Datum {
-    let ordinary = || 1 << 31 | ((sequence(txn) as u32) << 8 | u32::from(txn.home().0) & 0xff) & !(1 << 31);
-    Datum::Oid(Oid(number_of(context, txn).unwrap_or_else(ordinary)))
+    Datum::Oid(Oid(number_of(context, txn).unwrap_or_else(|| txn.xid())))
 }
 
 /// A transaction as a virtual one: its core and its number there.
 fn virtual_transaction(context: &SystemContext<'_>, txn: Option<TxnId>) -> Datum {
     let text = match txn.map(|txn| (txn, number_of(context, txn))) {
         Some((_, Some(number))) => format!("-1/{number}"),
-        Some((txn, None)) => format!("{}/{}", txn.home(), sequence(txn)),
+        Some((txn, None)) => format!("{}/{}", txn.home(), txn.sequence()),
         None => "0/0".to_owned(),
     };
     Datum::Text(text.into())
@@ -134,10 +128,7 @@ fn locks(context: &SystemContext<'_>, rows: &mut Rows) {
                 rows.add(columns(context, lock, mode, granted, "transactionid", what));
             }
             LockTarget::Advisory(key) => {
-                let (class, object, form) = match key {
-                    AdvisoryKey::Big(key) => ((key >> 32) as u32, key as u32, 1),
-                    AdvisoryKey::Pair(class, object) => (class.cast_unsigned(), object.cast_unsigned(), 2),
-                };
+                let (class, object, form) = key.parts();
                 let what = [
                     ("database", Datum::Oid(DATABASE)),
                     ("classid", number(class)),

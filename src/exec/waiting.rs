@@ -3,6 +3,7 @@
 //! An expression is evaluated until it wants such a function's value. Then the function is called, what it answered is noted, and
 //! the expression is evaluated again from its beginning, with that answer at hand; until it has all. So the functions are called
 //! in the order and under the conditions that evaluation gives them, in CASE, COALESCE, AND and OR, with the arguments of each row.
+//! Volatile functions are not called again either: what the clock said before a sleep stays what it was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::types::Datum;
 /// How often it is looked whether a session has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What the functions have answered for the row that is being evaluated, in the order of their calls.
+/// What these functions, and volatile ones besides, have answered for the row that is being evaluated, in the order of their calls.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Mutex<Noted>>);
 
@@ -40,14 +41,27 @@ impl Answers {
         *self.noted() = Noted::default();
     }
 
+    /// The next answer, if an earlier evaluation has come as far as this.
+    pub fn known(&self) -> Option<Datum> {
+        let mut noted = self.noted();
+        let answer = noted.answers.get(noted.used).cloned()?;
+        noted.used += 1;
+        Some(answer)
+    }
+
+    /// Adds an answer of this evaluation.
+    pub fn note(&self, answer: Datum) {
+        let mut noted = self.noted();
+        noted.answers.push(answer);
+        noted.used = noted.answers.len();
+    }
+
     /// The next answer; an error ends the evaluation if there is none yet.
     pub fn next(&self, function: Waiting, args: &[Datum]) -> SqlResult<Datum> {
-        let mut noted = self.noted();
-        if let Some(answer) = noted.answers.get(noted.used).cloned() {
-            noted.used += 1;
+        if let Some(answer) = self.known() {
             return Ok(answer);
         }
-        noted.wanted = Some((function, args.to_vec()));
+        self.noted().wanted = Some((function, args.to_vec()));
         Err(SqlError::internal("a function that waits has not been waited for"))
     }
 

@@ -106,6 +106,15 @@ pub trait SubqueryResults {
     /// The value of `subquery`, found by the identity of the `Arc`.
     fn result(&self, subquery: &Arc<Subquery>) -> Option<SubqueryValue>;
 
+    /// What the volatile function called next has answered in an earlier evaluation of the same expression over the same row; `None` if this
+    /// is the first.
+    fn noted(&self) -> Option<Datum> {
+        None
+    }
+
+    /// Keeps what a volatile function has answered, in case the expression has to be evaluated again.
+    fn note(&self, _answer: &Datum) {}
+
     /// The answer of a function that waits. An error means that the executor is to find it and to evaluate again, or, as 0A000, that it
     /// does not do so where this expression is.
     fn waited(&self, function: FunctionRef, _waiting: Waiting, _args: &[Datum]) -> SqlResult<Datum> {

@@ -142,6 +142,7 @@ fn waits_are_in_turn_and_end_by_grant_cancel_and_timeout() {
         drop(second);
         assert_eq!(first.until_ready()[1..], ["D ", "C SELECT 1", "Z I"]);
     }
+    server.wait_until("nothing that is left behind", || prober.column("SELECT count(*) FROM pg_locks") == ["0"]);
     server.assert_unharmed();
 }
 
@@ -184,6 +185,8 @@ fn functions_that_wait_are_called_where_and_as_often_as_evaluation_wants() {
         // No more than are wanted.
         ("SELECT pg_advisory_lock(id) FROM job LIMIT 2", "1 2"),
         ("SELECT id FROM job WHERE pg_try_advisory_lock(id) LIMIT 3", "1 2 3"),
+        ("SELECT note, pg_advisory_lock(id) FROM job WHERE id < 12 ORDER BY id % 5, id DESC LIMIT 2", "5 10"),
+        ("SELECT pg_try_advisory_lock(id + 1) AS had, id FROM job WHERE id < 4 ORDER BY had LIMIT 1", "2 3 4"),
         ("SELECT id FROM job WHERE id IN (7, 3, 9) AND pg_try_advisory_lock(id) LIMIT 1", "3"),
         ("SELECT pg_advisory_lock(id) FROM (SELECT id FROM job ORDER BY id DESC OFFSET 1990 LIMIT 2) AS last", "9 10"),
         ("SELECT CASE WHEN id > 2 THEN pg_try_advisory_lock(id) END FROM job WHERE id < 5", "3 4"),

@@ -30,6 +30,9 @@ fn sleep_ends_by_itself_by_timeout_and_by_cancel() {
     client.run("BEGIN; SELECT pg_sleep(0.03)");
     client.expect_query(slept, &["T slept:16", "D t", "C SELECT 1", "Z T"]);
     client.run("COMMIT");
+    let both =
+        "SELECT b - a < '20 milliseconds' FROM (SELECT clock_timestamp() AS a, pg_sleep(0.02), clock_timestamp() AS b) AS s";
+    assert_eq!(client.column(both), ["f"], "what the clock said before stays what it was");
     client.expect_query("SELECT pg_sleep(-1), pg_sleep('NaN')", &["T pg_sleep:2278 pg_sleep:2278", "D |", "C SELECT 1", "Z I"]);
     client.run("SET statement_timeout = '10ms'");
     let timed_out = client.query("SELECT pg_sleep('Infinity')");

@@ -54,6 +54,16 @@ impl SubqueryResults for Results {
         self.0.iter().find(|(known, _)| Arc::ptr_eq(known, subquery)).map(|(_, value)| value.clone())
     }
 
+    fn noted(&self) -> Option<Datum> {
+        self.1.as_ref()?.known()
+    }
+
+    fn note(&self, answer: &Datum) {
+        if let Some(answers) = &self.1 {
+            answers.note(answer.clone());
+        }
+    }
+
     fn waited(&self, function: FunctionRef, waiting: Waiting, args: &[Datum]) -> SqlResult<Datum> {
         match &self.1 {
             Some(answers) => answers.next(waiting, args),

@@ -92,7 +92,7 @@ async fn call(function: Waiting, args: &[Datum], context: &mut ExecContext<'_>) 
         }
         Waiting::AdvisoryUnlock { shared } => {
             let lock = AdvisoryLock { key: key(args)?, shared, transaction: false };
-            let had = context.engine.advisory_unlock(locks_of(context)?, lock).await?;
+            let had = context.engine.advisory_unlock(locks_of(context)?, lock).await;
             if !had {
                 let mode = lock.mode().name();
                 context.notices.push(Notice::warning(format!("you don't own a lock of type {mode}")));

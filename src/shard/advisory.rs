@@ -1,12 +1,15 @@
 //! Advisory locks over cores: a key's core, found by its hash, has its holders and its queue.
 //!
 //! What a transaction has taken is listed in its handle, in the order of its commands, so that savepoints and its end give it
-//! back; a release is awaited, because whoever is told of a commit may count on the locks being free. What a session has taken for
-//! itself is listed nowhere: when it ends, each core is asked to forget what it has.
+//! back; what a session has taken for itself is listed in [`SessionLocks`]. A lock that was granted to somebody who had given up waiting
+//! is in neither list, and is given back by whoever learns of it; so each grant is undone once. Releases are awaited, because whoever is
+//! told of one, or of a commit, may count on the lock being free.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
+
+use rustc_hash::FxHashMap;
 
 use crate::base::CoreId;
 use crate::mesh::Replier;
@@ -19,11 +22,14 @@ use crate::shard::txn_handle::Txn;
 use crate::txn::row_locks::Wake;
 use crate::txn::{AdvisoryLock, AdvisoryRequest};
 
-/// Whether a session may have advisory locks of its own, outside its transactions. Gives them back when it is dropped.
+/// Advisory locks that one session has, or its transaction.
+const LOCKS_MAX: usize = 1 << 20;
+
+/// The advisory locks that a session has for itself, outside its transactions, as far as it has been told. Given back when it is dropped.
 #[derive(Debug)]
 pub struct SessionLocks {
     pid: i32,
-    any: Cell<bool>,
+    held: RefCell<FxHashMap<AdvisoryLock, u32>>,
     /// How many locks it has asked for.
     asked: Cell<u64>,
 }
@@ -31,21 +37,42 @@ pub struct SessionLocks {
 impl SessionLocks {
     /// Of a new session.
     pub fn new(pid: i32) -> Self {
-        Self { pid, any: Cell::new(false), asked: Cell::new(0) }
+        Self { pid, held: RefCell::default(), asked: Cell::new(0) }
     }
 
     /// The session's process id.
     pub fn pid(&self) -> i32 {
         self.pid
     }
+
+    fn add(&self, lock: AdvisoryLock) {
+        *self.held.borrow_mut().entry(lock).or_default() += 1;
+    }
+
+    /// Takes a lock out once; `false` if it is not there.
+    fn remove(&self, lock: &AdvisoryLock) -> bool {
+        let mut held = self.held.borrow_mut();
+        let Some(times) = held.get_mut(lock) else { return false };
+        *times -= 1;
+        if *times == 0 {
+            held.remove(lock);
+        }
+        true
+    }
+
+    /// Takes out all, each as often as it was taken.
+    fn remove_all(&self) -> Vec<AdvisoryLock> {
+        let held = std::mem::take(&mut *self.held.borrow_mut());
+        held.into_iter().flat_map(|(lock, times)| std::iter::repeat_n(lock, times as usize)).collect()
+    }
 }
 
 impl Drop for SessionLocks {
     fn drop(&mut self) {
+        let (pid, locks) = (self.pid, self.remove_all());
         // Without an engine the core has ended, and the locks with it.
-        if let (true, Some(engine)) = (self.any.get(), try_engine()) {
-            let pid = self.pid;
-            runtime::spawn(QueueClass::Interactive, async move { engine.forget_session(pid).await });
+        if let (false, Some(engine)) = (locks.is_empty(), try_engine()) {
+            runtime::spawn(QueueClass::Interactive, async move { engine.give_back(pid, locks).await });
         }
     }
 }
@@ -60,11 +87,12 @@ impl Engine {
         lock: AdvisoryLock,
         block: bool,
     ) -> EngineResult<bool> {
+        if session.held.borrow().len().max(txn.advisory_locks.len()) >= LOCKS_MAX {
+            return Err(EngineError::Limit("too many advisory locks in one session"));
+        }
         session.asked.set(session.asked.get() + 1);
         let request = AdvisoryRequest { asker: txn.asker(), lock, block, number: session.asked.get() };
         let core = lock.key.owner(self.0.shared.cores);
-        // Before it is taken: whatever becomes of the statement, it is given back with the session.
-        session.any.set(session.any.get() || !lock.transaction);
         let taken = if core == self.0.core {
             match self.try_advisory_here(&request) {
                 Ok(taken) => taken,
@@ -73,8 +101,10 @@ impl Engine {
         } else {
             Asking::new(self.clone(), core, request).answer().await?
         };
-        if taken && lock.transaction {
-            txn.advisory_locks.push((txn.command, lock));
+        match taken {
+            true if lock.transaction => txn.advisory_locks.push((txn.command, lock)),
+            true => session.add(lock),
+            false => {}
         }
         Ok(taken)
     }
@@ -112,42 +142,19 @@ impl Engine {
     }
 
     /// Gives a lock back that the session has taken for itself, once; `false` if it has not.
-    pub async fn advisory_unlock(&self, session: &SessionLocks, lock: AdvisoryLock) -> EngineResult<bool> {
+    pub async fn advisory_unlock(&self, session: &SessionLocks, lock: AdvisoryLock) -> bool {
         assert!(!lock.transaction, "a transaction's locks are given back with it");
-        self.unlock_advisory(lock.key.owner(self.0.shared.cores), session.pid, vec![lock]).await
-    }
-
-    /// Gives locks of one core back; whether the session has had all of them.
-    async fn unlock_advisory(&self, core: CoreId, pid: i32, locks: Vec<AdvisoryLock>) -> EngineResult<bool> {
-        if core == self.0.core {
-            return Ok(self.unlock_advisory_here(pid, &locks));
+        let had = session.remove(&lock);
+        if had {
+            self.give_back(session.pid, vec![lock]).await;
         }
-        self.ask(core, Request::UnlockAdvisory { pid, locks }).await.held()
-    }
-
-    /// Gives locks of this core back.
-    pub(super) fn unlock_advisory_here(&self, pid: i32, locks: &[AdvisoryLock]) -> bool {
-        let mut shard = self.0.shard.borrow_mut();
-        // Each of them, whatever became of those before.
-        let had = locks.iter().filter(|lock| shard.advisory_locks.unlock(pid, lock)).count();
-        had == locks.len()
+        had
     }
 
     /// Gives back all that a session has taken for itself.
     pub async fn advisory_unlock_all(&self, session: &SessionLocks) {
-        if session.any.get() {
-            self.forget_session(session.pid).await;
-            session.any.set(false);
-        }
-    }
-
-    async fn forget_session(&self, pid: i32) {
-        self.0.shard.borrow_mut().advisory_locks.unlock_session(pid);
-        let mut calls = Vec::new();
-        for core in (0..self.0.shared.cores).map(|core| CoreId(core as u16)).filter(|core| *core != self.0.core) {
-            calls.push((core, self.ask(core, Request::UnlockSession { pid })));
-        }
-        join_calls(calls).await;
+        let locks = session.remove_all();
+        self.give_back(session.pid, locks).await;
     }
 
     /// Gives back what a transaction has taken in commands from `from_command` on.
@@ -155,23 +162,38 @@ impl Engine {
         if txn.advisory_locks.is_empty() {
             return;
         }
-        let (kept, back) = std::mem::take(&mut txn.advisory_locks).into_iter().partition(|(taken, _)| *taken < from_command);
+        let (kept, back): (_, Vec<_>) =
+            std::mem::take(&mut txn.advisory_locks).into_iter().partition(|(taken, _)| *taken < from_command);
         txn.advisory_locks = kept;
-        let (pid, back): (i32, Vec<(u32, AdvisoryLock)>) = (txn.pid, back);
+        self.give_back(txn.pid, back.into_iter().map(|(_, lock)| lock).collect()).await;
+    }
+
+    /// Gives locks back that a session or its transaction has. When it returns, others can have them.
+    async fn give_back(&self, pid: i32, locks: Vec<AdvisoryLock>) {
         let mut by_core: Vec<Vec<AdvisoryLock>> = vec![Vec::new(); self.0.shared.cores];
-        for (_, lock) in back {
+        for lock in locks {
             by_core[lock.key.owner(self.0.shared.cores).index()].push(lock);
+        }
+        self.unlock_advisory_here(pid, &std::mem::take(&mut by_core[self.0.core.index()]));
+        if by_core.iter().all(Vec::is_empty) {
+            return;
         }
         let engine = self.clone();
         // A task of its own: a session that goes away meanwhile leaves none of them behind.
         let task = runtime::spawn_joinable(QueueClass::Interactive, async move {
             let calls = by_core.into_iter().enumerate().filter(|(_, locks)| !locks.is_empty());
-            let calls = calls.map(|(core, locks)| (core, engine.unlock_advisory(CoreId(core as u16), pid, locks))).collect();
-            for (_, all) in join_calls(calls).await {
-                assert_eq!(all, Ok(true), "a transaction gives back what it has taken");
-            }
+            let call = |(core, locks)| (core, engine.ask(CoreId(core as u16), Request::UnlockAdvisory { pid, locks }));
+            join_calls(calls.map(call).collect()).await;
         });
         let _the_task_ends_with_the_core = task.await;
+    }
+
+    /// Gives locks of this core back.
+    pub(super) fn unlock_advisory_here(&self, pid: i32, locks: &[AdvisoryLock]) {
+        let mut shard = self.0.shard.borrow_mut();
+        for lock in locks {
+            assert!(shard.advisory_locks.unlock(pid, lock), "session {pid} gives back what it has taken: {lock:?}");
+        }
     }
 }
 
@@ -229,7 +251,7 @@ impl Drop for Asking {
             // Behind the request, on the same ring.
             engine.ask(core, Request::LeaveAdvisory(request)).await;
             if call.await.held() == Ok(true) {
-                let _had = engine.unlock_advisory(core, request.asker.pid, vec![request.lock]).await;
+                engine.give_back(request.asker.pid, vec![request.lock]).await;
             }
         });
     }

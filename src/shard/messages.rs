@@ -249,11 +249,6 @@ pub enum Request {
         /// Which.
         locks: Vec<AdvisoryLock>,
     },
-    /// Give back all advisory locks that a session has for itself.
-    UnlockSession {
-        /// Which.
-        pid: i32,
-    },
     /// Become the owner of a tablet.
     Adopt {
         /// The tablet.
@@ -328,7 +323,7 @@ pub enum Reply {
     Committed(EngineResult<CommitTs>),
     /// To `CollectEffects`.
     Effects(Box<Effects>),
-    /// To `LockAdvisory` and `UnlockAdvisory`: whether it has the lock, or had it.
+    /// To `LockAdvisory`: whether it has the lock.
     Held(EngineResult<bool>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
@@ -397,7 +392,7 @@ impl Reply {
         }
     }
 
-    /// Whether a lock is or was held.
+    /// Whether a lock is held.
     pub fn held(self) -> EngineResult<bool> {
         if let Reply::Held(result) = self { result } else { Err(EngineError::Internal("a lock was not answered for")) }
     }

@@ -73,9 +73,8 @@ impl Engine {
                 self.0.shard.borrow_mut().advisory_locks.leave(&request);
                 answer.reply(Reply::Done(Ok(())));
             }
-            Request::UnlockAdvisory { pid, locks } => answer.reply(Reply::Held(Ok(self.unlock_advisory_here(pid, &locks)))),
-            Request::UnlockSession { pid } => {
-                self.0.shard.borrow_mut().advisory_locks.unlock_session(pid);
+            Request::UnlockAdvisory { pid, locks } => {
+                self.unlock_advisory_here(pid, &locks);
                 answer.reply(Reply::Done(Ok(())));
             }
             Request::Adopt { tablet, garbage } => {

@@ -50,7 +50,7 @@ impl AdvisoryKey {
 }
 
 /// A lock to be taken or given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AdvisoryLock {
     /// What.
     pub key: AdvisoryKey,
@@ -215,19 +215,6 @@ impl AdvisoryLocks {
         true
     }
 
-    /// Gives back all that a session has for itself, and not for its transaction.
-    pub fn unlock_session(&mut self, pid: i32) {
-        let keys: Vec<AdvisoryKey> = self.entries.keys().copied().collect();
-        for key in keys {
-            let entry = self.entries.get_mut(&key).expect("it was just listed");
-            if let Some(holder) = entry.holders.iter_mut().find(|holder| holder.asker.pid == pid) {
-                holder.counts[0] = 0;
-                holder.counts[2] = 0;
-                self.settle(key);
-            }
-        }
-    }
-
     /// After a change: who has nothing any more is no holder, and those who can have the lock get it.
     fn settle(&mut self, key: AdvisoryKey) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
@@ -317,8 +304,7 @@ mod tests {
         assert!(locks.unlock(1, &EXCLUSIVE) && locks.unlock(1, &EXCLUSIVE) && !locks.unlock(1, &EXCLUSIVE));
         assert!(!locks.unlock(2, &EXCLUSIVE), "it is another's");
         assert!(!locks.try_lock(&of(2, SHARED)), "the transaction has it still");
-        locks.unlock_session(1);
-        assert!(!locks.unlock(1, &SHARED), "it was given back with the session's");
+        assert!(locks.unlock(1, &SHARED) && !locks.unlock(1, &SHARED));
         assert!(locks.unlock(1, &FOR_TRANSACTION) && locks.is_empty());
     }
 

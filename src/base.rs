@@ -60,6 +60,17 @@ impl TxnId {
         Self(u64::from(home.0) << 48 | sequence)
     }
 
+    /// Its number among those of its core.
+    pub fn sequence(self) -> u64 {
+        self.0 & ((1 << 48) - 1)
+    }
+
+    /// What stands for it where PostgreSQL has 32 bits (`xid`): a number from 2^31 on, unique among the transactions of a time. Those below
+    /// are for prepared transactions.
+    pub fn xid(self) -> u32 {
+        1 << 31 | (self.sequence() as u32) << 8 | u32::from(self.home().0) & 0xff
+    }
+
     /// The core on which the transaction began.
     pub fn home(self) -> CoreId {
         CoreId((self.0 >> 48) as u16)

@@ -12,6 +12,7 @@
 //! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
 //! | `analyze` | what a sample of a table's rows says about its columns |
 //! | `portal` | a statement being executed, in pieces if the client wants |
+//! | `waiting` | functions that wait, between two evaluations of an expression |
 //! | `explain` | plans as PostgreSQL prints them |
 
 pub mod analyze;
@@ -29,6 +30,7 @@ pub mod portal;
 pub mod programs;
 pub mod query;
 pub mod row_by_row;
+mod waiting;
 
 pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};
 pub use portal::{Portal, Progress};

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{SqlError, SqlResult};
 use crate::metrics::CoreMetrics;
 use crate::session::response::Severity;
-use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, Sizes, Txn};
+use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, SessionLocks, Sizes, Txn};
 use crate::sql::SessionInfo;
 use crate::sql::plan::{PointSelect, Statement};
 use crate::storage::Key;
@@ -102,6 +102,9 @@ pub trait Backend {
 
     /// Commits or rolls back what was prepared under an identifier; on an error it is prepared still.
     async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()>;
+
+    /// Gives back the advisory locks that a session has for itself.
+    async fn unlock_session(&self, locks: &SessionLocks);
 
     /// Marks a point to roll back to.
     fn savepoint(&self, txn: &mut Txn) -> Savepoint;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::session::Session;
 use crate::session::backend::{Backend, Run};
-use crate::session::guard::{deadline, guarded};
+use crate::session::guard::guarded;
 use crate::session::response::{Client, CopyInput, Failure, Response};
 use crate::session::tag::{self, Tag};
 use crate::sql::plan::{CopyDirection, Plan, Statement};
@@ -23,18 +23,18 @@ impl<B: Backend> Session<B> {
         let mut copy = backend.copy_in(statement)?;
         client.send(Response::CopyIn(column_count(statement)));
         client.flush().await?;
-        let deadline = deadline(self.env.effective().statement_timeout_ms);
+        let deadlines = self.deadlines();
         let interrupt = Arc::clone(self.ticket.interrupt());
         loop {
             let catalog = backend.catalog(self.txn.txn());
             let mut notices = Vec::new();
-            let input = guarded(&interrupt, deadline, client.copy_input()).await?;
+            let input = guarded(&interrupt, deadlines, client.copy_input()).await?;
             let txn = self.txn.ensure(backend, self.env.effective());
             let run = Run { txn, session: &self.env, catalog: &catalog, notices: &mut notices };
             match input {
-                CopyInput::Data(data) => guarded(&interrupt, deadline, backend.copy_data(&mut copy, run, data)).await?,
+                CopyInput::Data(data) => guarded(&interrupt, deadlines, backend.copy_data(&mut copy, run, data)).await?,
                 CopyInput::Done => {
-                    let rows = guarded(&interrupt, deadline, backend.copy_done(copy, run)).await?;
+                    let rows = guarded(&interrupt, deadlines, backend.copy_done(copy, run)).await?;
                     self.notices(client, &notices);
                     return Ok(tag::complete(statement, rows));
                 }

@@ -3,11 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::catalog::system::live::{SessionActivity, SessionState};
 use crate::error::SqlResult;
 use crate::runtime;
+use crate::session::Identity;
+use crate::session::activity::Told;
+use crate::session::interrupt::{SessionRegistry, Ticket};
 use crate::session::settings::{Effective, Settings};
-use crate::shard::Sizes;
-use crate::sql::SessionInfo;
+use crate::shard::{SessionLocks, Sizes};
+use crate::sql::{SessionInfo, Sessions};
 use crate::types::SessionFormat;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
@@ -26,7 +30,7 @@ struct Pending {
 pub struct Environment {
     user: String,
     database: String,
-    pid: i32,
+    locks: SessionLocks,
     settings: Settings,
     /// Values of the settings of the running transaction, as SHOW prints them.
     transaction: [(&'static str, &'static str); 3],
@@ -35,6 +39,8 @@ pub struct Environment {
     statement_micros: i64,
     random: Cell<u64>,
     sizes: Option<Arc<Sizes>>,
+    registry: Arc<SessionRegistry>,
+    told: Arc<Told>,
 }
 
 /// Now, in microseconds since 2000-01-01 UTC.
@@ -44,13 +50,28 @@ pub fn clock_micros() -> i64 {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(user: String, database: String, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+    pub fn new(identity: Identity, ticket: &Ticket, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+        let Identity { user, database } = identity;
         let now = clock_micros();
+        ticket.told().begin(SessionActivity {
+            pid: ticket.key().pid,
+            user: user.clone(),
+            database: database.clone(),
+            application: settings.show("application_name").unwrap_or_default(),
+            client: None,
+            began: now,
+            transaction_began: None,
+            statement_began: None,
+            state_changed: now,
+            state: SessionState::Idle,
+            sleeps: false,
+            query: "".into(),
+        });
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
             user,
             database,
-            pid,
+            locks: SessionLocks::new(ticket.key().pid),
             settings,
             transaction: [
                 ("transaction_isolation", "read committed"),
@@ -62,6 +83,8 @@ impl Environment {
             statement_micros: now,
             random: Cell::new(seed),
             sizes,
+            registry: Arc::clone(ticket.registry()),
+            told: Arc::clone(ticket.told()),
         }
     }
 
@@ -74,6 +97,11 @@ impl Environment {
     /// The settings, to change.
     pub fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
+    }
+
+    /// The session's advisory locks.
+    pub fn locks(&self) -> &SessionLocks {
+        &self.locks
     }
 
     /// What the settings mean.
@@ -89,6 +117,11 @@ impl Environment {
             self.transaction_micros = self.statement_micros;
             self.settings.format_mut().now_micros = self.statement_micros;
         }
+    }
+
+    /// When the transaction and the statement began, the running ones or the last.
+    pub fn clocks(&self) -> (i64, i64) {
+        (self.transaction_micros, self.statement_micros)
     }
 
     /// What SHOW says about the running (or next) transaction.
@@ -157,7 +190,19 @@ impl SessionInfo for Environment {
     }
 
     fn backend_pid(&self) -> i32 {
-        self.pid
+        self.locks.pid()
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(&*self.registry)
+    }
+
+    fn sleeps(&self, sleeps: bool) {
+        self.told.change(|activity| activity.sleeps = sleeps);
+    }
+
+    fn session_locks(&self) -> Option<&SessionLocks> {
+        Some(&self.locks)
     }
 
     fn format(&self) -> &SessionFormat {

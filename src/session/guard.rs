@@ -10,16 +10,40 @@ use crate::runtime;
 use crate::runtime::MonoTime;
 use crate::session::interrupt::{Interrupt, Interruption};
 
-/// Awaits `future` unless the session is interrupted or `deadline` passes; what is not finished then is dropped.
+const TRANSACTION_TIMEOUT: SqlState = SqlState(*b"25P04");
+
+/// When a statement has lasted too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// By statement_timeout, which ends the statement.
+    pub statement: Option<MonoTime>,
+    /// By transaction_timeout, which ends the session.
+    pub transaction: Option<MonoTime>,
+}
+
+impl Deadlines {
+    /// The first of them, and what the client is told then. Of two at the same time the graver counts.
+    fn first(self) -> Option<(MonoTime, SqlError)> {
+        match (self.statement, self.transaction) {
+            (Some(statement), transaction) if transaction.is_none_or(|transaction| statement < transaction) => {
+                Some((statement, canceled("statement timeout")))
+            }
+            (_, transaction) => transaction.map(|transaction| (transaction, transaction_timeout())),
+        }
+    }
+}
+
+/// Awaits `future` unless the session is interrupted or a deadline passes; what is not finished then is dropped.
 ///
 /// Only for work whose half-done state the caller undoes: never around a commit.
 pub async fn guarded<T, E: From<SqlError>>(
     interrupt: &Interrupt,
-    deadline: Option<MonoTime>,
+    deadlines: Deadlines,
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let mut future = pin!(future);
-    let mut timer = pin!(deadline.map(runtime::sleep_until));
+    let (at, error) = deadlines.first().unzip();
+    let mut timer = pin!(at.map(runtime::sleep_until));
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
             return Poll::Ready(outcome);
@@ -27,9 +51,9 @@ pub async fn guarded<T, E: From<SqlError>>(
         if let Poll::Ready(asked) = interrupt.poll_asked(cx) {
             return Poll::Ready(Err(interrupted(asked).into()));
         }
-        match timer.as_mut().as_pin_mut() {
-            Some(timer) => timer.poll(cx).map(|()| Err(canceled("statement timeout").into())),
-            None => Poll::Pending,
+        match (timer.as_mut().as_pin_mut(), &error) {
+            (Some(timer), Some(error)) => timer.poll(cx).map(|()| Err(error.clone().into())),
+            _ => Poll::Pending,
         }
     })
     .await
@@ -46,6 +70,16 @@ pub fn interrupted(asked: Interruption) -> SqlError {
         Interruption::Cancel => canceled("user request"),
         Interruption::Terminate => SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"),
     }
+}
+
+/// What a client is told whose transaction has lasted too long (transaction_timeout of PostgreSQL 17).
+pub fn transaction_timeout() -> SqlError {
+    SqlError::new(TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
+}
+
+/// Whether an error is the end of the session.
+pub fn ends_session(error: &SqlError) -> bool {
+    matches!(error.code(), TRANSACTION_TIMEOUT | SqlState::ADMIN_SHUTDOWN)
 }
 
 fn canceled(why: &str) -> SqlError {

@@ -11,6 +11,10 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
+use crate::catalog::system::live::SessionActivity;
+use crate::session::activity::Told;
+use crate::sql::Sessions;
+
 const CANCEL: u8 = 1;
 const TERMINATE: u8 = 2;
 
@@ -92,16 +96,23 @@ pub struct CancelKey {
     pub secret: u32,
 }
 
-/// All sessions of the server by process id. Shared by all cores and touched when a connection starts, ends, or is cancelled;
-/// never by a statement.
+/// All sessions of the server by process id. Shared by all cores and touched when a connection starts, ends, is cancelled or looked
+/// at; a statement touches only what its own session tells of itself.
 #[derive(Debug, Default)]
 pub struct SessionRegistry {
     inner: Mutex<Inner>,
 }
 
+#[derive(Debug)]
+struct Known {
+    secret: u32,
+    interrupt: Arc<Interrupt>,
+    told: Arc<Told>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    sessions: HashMap<i32, (u32, Arc<Interrupt>)>,
+    sessions: HashMap<i32, Known>,
     last_pid: i32,
     terminating: bool,
 }
@@ -119,29 +130,35 @@ impl SessionRegistry {
             }
         }
         let key = CancelKey { pid: inner.last_pid, secret };
-        inner.sessions.insert(key.pid, (secret, Arc::clone(&interrupt)));
+        let told = Arc::new(Told::default());
+        inner.sessions.insert(key.pid, Known { secret, interrupt: Arc::clone(&interrupt), told: Arc::clone(&told) });
         if inner.terminating {
             interrupt.terminate();
         }
         drop(inner);
-        Ticket { registry: Arc::clone(self), key, interrupt }
+        Ticket { registry: Arc::clone(self), key, interrupt, told }
     }
 
     /// Cancels what the session of this key runs. Says nothing about whether there is one, as the protocol demands.
     pub fn cancel(&self, key: CancelKey) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((secret, interrupt)) = inner.sessions.get(&key.pid)
-            && secrets_equal(*secret, key.secret)
+        if let Some(known) = inner.sessions.get(&key.pid)
+            && secrets_equal(known.secret, key.secret)
         {
-            interrupt.cancel();
+            known.interrupt.cancel();
         }
+    }
+
+    fn signal(&self, pid: i32, signal: impl Fn(&Interrupt)) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.get(&pid).map(|known| signal(&known.interrupt)).is_some()
     }
 
     /// Ends all connections, present and future (fast shutdown).
     pub fn terminate_all(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.terminating = true;
-        inner.sessions.values().for_each(|(_, interrupt)| interrupt.terminate());
+        inner.sessions.values().for_each(|known| known.interrupt.terminate());
     }
 
     /// Sessions at present.
@@ -152,6 +169,30 @@ impl SessionRegistry {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Sessions for SessionRegistry {
+    fn cancel(&self, pid: i32) -> bool {
+        self.signal(pid, Interrupt::cancel)
+    }
+
+    fn terminate(&self, pid: i32) -> bool {
+        self.signal(pid, Interrupt::terminate)
+    }
+
+    fn exists(&self, pid: i32) -> bool {
+        self.signal(pid, |_| {})
+    }
+
+    fn activities(&self) -> Vec<SessionActivity> {
+        let told: Vec<Arc<Told>> = {
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.sessions.values().map(|known| Arc::clone(&known.told)).collect()
+        };
+        let mut activities: Vec<_> = told.iter().filter_map(|told| told.get()).collect();
+        activities.sort_by_key(|activity| activity.pid);
+        activities
     }
 }
 
@@ -172,6 +213,7 @@ pub struct Ticket {
     registry: Arc<SessionRegistry>,
     key: CancelKey,
     interrupt: Arc<Interrupt>,
+    told: Arc<Told>,
 }
 
 impl Ticket {
@@ -183,6 +225,16 @@ impl Ticket {
     /// The session's ear.
     pub fn interrupt(&self) -> &Arc<Interrupt> {
         &self.interrupt
+    }
+
+    /// What it tells others about itself.
+    pub fn told(&self) -> &Arc<Told> {
+        &self.told
+    }
+
+    /// Where it is one of many.
+    pub fn registry(&self) -> &Arc<SessionRegistry> {
+        &self.registry
     }
 }
 

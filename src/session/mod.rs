@@ -12,11 +12,13 @@
 //! | `simple`, `extended` | the two query protocols |
 //! | `point` | point lookups, alone and in batches: the path of benchmarks |
 //! | `run`, `utility`, `copy` | running one statement |
+//! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
 //!
 //! Invariants: a session is `Send` between two calls and belongs to the core that calls it during one; it keeps no handle of a
 //! core. No borrow of its cells is held across an await.
 
+mod activity;
 pub mod backend;
 mod copy;
 mod environment;
@@ -43,9 +45,11 @@ mod utility;
 use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
 use crate::session::environment::Environment;
-use crate::session::interrupt::{CancelKey, Interrupt, Ticket};
+use crate::session::guard::{deadline, ends_session, transaction_timeout};
+use crate::session::interrupt::{CancelKey, Interrupt, Interruption, Ticket};
 use crate::session::plan_cache::PlanCache;
 use crate::session::point::PointBatch;
 use crate::session::portal::Portals;
@@ -83,6 +87,12 @@ pub struct Session<B: Backend> {
     /// Plans by normal form, and of texts without literals.
     normal_forms: PlanCache,
     points: PointBatch,
+    /// The query string that is being run, where its statements are not all of it.
+    query_string: Option<Arc<str>>,
+    /// The last point lookup, if nothing else came after it and nobody was told of it.
+    last_lookup: Option<Arc<Prepared>>,
+    /// Why the session is to end, once a statement has found out.
+    ending: Option<SqlError>,
 }
 
 impl<B: Backend> Session<B> {
@@ -91,16 +101,20 @@ impl<B: Backend> Session<B> {
     /// Errors: those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
         let settings = Settings::new(&identity.user, startup)?;
-        let env = Environment::new(identity.user, identity.database, ticket.key().pid, settings, backend.sizes());
+        let pid = ticket.key().pid;
+        let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {
             env,
             ticket,
-            txn: Transaction::default(),
+            txn: Transaction::new(pid),
             statements: Statements::default(),
             portals: Portals::default(),
             texts: PlanCache::default(),
             normal_forms: PlanCache::default(),
             points: PointBatch::default(),
+            query_string: None,
+            last_lookup: None,
+            ending: None,
         })
     }
 
@@ -124,8 +138,16 @@ impl<B: Backend> Session<B> {
         self.txn.status()
     }
 
-    /// After how many idle milliseconds the session is to be ended, and why; `None` for never.
-    pub fn idle_limit(&self) -> Option<(u32, SqlError)> {
+    /// Why the session is to end, if it is.
+    pub fn ending(&self) -> Option<SqlError> {
+        match self.interrupt().asked() {
+            Some(asked @ Interruption::Terminate) => Some(interrupted(asked)),
+            _ => self.ending.clone(),
+        }
+    }
+
+    /// When the session is to be ended if its client says nothing until then, and why; `None` for never.
+    pub fn idle_limit(&self) -> Option<(MonoTime, SqlError)> {
         let effective = self.env.effective();
         let (limit, code, message) = match self.status() {
             TransactionStatus::Idle => {
@@ -135,13 +157,18 @@ impl<B: Backend> Session<B> {
                 (effective.idle_in_transaction_timeout_ms, *b"25P03", "terminating connection due to idle-in-transaction timeout")
             }
         };
-        (limit > 0).then(|| (limit, SqlError::new(SqlState(code), message)))
+        let idle = deadline(limit).map(|at| (at, SqlError::new(SqlState(code), message)));
+        match (idle, self.txn.deadline()) {
+            (Some((at, error)), transaction) if transaction.is_none_or(|transaction| at < transaction) => Some((at, error)),
+            (_, transaction) => transaction.map(|at| (at, transaction_timeout())),
+        }
     }
 
     /// The connection is over: what its transaction did is undone.
     pub async fn close(&mut self, backend: &B) {
         self.portals.clear();
         self.txn.rollback(backend).await;
+        backend.unlock_session(self.env.locks()).await;
     }
 
     /// Whether a ReadyForQuery would end nothing and have nothing more to say.
@@ -171,8 +198,14 @@ impl<B: Backend> Session<B> {
 
     /// Tells the client about settings that have changed, then that the next query may come.
     fn send_ready(&mut self, client: &mut impl Client) {
+        if self.ending.is_some() {
+            return;
+        }
         if self.env.settings().has_reports() {
             for (name, value) in self.env.settings_mut().take_reports() {
+                if name == "application_name" {
+                    self.ticket.told().change(|activity| activity.application.clone_from(&value));
+                }
                 client.send(Response::Parameter(name, &value));
             }
         }
@@ -223,10 +256,14 @@ impl<B: Backend> Session<B> {
         }
     }
 
-    /// Sends an error and lets the transaction fail.
+    /// Sends an error and lets the transaction fail. One that ends the session is said by whoever ends it, as the last thing.
     async fn report(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
         backend.metrics().failed(error.code());
-        client.send(Response::Message(Severity::Error, error));
+        if ends_session(error) {
+            self.ending = Some(error.clone());
+        } else {
+            client.send(Response::Message(Severity::Error, error));
+        }
         self.fail(backend).await;
     }
 

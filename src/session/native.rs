@@ -13,7 +13,7 @@ use crate::exec::{ExecContext, Portal, Progress};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
-use crate::shard::{Engine, PrepareAs, ReadView, RowBatch, Savepoint, Sizes, SnapshotPin, Txn, engine};
+use crate::shard::{Engine, PrepareAs, ReadView, RowBatch, Savepoint, SessionLocks, Sizes, SnapshotPin, Txn, engine};
 use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::utility::Utility;
@@ -168,6 +168,10 @@ impl Backend for NativeBackend {
 
     async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()> {
         if commit { self.engine.commit_prepared(gid).await } else { self.engine.rollback_prepared(gid).await }
+    }
+
+    async fn unlock_session(&self, locks: &SessionLocks) {
+        self.engine.advisory_unlock_all(locks).await;
     }
 
     fn savepoint(&self, txn: &mut Txn) -> Savepoint {

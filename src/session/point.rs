@@ -16,7 +16,7 @@ use crate::runtime::MonoTime;
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::extended::BindRequest;
-use crate::session::guard::{deadline, guarded};
+use crate::session::guard::{Deadlines, deadline, ends_session, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, PointPlan, Prepared, point_of};
 use crate::session::response::{Client, Failure, Gone, Response, RowShape};
@@ -199,6 +199,7 @@ impl<B: Backend> Session<B> {
 
     /// Adds a lookup to those that wait.
     pub fn queue(&mut self, lookup: PointLookup) {
+        self.note_lookup(&lookup);
         if lookup.bound {
             let (prepared, shape) = (Arc::clone(&lookup.prepared), Arc::clone(&lookup.shape));
             self.portals.put_back("", Portal { prepared, shape, state: State::Done });
@@ -211,9 +212,18 @@ impl<B: Backend> Session<B> {
 
     /// The unnamed portal stays, finished, until the transaction ends.
     fn remember(&mut self, lookup: PointLookup) {
+        self.note_lookup(&lookup);
         if lookup.bound {
             self.portals.put_back("", Portal { prepared: lookup.prepared, shape: lookup.shape, state: State::Done });
             self.txn.enter_implicit();
+        }
+    }
+
+    /// It is told of when the client is waited for.
+    #[inline]
+    fn note_lookup(&mut self, lookup: &PointLookup) {
+        if !self.last_lookup.as_ref().is_some_and(|last| Arc::ptr_eq(last, &lookup.prepared)) {
+            self.last_lookup = Some(Arc::clone(&lookup.prepared));
         }
     }
 
@@ -257,6 +267,9 @@ impl<B: Backend> Session<B> {
                 Err((_, Failure::Gone)) => return Err(Failure::Gone),
                 Err((answered, Failure::Sql(error))) => {
                     self.report(backend, client, &error).await;
+                    if ends_session(&error) {
+                        return Err(Failure::Sql(error));
+                    }
                     rest = &rest[answered..];
                     // The client has sent on; what it has sent up to its next Sync is void.
                     match rest.iter().position(|waiting| matches!(waiting, Waiting::Ready)) {
@@ -277,6 +290,12 @@ impl<B: Backend> Session<B> {
         failure.map_or(Ok(()), |error| Err(Failure::Sql(error)))
     }
 
+    /// Those of lookups, which are transactions of their own.
+    fn deadlines_alone(&self) -> Deadlines {
+        let effective = self.env.effective();
+        Deadlines { statement: deadline(effective.statement_timeout_ms), transaction: deadline(effective.transaction_timeout_ms) }
+    }
+
     /// One attempt at all of `waiting`. An error comes with how many of them have been answered.
     async fn read_points<C: Client>(&mut self, backend: &B, client: &mut C, waiting: &[Waiting]) -> Result<(), (usize, Failure)> {
         let reads = waiting.iter().filter_map(|waiting| match waiting {
@@ -284,9 +303,9 @@ impl<B: Backend> Session<B> {
             Waiting::Parsed | Waiting::Ready => None,
         });
         let reads: Vec<_> = reads.collect();
-        let deadline = deadline(self.env.effective().statement_timeout_ms);
+        let deadlines = self.deadlines_alone();
         let view = backend.read_view();
-        let batch = guarded(self.ticket.interrupt(), deadline, backend.point_reads(&view, reads)).await;
+        let batch = guarded(self.ticket.interrupt(), deadlines, backend.point_reads(&view, reads)).await;
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {

@@ -7,7 +7,7 @@ use crate::metrics::{QueryPath, Stage};
 use crate::runtime;
 use crate::session::Session;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
-use crate::session::guard::{deadline, guarded};
+use crate::session::guard::{Deadlines, deadline, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::response::{Client, Failure, Response, RowShape};
 use crate::session::tag::{self, Tag};
@@ -85,7 +85,7 @@ impl<B: Backend> Session<B> {
                 if matches!(std::mem::replace(&mut portal.state, State::Done), State::Done) {
                     return run_again(statement).map_err(Failure::from);
                 }
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&prepared.text));
                 Outcome::Complete(self.run_utility(backend, client, utility, &portal.shape, describe).await?)
             }
             Plan::Copy(copy) if matches!(copy.direction, CopyDirection::FromStdin { .. }) => {
@@ -93,12 +93,13 @@ impl<B: Backend> Session<B> {
                     return run_again(statement).map_err(Failure::from);
                 }
                 self.check_writable(statement)?;
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&prepared.text));
                 Outcome::Complete(self.run_copy_in(backend, client, statement).await?)
             }
             _ => self.run_cursor(backend, client, portal, statement, rows_max, describe).await?,
         };
         self.env.apply_pending()?;
+        self.txn.watch(self.env.effective());
         if let Outcome::Complete(tag) = &outcome {
             let nanos = runtime::nanos_since(started);
             let own = matches!(&statement.plan, Plan::Utility(utility) if is_own(utility));
@@ -110,9 +111,15 @@ impl<B: Backend> Session<B> {
     }
 
     /// The clocks of a statement, and of its transaction if it is the first.
-    pub(super) fn begin_statement(&mut self) {
-        let first = self.txn.txn().is_none();
+    pub(super) fn begin_statement(&mut self, text: Arc<str>) {
+        let first = self.txn.begin_statement(self.env.effective());
         self.env.begin_statement(first);
+        self.tell_active(text);
+    }
+
+    /// When the statement that begins now, or the transaction it is in, has lasted too long.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        Deadlines { statement: deadline(self.env.effective().statement_timeout_ms), transaction: self.txn.deadline() }
     }
 
     /// 25006 for a statement that writes in a read-only transaction.
@@ -148,7 +155,7 @@ impl<B: Backend> Session<B> {
                 if let Plan::Utility(Utility::Lock { .. }) = &statement.plan {
                     self.txn.require_block("LOCK TABLE")?;
                 }
-                self.begin_statement();
+                self.begin_statement(Arc::clone(&portal.prepared.text));
                 let cursor = backend.open(statement, params)?;
                 announce(client, statement, &portal.shape, describe);
                 cursor
@@ -156,7 +163,7 @@ impl<B: Backend> Session<B> {
             State::Suspended(cursor) => cursor,
             State::Done => return run_again(statement).map_err(Failure::from),
         };
-        let deadline = deadline(self.env.effective().statement_timeout_ms);
+        let deadlines = self.deadlines();
         let mut given = 0;
         loop {
             let catalog = backend.catalog(self.txn.txn());
@@ -167,7 +174,7 @@ impl<B: Backend> Session<B> {
             let run = Run { txn, session: &self.env, catalog: &catalog, notices: &mut notices };
             let left = if rows_max == 0 { 0 } else { rows_max - given };
             let fetch = backend.fetch(&mut cursor, run, left, &mut sink);
-            let fetched: SqlResult<Fetched> = guarded(self.ticket.interrupt(), deadline, fetch).await;
+            let fetched: SqlResult<Fetched> = guarded(self.ticket.interrupt(), deadlines, fetch).await;
             given += sink.rows;
             self.notices(client, &notices);
             match fetched? {

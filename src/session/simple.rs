@@ -23,7 +23,9 @@ impl<B: Backend> Session<B> {
     pub async fn simple_query<C: Client>(&mut self, backend: &B, client: &mut C, text: &str) -> Result<(), Gone> {
         self.statements.remove("");
         self.portals.remove("");
-        match self.run_text(backend, client, text).await {
+        let outcome = self.run_text(backend, client, text).await;
+        self.query_string = None;
+        match outcome {
             Ok(()) => {}
             Err(Failure::Sql(error)) => self.report(backend, client, &error).await,
             Err(Failure::Gone) => return Err(Gone),
@@ -36,7 +38,7 @@ impl<B: Backend> Session<B> {
     async fn run_text<C: Client>(&mut self, backend: &B, client: &mut C, text: &str) -> Result<(), Failure> {
         if let Some(command) = cache::transaction_command(text) {
             let shape = Arc::new(RowShape::text(&[]));
-            self.begin_statement();
+            self.begin_statement(text.into());
             let started = crate::runtime::now();
             let tag = self.run_utility(backend, client, &command, &shape, true).await?;
             let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -52,6 +54,7 @@ impl<B: Backend> Session<B> {
             client.send(Response::EmptyQuery);
             return Ok(());
         }
+        self.query_string = Some(text.into());
         let several = parsed.len() > 1;
         for (index, statement) in parsed.iter().enumerate() {
             if several {

@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
-use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, Txn};
+use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, SessionLocks, Txn};
 use crate::sql::ddl::Ddl;
 use crate::sql::expr::Expr;
 use crate::sql::expr::eval::{eval, eval_bool};
@@ -328,6 +328,8 @@ impl Backend for Fake {
     async fn finish_prepared(&self, gid: &str, _commit: bool) -> SqlResult<()> {
         Err(SqlError::unsupported(format!("deciding {gid} here")))
     }
+
+    async fn unlock_session(&self, _locks: &SessionLocks) {}
 
     fn savepoint(&self, txn: &mut Txn) -> Savepoint {
         txn.command += 1;

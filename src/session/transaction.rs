@@ -9,7 +9,9 @@
 //! `xact.c`.
 
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
+use crate::session::guard::deadline;
 use crate::session::response::TransactionStatus;
 use crate::session::settings::{Effective, Mark};
 use crate::shard::{PrepareAs, Savepoint, Txn};
@@ -76,20 +78,33 @@ struct SavepointEntry {
 
 /// The session's transaction.
 pub struct Transaction {
+    /// The session's process id.
+    pid: i32,
     block: Block,
     txn: Option<Txn>,
     modes: Option<Modes>,
     savepoints: Vec<SavepointEntry>,
     queried: bool,
-}
-
-impl Default for Transaction {
-    fn default() -> Self {
-        Self { block: Block::Idle, txn: None, modes: None, savepoints: Vec::new(), queried: false }
-    }
+    begun: bool,
+    /// When transaction_timeout ends the session.
+    deadline: Option<MonoTime>,
 }
 
 impl Transaction {
+    /// Of a new session.
+    pub fn new(pid: i32) -> Self {
+        Self {
+            pid,
+            block: Block::Idle,
+            txn: None,
+            modes: None,
+            savepoints: Vec::new(),
+            queried: false,
+            begun: false,
+            deadline: None,
+        }
+    }
+
     /// The block.
     #[inline]
     pub fn block(&self) -> Block {
@@ -117,6 +132,30 @@ impl Transaction {
         self.txn.as_ref()
     }
 
+    /// A statement begins; `true` if its transaction does with it. The clock of transaction_timeout starts then, or with the
+    /// first statement after it was set.
+    #[inline]
+    pub fn begin_statement(&mut self, effective: &Effective) -> bool {
+        let first = !std::mem::replace(&mut self.begun, true);
+        self.watch(effective);
+        first
+    }
+
+    /// Starts the clock of transaction_timeout if it is set and not running, and stops it if it is not set.
+    pub fn watch(&mut self, effective: &Effective) {
+        let wanted = effective.transaction_timeout_ms > 0 && self.begun && self.block != Block::Failed;
+        self.deadline = match self.deadline {
+            _ if !wanted => None,
+            None => deadline(effective.transaction_timeout_ms),
+            running => running,
+        };
+    }
+
+    /// When transaction_timeout ends the session.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.deadline
+    }
+
     /// Statements from here on belong together until the protocol says otherwise.
     #[inline]
     pub fn enter_implicit(&mut self) {
@@ -141,8 +180,10 @@ impl Transaction {
         self.queried = true;
         let modes = *self.modes.get_or_insert_with(|| Modes::defaults(effective));
         let txn = self.txn.get_or_insert_with(|| backend.begin(modes.isolation, modes.read_only));
+        txn.pid = self.pid;
         txn.durable = effective.synchronous_commit;
         txn.lock_timeout_ms = effective.lock_timeout_ms;
+        txn.deadlock_timeout_ms = effective.deadlock_timeout_ms;
         txn
     }
 
@@ -222,6 +263,8 @@ impl Transaction {
         self.block = Block::Idle;
         self.modes = None;
         self.queried = false;
+        self.begun = false;
+        self.deadline = None;
         self.savepoints.clear();
         self.txn.take()
     }
@@ -235,6 +278,7 @@ impl Transaction {
             return None;
         }
         self.block = Block::Failed;
+        self.deadline = None;
         match (self.savepoints.last(), &mut self.txn) {
             (Some(last), Some(txn)) => {
                 let mark = last.settings;

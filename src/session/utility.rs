@@ -45,6 +45,7 @@ impl<B: Backend> Session<B> {
             Utility::Execute { name, args } => {
                 Box::pin(self.execute_prepared(backend, client, name, args, shape, describe)).await
             }
+            Utility::Discard(what) => self.discard(backend, what).await.map_err(Failure::from),
             Utility::Show(name) => {
                 self.show(client, name, shape, describe)?;
                 Ok("SHOW".into())
@@ -91,7 +92,6 @@ impl<B: Backend> Session<B> {
                 self.env.settings_mut().reset_all();
                 Ok("RESET".into())
             }
-            Utility::Discard(what) => self.discard(what),
             Utility::Prepare { name, text, types } => self.prepare_named(backend, name, text, types),
             Utility::Deallocate(None) => {
                 self.statements.clear();
@@ -205,11 +205,12 @@ impl<B: Backend> Session<B> {
         Ok(())
     }
 
-    fn discard(&mut self, what: &str) -> SqlResult<Tag> {
+    async fn discard(&mut self, backend: &B, what: &str) -> SqlResult<Tag> {
         match what {
             "all" => {
                 self.txn.forbid_block("DISCARD ALL")?;
                 self.portals.clear();
+                backend.unlock_session(self.env.locks()).await;
                 self.env.settings_mut().reset_all();
                 self.statements.clear();
                 self.texts.clear();

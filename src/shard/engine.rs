@@ -331,6 +331,7 @@ impl Engine {
         for (_, storage) in undone {
             self.forget_storage(storage);
         }
+        self.give_back_advisory(txn, command).await;
         self.next_command(txn);
     }
 

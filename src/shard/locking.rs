@@ -1,16 +1,19 @@
 //! Table locks over cores, and the deadlock detector.
 
+use std::cmp::Reverse;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::{CoreId, Oid, TxnId};
+use crate::catalog::system::DATABASE;
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Request, TableLockRequest};
 use crate::shard::txn_handle::Txn;
-use crate::storage::Head;
-use crate::txn::row_locks::WaitEdge;
-use crate::txn::{LockWait, TableLock, TxnState};
+use crate::txn::lock_view::LockTarget;
+use crate::txn::row_locks::{Party, WaitEdge};
+use crate::txn::{LockWait, TableLock};
 
 impl Engine {
     /// Locks a table until the transaction ends.
@@ -20,7 +23,7 @@ impl Engine {
         }
         // Recorded first: whatever part of it was taken is released with the rest if the wait is cut short.
         txn.table_locks.push((table, mode));
-        let request = TableLockRequest { txn: txn.id, table, mode, wait, lock_timeout_ms: txn.lock_timeout_ms };
+        let request = TableLockRequest { asker: txn.asker(), table, mode, wait };
         if mode.is_weak() {
             return self.lock_table_here(request).await;
         }
@@ -36,21 +39,22 @@ impl Engine {
 
     /// Takes a table lock on this core.
     pub(super) async fn lock_table_here(&self, request: TableLockRequest) -> EngineResult<()> {
-        let TableLockRequest { txn, table, mode, wait, lock_timeout_ms } = request;
+        let TableLockRequest { asker, table, mode, wait } = request;
+        let txn = asker.txn;
         let mut place = QueuePlace { engine: self, txn, table, queued: false };
         loop {
             let receiver = {
                 let locks = &mut self.0.shard.borrow_mut().table_locks;
-                if locks.try_lock(table, txn, mode) {
+                if locks.try_lock(table, &asker, mode) {
                     break;
                 }
                 if wait == LockWait::NoWait {
                     return Err(EngineError::LockNotAvailable);
                 }
                 place.queued = true;
-                locks.wait(table, txn, mode)
+                locks.wait(table, asker, mode)
             };
-            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+            self.wait_for_lock(&asker, receiver).await?;
         }
         Ok(())
     }
@@ -86,14 +90,9 @@ impl Engine {
     /// Who waits for whom on this core.
     pub(super) fn wait_edges_here(&self) -> Vec<WaitEdge> {
         let shard = self.0.shard.borrow();
-        let mut edges = shard.row_locks.edges(|storage, key| {
-            let tablet = shard.tablet(storage, key)?;
-            match tablet.head(key, &shard.txns, |slot| shard.txns.get(slot).state == TxnState::Aborted) {
-                Head::Intent { slot, .. } => Some(shard.txns.get(slot).id),
-                Head::Absent | Head::Committed(..) => None,
-            }
-        });
+        let mut edges = shard.row_locks.edges(|storage, key| shard.intent_holder(storage, key));
         edges.extend(shard.table_locks.edges());
+        edges.extend(shard.advisory_locks.edges());
         edges
     }
 
@@ -109,24 +108,69 @@ impl Engine {
         edges
     }
 
-    /// Looks for a cycle of waits through `txn`. The youngest of a cycle is the one that gives way; for it, this returns the
-    /// DETAIL of its error. Edges are gathered core by core, so a cycle counts only if it is there twice.
+    /// Looks for a cycle of waits through `txn`. The least patient of a cycle gives way (who has the shortest deadlock_timeout,
+    /// so that it is the one that looks first), of several the youngest; for it, this returns the DETAIL of its error. Edges are
+    /// gathered core by core, so a cycle counts only if it is there twice.
     pub(super) async fn find_deadlock(&self, txn: TxnId) -> Option<String> {
-        let first = cycle_through(&self.wait_edges().await, txn)?;
-        if first.iter().max() != Some(&txn) {
+        let edges = self.wait_edges().await;
+        let first = cycle_through(&edges, Party::Txn(txn))?;
+        if victim(&first, &edges) != txn {
             return None;
         }
-        let second = cycle_through(&self.wait_edges().await, txn)?;
+        let second = cycle_through(&self.wait_edges().await, Party::Txn(txn))?;
         if first != second {
             return None;
         }
-        let lines: Vec<String> = first
+        let txns: Vec<TxnId> = txns_of(&first).collect();
+        let lines: Vec<String> = txns
             .iter()
-            .zip(first.iter().cycle().skip(1))
-            .map(|(waiter, holder)| format!("Transaction {waiter} waits for a lock held by transaction {holder}."))
+            .zip(txns.iter().cycle().skip(1))
+            .map(|(waiter, holder)| wait_text(*waiter, *holder, &first, &edges))
             .collect();
         Some(lines.join("\n"))
     }
+}
+
+/// The transactions of a cycle.
+fn txns_of(cycle: &[Party]) -> impl Iterator<Item = TxnId> + '_ {
+    cycle.iter().filter_map(|party| match party {
+        Party::Txn(txn) => Some(*txn),
+        Party::Session(_) => None,
+    })
+}
+
+/// A wait of a cycle as PostgreSQL tells of it; rows have no numbers here.
+fn wait_text(waiter: TxnId, holder: TxnId, cycle: &[Party], edges: &[WaitEdge]) -> String {
+    let pid = |txn: TxnId| {
+        let own = |edge: &&WaitEdge| edge.holder == Party::Txn(txn) && matches!(edge.waiter, Party::Session(_));
+        match edges.iter().find(own).map(|edge| edge.waiter) {
+            Some(Party::Session(pid)) => pid,
+            _ => 0,
+        }
+    };
+    let at = cycle.iter().position(|party| *party == Party::Txn(waiter)).expect("the waiter is of the cycle");
+    let next = cycle[(at + 1) % cycle.len()];
+    let edge = edges.iter().find(|edge| edge.waiter == Party::Txn(waiter) && edge.holder == next);
+    let (mode, target) = edge.expect("a cycle is made of edges").wanted;
+    let what = match target {
+        LockTarget::Relation(table) => format!("relation {table} of database {DATABASE}"),
+        LockTarget::Row(storage) => format!("a tuple of storage {storage} of database {DATABASE}"),
+        LockTarget::Transaction(txn) => format!("transaction {}", txn.xid()),
+        LockTarget::Advisory(key) => {
+            let (class, object, form) = key.parts();
+            format!("advisory lock [{DATABASE},{class},{object},{form}]")
+        }
+    };
+    format!("Process {} waits for {} on {what}; blocked by process {}.", pid(waiter), mode.name(), pid(holder))
+}
+
+/// Who of a cycle gives way.
+fn victim(cycle: &[Party], edges: &[WaitEdge]) -> TxnId {
+    let patience = |txn: TxnId| {
+        let own = edges.iter().filter(|edge| edge.waiter == Party::Txn(txn));
+        own.map(|edge| edge.deadlock_timeout_ms).min()
+    };
+    txns_of(cycle).min_by_key(|txn| (patience(*txn), Reverse(*txn))).expect("sessions wait through their transactions")
 }
 
 /// A place in a table's queue, given up when the wait ends in whatever way.
@@ -147,9 +191,9 @@ impl Drop for QueuePlace<'_> {
     }
 }
 
-/// The transactions of a shortest cycle that starts and ends at `start`, in order of waiting.
-fn cycle_through(edges: &[WaitEdge], start: TxnId) -> Option<Vec<TxnId>> {
-    let mut waits: FxHashMap<TxnId, Vec<TxnId>> = FxHashMap::default();
+/// The members of a shortest cycle that starts and ends at `start`, in order of waiting.
+fn cycle_through(edges: &[WaitEdge], start: Party) -> Option<Vec<Party>> {
+    let mut waits: FxHashMap<Party, Vec<Party>> = FxHashMap::default();
     for edge in edges {
         waits.entry(edge.waiter).or_default().push(edge.holder);
     }
@@ -177,18 +221,57 @@ fn cycle_through(edges: &[WaitEdge], start: TxnId) -> Option<Vec<TxnId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::txn::{AdvisoryKey, Asker};
 
-    fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
-        pairs.iter().map(|(waiter, holder)| WaitEdge { waiter: TxnId(*waiter), holder: TxnId(*holder) }).collect()
+    const WANTED: (TableLock, LockTarget) = (TableLock::Exclusive, LockTarget::Advisory(AdvisoryKey::Big(-1)));
+
+    fn edges(pairs: &[(Party, Party)]) -> Vec<WaitEdge> {
+        pairs.iter().map(|&(waiter, holder)| WaitEdge { waiter, holder, wanted: WANTED, deadlock_timeout_ms: 1_000 }).collect()
+    }
+
+    fn txn(number: u64) -> Party {
+        Party::Txn(TxnId(number))
     }
 
     #[test]
     fn cycles_are_found_only_through_the_asker() {
-        let found =
-            |pairs: &[(u64, u64)], start| cycle_through(&edges(pairs), TxnId(start)).map(|c| c.iter().map(|t| t.0).collect());
+        let found = |pairs: &[(u64, u64)], start| {
+            let pairs: Vec<_> = pairs.iter().map(|(waiter, holder)| (txn(*waiter), txn(*holder))).collect();
+            cycle_through(&edges(&pairs), txn(start)).map(|cycle| txns_of(&cycle).map(|txn| txn.0).collect())
+        };
         assert_eq!(found(&[(1, 2), (2, 1)], 1), Some(vec![1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 4)], 3), Some(vec![3, 1, 2]));
         assert_eq!(found(&[(1, 2), (2, 3), (3, 2)], 1), None::<Vec<u64>>, "a cycle ahead is not the asker's");
         assert_eq!(found(&[(1, 2), (2, 3)], 1), None);
+    }
+
+    #[test]
+    fn what_a_session_holds_closes_a_cycle_through_its_transaction() {
+        let asker = Asker { pid: 7, ..Asker::of(TxnId(2)) };
+        let wait = || WaitEdge::of(&asker, txn(1), (TableLock::Share, LockTarget::Relation(Oid(9))));
+        let mut edges = edges(&[(txn(1), Party::Session(7))]);
+        edges.extend(wait().take(1));
+        assert_eq!(cycle_through(&edges, txn(1)), None, "whose session that is, is not known");
+        edges.extend(wait());
+        let cycle = cycle_through(&edges, txn(1)).expect("it is closed");
+        assert_eq!(cycle, [txn(1), Party::Session(7), txn(2)]);
+        assert_eq!(victim(&cycle, &edges), TxnId(2));
+        let lock = "ExclusiveLock on advisory lock [5,4294967295,4294967295,1]";
+        assert_eq!(wait_text(TxnId(1), TxnId(2), &cycle, &edges), format!("Process 0 waits for {lock}; blocked by process 7."));
+        assert_eq!(
+            wait_text(TxnId(2), TxnId(1), &cycle, &edges),
+            "Process 7 waits for ShareLock on relation 9 of database 5; blocked by process 0."
+        );
+    }
+
+    #[test]
+    fn the_least_patient_gives_way_and_of_several_the_youngest() {
+        let mut edges = edges(&[(txn(1), txn(2)), (txn(2), txn(3)), (txn(3), txn(1)), (txn(9), txn(1))]);
+        let cycle = [txn(1), txn(2), txn(3)];
+        assert_eq!(victim(&cycle, &edges), TxnId(3));
+        edges[1].deadlock_timeout_ms = 10;
+        assert_eq!(victim(&cycle, &edges), TxnId(2));
+        edges[3].deadlock_timeout_ms = 1;
+        assert_eq!(victim(&cycle, &edges), TxnId(2), "who is not in the cycle has no part in it");
     }
 }

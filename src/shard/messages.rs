@@ -12,37 +12,34 @@ use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
+use crate::txn::lock_view::LockView;
 use crate::txn::row_locks::WaitEdge;
-use crate::txn::{Isolation, LockStrength, LockWait, TableLock};
+use crate::txn::{AdvisoryLock, AdvisoryRequest, Asker, Isolation, LockStrength, LockWait, TableLock};
 
-/// Who writes, and how it waits.
+/// Who writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
-    /// The transaction.
-    pub txn: TxnId,
+    /// The transaction, and how it waits.
+    pub asker: Asker,
     /// Its isolation level.
     pub isolation: Isolation,
     /// Its current command.
     pub command: u32,
     /// What the statement sees.
     pub view: ReadView,
-    /// lock_timeout in milliseconds, 0 for none.
-    pub lock_timeout_ms: u32,
 }
 
 /// A table lock that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct TableLockRequest {
     /// For whom.
-    pub txn: TxnId,
+    pub asker: Asker,
     /// Which table.
     pub table: Oid,
     /// How.
     pub mode: TableLock,
     /// What about a lock in the way; there is no skipping a table.
     pub wait: LockWait,
-    /// lock_timeout in milliseconds, 0 for none.
-    pub lock_timeout_ms: u32,
 }
 
 /// What an insert does about a key that exists.
@@ -237,6 +234,17 @@ pub enum Request {
         /// Which.
         tables: Vec<Oid>,
     },
+    /// Take an advisory lock of this core.
+    LockAdvisory(AdvisoryRequest),
+    /// A session does not wait for an advisory lock any more.
+    LeaveAdvisory(AdvisoryRequest),
+    /// Give advisory locks back, each once.
+    UnlockAdvisory {
+        /// Whose.
+        pid: i32,
+        /// Which.
+        locks: Vec<AdvisoryLock>,
+    },
     /// Become the owner of a tablet.
     Adopt {
         /// The tablet.
@@ -261,6 +269,8 @@ pub enum Request {
     Replay(Box<crate::shard::recovery::RecoveredWrites>),
     /// Who waits for whom here.
     WaitEdges,
+    /// What is locked here.
+    Locks,
     /// Write this core's part of a checkpoint.
     Checkpoint {
         /// Number of the checkpoint.
@@ -309,8 +319,12 @@ pub enum Reply {
     Committed(EngineResult<CommitTs>),
     /// To `CollectEffects`.
     Effects(Box<Effects>),
+    /// To `LockAdvisory`: whether it has the lock.
+    Held(EngineResult<bool>),
     /// To `WaitEdges`.
     Edges(Vec<WaitEdge>),
+    /// To `Locks`.
+    Locks(Vec<LockView>),
     /// To `CutRowIds`: where it was cut.
     CutAt(EngineResult<i64>),
     /// To `GiveTablet`: how many keys went.
@@ -372,6 +386,11 @@ impl Reply {
         } else {
             Err(EngineError::Internal("a transaction's effects were not told"))
         }
+    }
+
+    /// Whether a lock is held.
+    pub fn held(self) -> EngineResult<bool> {
+        if let Reply::Held(result) = self { result } else { Err(EngineError::Internal("a lock was not answered for")) }
     }
 
     /// Who waits for whom; nobody, if the core could not say.

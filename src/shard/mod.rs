@@ -7,6 +7,9 @@
 //! [`state::Shard`] is what a core owns, plain data that never awaits; `engine` and its companions are the asynchronous part
 //! around it: they split work by owner, send it, wait for rows, for log space and for durability.
 
+mod advisory;
+#[cfg(test)]
+mod advisory_tests;
 pub mod api;
 mod boot;
 pub mod checkpointing;
@@ -18,6 +21,7 @@ pub mod engine;
 pub mod error;
 mod locking;
 mod logging;
+mod looking;
 mod maintenance;
 pub mod messages;
 pub mod prepared;
@@ -43,6 +47,7 @@ mod validation;
 mod write;
 mod writes;
 
+pub use advisory::SessionLocks;
 pub use api::{KeyRange, ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate, ScanSpec};
 pub use boot::no_tables;
 pub use cursor::ScanCursor;

@@ -68,10 +68,20 @@ impl Engine {
                 self.unlock_tables_here(txn, &tables);
                 answer.reply(Reply::Done(Ok(())));
             }
+            Request::LockAdvisory(request) => self.handle_advisory(request, answer),
+            Request::LeaveAdvisory(request) => {
+                self.0.shard.borrow_mut().advisory_locks.leave(&request);
+                answer.reply(Reply::Done(Ok(())));
+            }
+            Request::UnlockAdvisory { pid, locks } => {
+                self.unlock_advisory_here(pid, &locks);
+                answer.reply(Reply::Done(Ok(())));
+            }
             Request::Adopt { tablet, garbage } => {
                 self.0.shard.borrow_mut().adopt(*tablet, garbage);
                 answer.reply(Reply::Done(Ok(())));
             }
+            Request::Locks => answer.reply(Reply::Locks(self.locks_here())),
             Request::WaitEdges => answer.reply(Reply::Edges(self.wait_edges_here())),
             Request::Replay(writes) => {
                 let result = self.0.shard.borrow_mut().replay(&writes);

@@ -21,6 +21,7 @@ use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
 use crate::storage::{IntentStatus, Key, Tablet, View};
+use crate::txn::advisory_locks::AdvisoryLocks;
 use crate::txn::clock::Clock;
 use crate::txn::prepared::PreparedTransactions;
 use crate::txn::row_locks::RowLocks;
@@ -59,8 +60,6 @@ pub struct EngineLimits {
     pub memory_bytes: usize,
     /// Keys above which a tablet splits.
     pub tablet_keys: usize,
-    /// How long a wait lasts before a deadlock is looked for.
-    pub deadlock_timeout: std::time::Duration,
     /// Log volume over all cores after which a checkpoint is taken.
     pub checkpoint_log_bytes: u64,
     /// Time after which a checkpoint is taken if anything was written.
@@ -74,7 +73,6 @@ impl Default for EngineLimits {
         Self {
             memory_bytes: 1 << 34,
             tablet_keys: 128 * 1024,
-            deadlock_timeout: std::time::Duration::from_secs(1),
             checkpoint_log_bytes: 2 << 30,
             checkpoint_interval: std::time::Duration::from_secs(300),
             prepared_max: 64,
@@ -200,6 +198,7 @@ pub struct Shard {
     pub(super) txns: TxnTable,
     pub(super) row_locks: RowLocks,
     pub(super) table_locks: TableLocks,
+    pub(super) advisory_locks: AdvisoryLocks,
     pub(super) snapshots: ActiveSnapshots,
     /// Promises by slot: their lowest bound is this core's `undecided`.
     pub(super) promises: BTreeMap<u32, Promise>,
@@ -238,6 +237,7 @@ impl Shard {
             txns: TxnTable::default(),
             row_locks: RowLocks::default(),
             table_locks: TableLocks::default(),
+            advisory_locks: AdvisoryLocks::default(),
             snapshots: ActiveSnapshots::default(),
             promises: BTreeMap::new(),
             guards: Vec::new(),

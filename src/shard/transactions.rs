@@ -37,8 +37,9 @@ impl Engine {
     /// nothing of it is or ever will be visible, but for [`EngineError::LogFailed`], which ends the server.
     pub async fn commit(&self, mut txn: Txn) -> EngineResult<CommitTs> {
         let ts = self.commit_in_place(&mut txn).await;
-        if ts.is_err() {
-            self.abort(txn).await;
+        match ts {
+            Ok(_) => self.give_back_advisory(&mut txn, 0).await,
+            Err(_) => self.abort(txn).await,
         }
         ts
     }
@@ -268,6 +269,7 @@ impl Engine {
         for (_, storage) in created {
             self.forget_storage(storage);
         }
+        self.give_back_advisory(&mut txn, 0).await;
     }
 
     pub(super) async fn abort_on(&self, txn: TxnId, cores: &[CoreId]) {
@@ -303,9 +305,11 @@ pub(super) fn abandon(txn: &mut Txn) {
     orphan.finished = true;
     orphan.touched = std::mem::take(&mut txn.touched);
     orphan.table_locks = std::mem::take(&mut txn.table_locks);
+    orphan.advisory_locks = std::mem::take(&mut txn.advisory_locks);
+    orphan.pid = txn.pid;
     orphan.created_storages = std::mem::take(&mut txn.created_storages);
     orphan.pin = txn.pin.take();
-    if !orphan.has_effects() && orphan.table_locks.is_empty() {
+    if !orphan.has_effects() && orphan.table_locks.is_empty() && orphan.advisory_locks.is_empty() {
         return;
     }
     let engine = engine();

@@ -11,7 +11,7 @@
 //! forget the intents, which a crash does as well.
 //!
 //! SERIALIZABLE is refused: what such a transaction has read would have to be guarded until the decision, across restarts. So is DDL,
-//! because storages that exist only if their transaction commits are not logged.
+//! because storages that exist only if their transaction commits are not logged; and so are advisory locks, which belong to sessions.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -81,6 +81,9 @@ fn check_preparable(txn: &Txn) -> SqlResult<()> {
     let changes_catalog = txn.catalog().is_some() || !txn.created_storages.is_empty() || !txn.dropped_storages.is_empty();
     if changes_catalog {
         return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that has executed DDL or ANALYZE"));
+    }
+    if !txn.advisory_locks.is_empty() {
+        return Err(SqlError::unsupported("PREPARE TRANSACTION of a transaction that has taken advisory locks"));
     }
     if txn.isolation == Isolation::Serializable {
         return Err(SqlError::unsupported("PREPARE TRANSACTION at isolation level SERIALIZABLE"));
@@ -358,7 +361,7 @@ impl Engine {
     }
 
     async fn restore_table_lock(&self, txn: &Txn, table: Oid, mode: TableLock) -> EngineResult<()> {
-        let request = TableLockRequest { txn: txn.id, table, mode, wait: LockWait::NoWait, lock_timeout_ms: 0 };
+        let request = TableLockRequest { asker: txn.asker(), table, mode, wait: LockWait::NoWait };
         let cores = if mode.is_weak() { 1 } else { self.0.shared.cores };
         for core in (0..cores).map(|core| CoreId(core as u16)) {
             if core == self.0.core {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::catalog::Catalog;
 use crate::shard::engine::SnapshotPin;
-use crate::txn::{Isolation, TableLock};
+use crate::txn::{AdvisoryLock, Asker, Isolation, TableLock};
 
 /// A transaction in progress. One that is dropped without being committed or aborted is aborted.
 pub struct Txn {
@@ -19,8 +19,12 @@ pub struct Txn {
     pub read_only: bool,
     /// Whether COMMIT waits for the log (synchronous_commit).
     pub durable: bool,
+    /// The process id of its session; 0 where there is none.
+    pub pid: i32,
     /// lock_timeout in milliseconds, 0 for none.
     pub lock_timeout_ms: u32,
+    /// deadlock_timeout in milliseconds.
+    pub deadlock_timeout_ms: u32,
     /// The snapshot that all statements share, from the first one on, at REPEATABLE READ and SERIALIZABLE.
     pub(crate) snapshot: Option<CommitTs>,
     pub(crate) pin: Option<SnapshotPin>,
@@ -32,6 +36,8 @@ pub struct Txn {
     pub(crate) touched: SmallVec<[CoreId; 4]>,
     /// Table locks held.
     pub(crate) table_locks: SmallVec<[(Oid, TableLock); 4]>,
+    /// Advisory locks held until it ends, with the command that took each.
+    pub(crate) advisory_locks: Vec<(u32, AdvisoryLock)>,
     /// Storages that exist only if it commits, with the command that made them.
     pub(crate) created_storages: Vec<(u32, StorageId)>,
     /// Storages that go when it commits, with the command that dropped them.
@@ -51,18 +57,22 @@ pub struct Savepoint {
 
 impl Txn {
     pub(crate) fn new(id: TxnId, isolation: Isolation, read_only: bool) -> Self {
+        let Asker { pid, lock_timeout_ms, deadlock_timeout_ms, .. } = Asker::of(id);
         Self {
             id,
             isolation,
             read_only,
             durable: true,
-            lock_timeout_ms: 0,
+            pid,
+            lock_timeout_ms,
+            deadlock_timeout_ms,
             snapshot: None,
             pin: None,
             writing: false,
             command: 0,
             touched: SmallVec::new(),
             table_locks: SmallVec::new(),
+            advisory_locks: Vec::new(),
             created_storages: Vec::new(),
             dropped_storages: Vec::new(),
             catalogs: Vec::new(),
@@ -75,6 +85,12 @@ impl Txn {
         if !self.touched.contains(&core) {
             self.touched.push(core);
         }
+    }
+
+    /// It as it asks for locks.
+    pub(crate) fn asker(&self) -> Asker {
+        let &Self { id: txn, pid, lock_timeout_ms, deadlock_timeout_ms, .. } = self;
+        Asker { txn, pid, lock_timeout_ms, deadlock_timeout_ms }
     }
 
     /// The catalog as the transaction sees it, if it has changed it.

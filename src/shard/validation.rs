@@ -37,7 +37,7 @@ impl Shard {
     #[inline]
     pub(super) fn track_write(&mut self, writer: &Writer, storage: StorageId, key: &Key) {
         if writer.isolation == Isolation::Serializable {
-            self.read_set(Some(writer.txn), writer.view.snapshot).add_point(storage, key);
+            self.read_set(Some(writer.asker.txn), writer.view.snapshot).add_point(storage, key);
         }
     }
 

@@ -6,7 +6,7 @@
 //! READ COMMITTED re-evaluates on the newest version after waiting (PostgreSQL 15 documentation, 13.2.1); the other levels
 //! answer 40001 when the newest version is newer than the snapshot.
 
-use crate::base::{StorageId, TxnId};
+use crate::base::StorageId;
 use crate::runtime::signal::Receiver;
 use crate::shard::api::{ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate};
 use crate::shard::error::{EngineError, EngineResult};
@@ -14,7 +14,7 @@ use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutc
 use crate::shard::state::{CATALOG_STORAGE, Need, Shard};
 use crate::storage::{Head, Key, View};
 use crate::txn::row_locks::{Ticket, Wake};
-use crate::txn::{Isolation, LockStrength, LockWait, TxnState, WriteRef};
+use crate::txn::{Asker, Isolation, LockStrength, LockWait, TxnState, WriteRef};
 use crate::wal::WriteRef as LogWrite;
 
 #[cfg(test)]
@@ -68,14 +68,9 @@ impl WriteTask {
         (self.outcome, self.moved_at)
     }
 
-    /// The transaction.
-    pub fn txn(&self) -> TxnId {
-        self.writer.txn
-    }
-
-    /// How long a row may be waited for, in milliseconds; 0 for ever.
-    pub fn lock_timeout_ms(&self) -> u32 {
-        self.writer.lock_timeout_ms
+    /// For whom.
+    pub fn asker(&self) -> &Asker {
+        &self.writer.asker
     }
 
     fn keys(&self) -> usize {
@@ -108,7 +103,7 @@ impl WriteTask {
                 }
                 Ok(Attempt::Wait(strength)) => {
                     let key = self.key().clone();
-                    let (ticket, receiver) = shard.row_locks.wait(self.storage, &key, self.writer.txn, strength, self.ticket);
+                    let (ticket, receiver) = shard.row_locks.wait(self.storage, &key, self.writer.asker, strength, self.ticket);
                     self.ticket = Some(ticket);
                     return Ok(Step::Wait(receiver));
                 }
@@ -183,7 +178,7 @@ impl Shard {
             };
         };
         self.track_write(at.writer, at.storage, key);
-        if !self.row_locks.is_empty() && self.row_locks.must_wait(at.storage, key, at.writer.txn, strength, at.ticket) {
+        if !self.row_locks.is_empty() && self.row_locks.must_wait(at.storage, key, at.writer.asker.txn, strength, at.ticket) {
             return Ok(Free::Wait);
         }
         self.resolve_leftover(at.storage, position, key);
@@ -191,7 +186,7 @@ impl Shard {
         let tablet = &self.tablets[&at.storage][position];
         let head = tablet.head(key, txns, |slot| txns.get(slot).state == TxnState::Aborted);
         match head {
-            Head::Intent { slot, tombstone, .. } if txns.get(slot).id != at.writer.txn => {
+            Head::Intent { slot, tombstone, .. } if txns.get(slot).id != at.writer.asker.txn => {
                 let held = if tombstone { LockStrength::Update } else { LockStrength::NoKeyUpdate };
                 if crate::txn::row_locks::conflict(held, strength) { Ok(Free::Wait) } else { Ok(Free::Head(head)) }
             }
@@ -225,7 +220,7 @@ impl Shard {
         self.check_memory(bytes, if makes_room { Need::MakesRoom } else { Need::Data })?;
         let log_bytes = LogWrite { storage: at.storage, key: key.as_ref(), value: row }.encoded_bytes();
         self.check_log_bytes(log_bytes)?;
-        let slot = self.txns.slot_of(at.writer.txn);
+        let slot = self.txns.slot_of(at.writer.asker.txn);
         let command = at.writer.command;
         let tablet = self.tablet_mut(at.storage, key).expect("the caller found the tablet in this poll");
         tablet.place_intent(key, slot, command, row)?;
@@ -365,7 +360,7 @@ impl Shard {
             RowAction::Replace => self.place(at, key, Some(&output.row))?,
             RowAction::Delete => {
                 // A deletion is the stronger lock: somebody with KEY SHARE is in its way, though not in an update's.
-                if self.row_locks.must_wait(at.storage, key, at.writer.txn, LockStrength::Update, at.ticket) {
+                if self.row_locks.must_wait(at.storage, key, at.writer.asker.txn, LockStrength::Update, at.ticket) {
                     return Ok(Attempt::Wait(LockStrength::Update));
                 }
                 self.place(at, key, None)?;
@@ -422,8 +417,8 @@ impl Shard {
             return Ok(Attempt::Done(()));
         }
         self.check_memory(key.heap_bytes() + WRITE_OVERHEAD, Need::MakesRoom)?;
-        let slot = self.txns.slot_of(at.writer.txn);
-        self.row_locks.grant(at.storage, key, (slot, at.writer.txn), strength, at.writer.command);
+        let slot = self.txns.slot_of(at.writer.asker.txn);
+        self.row_locks.grant(at.storage, key, (slot, at.writer.asker.txn), strength, at.writer.command);
         let reference = WriteRef { storage: at.storage, key: key.clone(), command: at.writer.command };
         self.txns.get_mut(slot).locks.push(reference);
         Ok(Attempt::Done(()))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::base::{CommitTs, CoreId, StorageId, TxnId};
+use crate::base::{CommitTs, CoreId, StorageId};
 use crate::metrics::Stage;
 use crate::runtime::signal::Receiver;
 use crate::runtime::{self, nanos_since};
@@ -16,7 +16,10 @@ use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
 use crate::txn::row_locks::Wake;
-use crate::txn::{LockStrength, LockWait};
+use crate::txn::{Asker, LockStrength, LockWait};
+
+/// The shortest time between two looks for a deadlock by one who waits: a look asks every core.
+const NEXT_LOOK_MIN: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// A task being driven: gives its place in a queue up if it is dropped half way.
 struct Driving<'a> {
@@ -168,7 +171,7 @@ impl Engine {
     }
 
     pub(super) fn writer(&self, txn: &Txn, view: &ReadView) -> Writer {
-        Writer { txn: txn.id, isolation: txn.isolation, command: txn.command, view: *view, lock_timeout_ms: txn.lock_timeout_ms }
+        Writer { asker: txn.asker(), isolation: txn.isolation, command: txn.command, view: *view }
     }
 
     /// Sends each owner its part of a write and sends again what has moved meanwhile.
@@ -254,10 +257,10 @@ impl Engine {
         task: WriteTask,
         mut receiver: Receiver<Wake>,
     ) -> EngineResult<(WriteOutcome, Option<usize>)> {
-        let (txn, lock_timeout_ms) = (task.txn(), task.lock_timeout_ms());
+        let asker = *task.asker();
         let mut driving = Driving { engine: self, task: Some(task) };
         loop {
-            self.wait_for_row(txn, receiver, lock_timeout_ms).await?;
+            self.wait_for_lock(&asker, receiver).await?;
             let task = driving.task.as_mut().expect("the task is taken only at its end");
             let step = task.step(&mut self.0.shard.borrow_mut())?;
             match step {
@@ -268,28 +271,22 @@ impl Engine {
     }
 
     /// Awaits a row or table lock's signal, looking for deadlocks now and then.
-    pub(super) async fn wait_for_row(&self, txn: TxnId, receiver: Receiver<Wake>, lock_timeout_ms: u32) -> EngineResult<()> {
+    pub(super) async fn wait_for_lock(&self, asker: &Asker, receiver: Receiver<Wake>) -> EngineResult<()> {
         let started = runtime::now();
-        let outcome = self.wait_for_signal(txn, receiver, started, lock_timeout_ms).await;
+        let outcome = self.wait_for_signal(asker, receiver, started).await;
         let waited = nanos_since(started);
         self.0.metrics.txn.lock_wait_ns.record(waited);
         self.0.metrics.stages.record(Stage::LockWait, waited);
         outcome
     }
 
-    async fn wait_for_signal(
-        &self,
-        txn: TxnId,
-        mut receiver: Receiver<Wake>,
-        started: runtime::MonoTime,
-        lock_timeout_ms: u32,
-    ) -> EngineResult<()> {
-        let lock_timeout = std::time::Duration::from_millis(u64::from(lock_timeout_ms));
-        let deadlock_timeout = self.0.shared.limits.deadlock_timeout;
+    async fn wait_for_signal(&self, asker: &Asker, mut receiver: Receiver<Wake>, started: runtime::MonoTime) -> EngineResult<()> {
+        let lock_timeout = std::time::Duration::from_millis(u64::from(asker.lock_timeout_ms));
+        let deadlock_timeout = std::time::Duration::from_millis(u64::from(asker.deadlock_timeout_ms));
         let mut next_look = deadlock_timeout;
         loop {
             let mut patience = next_look;
-            if lock_timeout_ms > 0 {
+            if asker.lock_timeout_ms > 0 {
                 let left = lock_timeout.saturating_sub(started.elapsed());
                 if left.is_zero() {
                     return Err(EngineError::LockNotAvailable);
@@ -297,15 +294,15 @@ impl Engine {
                 patience = patience.min(left);
             }
             match runtime::timeout(patience, &mut receiver).await {
-                Ok(Wake::Retry) => return Ok(()),
+                Ok(Wake::Retry | Wake::Granted) => return Ok(()),
                 Ok(Wake::Aborted) => return Err(EngineError::Aborted),
                 Err(_elapsed) => {
-                    if let Some(detail) = self.find_deadlock(txn).await {
+                    if let Some(detail) = self.find_deadlock(asker.txn).await {
                         return Err(EngineError::Deadlock { detail });
                     }
                     // A cycle may close later, and only its youngest breaks it: soon again, then less and less often.
                     let grown = if next_look == deadlock_timeout { deadlock_timeout / 16 } else { next_look * 2 };
-                    next_look = grown.min(deadlock_timeout / 2);
+                    next_look = grown.min(deadlock_timeout / 2).max(NEXT_LOOK_MIN);
                 }
             }
         }

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::error::SqlResult;
-use crate::shard::Sizes;
+use crate::catalog::system::live::SessionActivity;
+use crate::error::{SqlError, SqlResult};
+use crate::shard::{SessionLocks, Sizes};
 use crate::sql::expr::Subquery;
 use crate::sql::expr::in_set::InSet;
+use crate::sql::function::{FunctionRef, Waiting};
 use crate::types::{Datum, SqlType};
 
 /// What binding a statement depends on besides its text.
@@ -45,10 +47,32 @@ pub trait SessionInfo {
     fn random(&self) -> u64;
     /// Formats and time zone for text conversions.
     fn format(&self) -> &crate::types::SessionFormat;
+    /// All sessions of the server; `None` where there are none.
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        None
+    }
+    /// Says whether the session sleeps (`pg_sleep`). When its statement ends, it sleeps no more.
+    fn sleeps(&self, _sleeps: bool) {}
+    /// The session's advisory locks; `None` where there is no session.
+    fn session_locks(&self) -> Option<&SessionLocks> {
+        None
+    }
     /// How much memory storages take; `None` where no engine is at hand.
     fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
     }
+}
+
+/// The sessions of the server by their process ids.
+pub trait Sessions {
+    /// Ends what a session runs; `false` if there is no such session.
+    fn cancel(&self, pid: i32) -> bool;
+    /// Ends a session; `false` if there is no such session.
+    fn terminate(&self, pid: i32) -> bool;
+    /// Whether there is such a session.
+    fn exists(&self, pid: i32) -> bool;
+    /// What each of them does, in the order of their process ids.
+    fn activities(&self) -> Vec<SessionActivity>;
 }
 
 /// Everything evaluation may refer to besides the row itself.
@@ -81,6 +105,21 @@ pub struct OuterRow<'a> {
 pub trait SubqueryResults {
     /// The value of `subquery`, found by the identity of the `Arc`.
     fn result(&self, subquery: &Arc<Subquery>) -> Option<SubqueryValue>;
+
+    /// What the volatile function called next has answered in an earlier evaluation of the same expression over the same row; `None` if this
+    /// is the first.
+    fn noted(&self) -> Option<Datum> {
+        None
+    }
+
+    /// Keeps what a volatile function has answered, in case the expression has to be evaluated again.
+    fn note(&self, _answer: &Datum) {}
+
+    /// The answer of a function that waits. An error means that the executor is to find it and to evaluate again, or, as 0A000, that it
+    /// does not do so where this expression is.
+    fn waited(&self, function: FunctionRef, _waiting: Waiting, _args: &[Datum]) -> SqlResult<Datum> {
+        Err(SqlError::unsupported(format!("{} in this place", function.get().name)))
+    }
 }
 
 /// The value of a subquery.

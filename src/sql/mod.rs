@@ -21,7 +21,7 @@ pub mod utility;
 pub mod values;
 
 pub use binder::bind;
-pub use context::{BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, SubqueryResults, SubqueryValue};
+pub use context::{BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, Sessions, SubqueryResults, SubqueryValue};
 pub use parser::{ParsedStatement, parse};
 
 #[cfg(test)]

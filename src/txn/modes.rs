@@ -31,7 +31,7 @@ pub enum LockWait {
 }
 
 /// Table lock modes (PostgreSQL 15 documentation, 13.3.1), weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum TableLock {
     AccessShare,

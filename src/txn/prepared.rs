@@ -153,6 +153,15 @@ impl PreparedTransactions {
         list.sort_by_key(|info| info.number);
         list
     }
+
+    /// The transactions that hold what was prepared, with their numbers.
+    pub fn txns(&self) -> Vec<(TxnId, u64)> {
+        let txn = |entry: &Entry| match entry {
+            Entry::Prepared(prepared) => Some((prepared.txn, prepared.info.number)),
+            Entry::Preparing | Entry::Busy(_) => None,
+        };
+        self.entries().values().filter_map(txn).collect()
+    }
 }
 
 #[cfg(test)]

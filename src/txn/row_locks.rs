@@ -16,7 +16,9 @@ use smallvec::SmallVec;
 use crate::base::{StorageId, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
 use crate::storage::Key;
-use crate::txn::modes::LockStrength;
+use crate::txn::asker::Asker;
+use crate::txn::lock_view::{LockTarget, LockView, Since};
+use crate::txn::modes::{LockStrength, TableLock};
 
 /// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
 pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
@@ -28,11 +30,23 @@ pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
     }
 }
 
+/// The mode in which the next for a row holds its place (heapam.c, `tupleLockExtraInfo`).
+fn place_mode(strength: LockStrength) -> TableLock {
+    match strength {
+        LockStrength::KeyShare => TableLock::AccessShare,
+        LockStrength::Share => TableLock::RowShare,
+        LockStrength::NoKeyUpdate => TableLock::Exclusive,
+        LockStrength::Update => TableLock::AccessExclusive,
+    }
+}
+
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// The row may be free: try again.
     Retry,
+    /// The lock is had: whoever gave it back has handed it on.
+    Granted,
     /// The waiting transaction was aborted from outside.
     Aborted,
 }
@@ -44,8 +58,9 @@ pub struct Ticket(u64);
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
-    txn: TxnId,
+    asker: Asker,
     strength: LockStrength,
+    since: Since,
     /// `None` once woken.
     sender: Option<Sender<Wake>>,
 }
@@ -72,13 +87,36 @@ pub struct RowLocks {
     waiting: usize,
 }
 
+/// Who waits or is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// A transaction.
+    Txn(TxnId),
+    /// A session, by its process id: what it holds outlives its transactions, and it can give it back only when the one it is in
+    /// goes on.
+    Session(i32),
+}
+
 /// Somebody waits for somebody: an edge of the wait-for graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitEdge {
     /// Who waits.
-    pub waiter: TxnId,
+    pub waiter: Party,
     /// For whom.
-    pub holder: TxnId,
+    pub holder: Party,
+    /// For what, and how.
+    pub wanted: (TableLock, LockTarget),
+    /// After how many milliseconds of waiting the waiter looks for a deadlock.
+    pub deadlock_timeout_ms: u32,
+}
+
+impl WaitEdge {
+    /// The edges there are because a transaction waits for somebody: its session waits with it.
+    pub fn of(waiter: &Asker, holder: Party, wanted: (TableLock, LockTarget)) -> impl Iterator<Item = WaitEdge> + use<> {
+        let edge = WaitEdge { waiter: Party::Txn(waiter.txn), holder, wanted, deadlock_timeout_ms: waiter.deadlock_timeout_ms };
+        let session = (waiter.pid != 0).then_some(Party::Session(waiter.pid));
+        std::iter::once(edge).chain(session.map(|session| WaitEdge { waiter: session, holder: edge.waiter, ..edge }))
+    }
 }
 
 impl RowLocks {
@@ -109,7 +147,7 @@ impl RowLocks {
         row.queue
             .iter()
             .take_while(|waiter| Some(waiter.ticket) != ticket)
-            .any(|waiter| waiter.txn != txn && conflict(waiter.strength, strength))
+            .any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
     }
 
     /// Takes a place in the row's queue, or, with a ticket, keeps it and waits on.
@@ -117,7 +155,7 @@ impl RowLocks {
         &mut self,
         storage: StorageId,
         key: &Key,
-        txn: TxnId,
+        asker: Asker,
         strength: LockStrength,
         ticket: Option<Ticket>,
     ) -> (Ticket, Receiver<Wake>) {
@@ -129,7 +167,7 @@ impl RowLocks {
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        row.queue.push_back(Waiter { ticket, txn, strength, sender: Some(sender) });
+        row.queue.push_back(Waiter { ticket, asker, strength, since: Since::now(), sender: Some(sender) });
         self.waiting += 1;
         (ticket, receiver)
     }
@@ -208,7 +246,7 @@ impl RowLocks {
             return;
         }
         for row in self.rows.values_mut() {
-            for waiter in row.queue.iter_mut().filter(|waiter| waiter.txn == txn) {
+            for waiter in row.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn) {
                 if let Some(sender) = waiter.sender.take() {
                     sender.send(why);
                 }
@@ -224,15 +262,41 @@ impl RowLocks {
             let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
             for (i, waiter) in row.queue.iter().enumerate() {
                 let holders = row.holders.iter().filter(|held| conflict(held.strength, waiter.strength)).map(|held| held.txn);
-                let ahead = row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.txn);
-                for holder in holders.chain(ahead).chain(writer) {
-                    if holder != waiter.txn {
-                        edges.push(WaitEdge { waiter: waiter.txn, holder });
+                let ahead =
+                    row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
+                let place = (place_mode(waiter.strength), LockTarget::Row(*storage));
+                let ends = holders.chain(writer).map(|txn| (txn, (TableLock::Share, LockTarget::Transaction(txn))));
+                for (holder, wanted) in ends.chain(ahead.map(|txn| (txn, place))) {
+                    if holder != waiter.asker.txn {
+                        edges.extend(WaitEdge::of(&waiter.asker, Party::Txn(holder), wanted));
                     }
                 }
             }
         }
         edges
+    }
+
+    /// The waits, as PostgreSQL shows them: the next for a row holds its place there (a tuple lock) and waits for the end of the
+    /// transaction that is in the way; the others wait for that place.
+    pub fn views(&self, intent_holder: impl Fn(StorageId, &Key) -> Option<TxnId>) -> Vec<LockView> {
+        let mut views = Vec::new();
+        for ((storage, key), row) in &self.rows {
+            let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
+            let target = LockTarget::Row(*storage);
+            for (i, waiter) in row.queue.iter().enumerate() {
+                let Waiter { asker, strength, since, .. } = waiter;
+                if row.queue.iter().take(i).any(|other| conflict(other.strength, *strength)) {
+                    views.push(LockView::awaited(asker, target, place_mode(*strength), *since));
+                    continue;
+                }
+                views.push(LockView::held(asker.txn, asker.pid, target, place_mode(*strength)));
+                let held = row.holders.iter().filter(|held| held.txn != asker.txn && conflict(held.strength, *strength));
+                if let Some(holder) = writer.or(held.map(|held| held.txn).next()) {
+                    views.push(LockView::awaited(asker, LockTarget::Transaction(holder), TableLock::Share, *since));
+                }
+            }
+        }
+        views
     }
 
     /// Whether any row of a storage's range is locked or waited for.
@@ -272,7 +336,7 @@ mod tests {
         let (holder, first, second) = (TxnId(1), TxnId(2), TxnId(3));
         locks.grant(S, &key, (0, holder), LockStrength::Update, 0);
         assert!(locks.must_wait(S, &key, first, LockStrength::Update, None));
-        let (ticket, _rx) = locks.wait(S, &key, first, LockStrength::Update, None);
+        let (ticket, _rx) = locks.wait(S, &key, Asker::of(first), LockStrength::Update, None);
         locks.release(S, &key, 0, 0);
         assert!(locks.must_wait(S, &key, second, LockStrength::Update, None), "the first in line has not tried yet");
         assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket)));
@@ -285,11 +349,16 @@ mod tests {
     fn edges_name_holders_writers_and_those_ahead() {
         let mut locks = RowLocks::default();
         let key = Key::Int(1);
-        let _a = locks.wait(S, &key, TxnId(2), LockStrength::Update, None);
-        let _b = locks.wait(S, &key, TxnId(3), LockStrength::Update, None);
+        let _a = locks.wait(S, &key, Asker::of(TxnId(2)), LockStrength::Update, None);
+        let _b = locks.wait(S, &key, Asker::of(TxnId(3)), LockStrength::Update, None);
         let mut edges = locks.edges(|_, _| Some(TxnId(1)));
         edges.sort_by_key(|edge| (edge.waiter, edge.holder));
-        let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter.0, edge.holder.0)).collect();
-        assert_eq!(pairs, [(2, 1), (3, 1), (3, 2)]);
+        let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter, edge.holder)).collect();
+        let txn = |number| Party::Txn(TxnId(number));
+        assert_eq!(pairs, [(txn(2), txn(1)), (txn(3), txn(1)), (txn(3), txn(2))]);
+        let views: Vec<_> =
+            locks.views(|_, _| Some(TxnId(1))).iter().map(|view| (view.txn, view.target, view.waits_since.is_none())).collect();
+        let (first, second, row) = (Some(TxnId(2)), Some(TxnId(3)), LockTarget::Row(S));
+        assert_eq!(views, [(first, row, true), (first, LockTarget::Transaction(TxnId(1)), false), (second, row, false)]);
     }
 }

@@ -120,6 +120,13 @@ impl TxnTable {
         entry
     }
 
+    /// Those that have written or locked rows and are not decided.
+    pub fn undecided(&self) -> impl Iterator<Item = TxnId> {
+        let open = |slot: &&TxnSlot| matches!(slot.state, TxnState::Active | TxnState::Prepared);
+        let has_any = |slot: &&TxnSlot| !slot.writes.is_empty() || !slot.locks.is_empty();
+        self.slots.iter().flatten().filter(open).filter(has_any).map(|slot| slot.id)
+    }
+
     /// What undecided transactions have read.
     pub fn read_sets(&self) -> impl Iterator<Item = &ReadSet> {
         self.slots.iter().flatten().filter_map(|slot| slot.reads.as_deref())

@@ -13,8 +13,10 @@ use smallvec::SmallVec;
 
 use crate::base::{Oid, TxnId};
 use crate::runtime::signal::{Receiver, Sender, signal};
+use crate::txn::asker::Asker;
+use crate::txn::lock_view::{LockTarget, LockView, Since};
 use crate::txn::modes::TableLock;
-use crate::txn::row_locks::{WaitEdge, Wake};
+use crate::txn::row_locks::{Party, WaitEdge, Wake};
 
 impl TableLock {
     /// All modes, weakest first.
@@ -33,6 +35,20 @@ impl TableLock {
     /// EXCLUSIVE, because two transactions can hold it and only one may then write.
     pub fn covers(self, wanted: TableLock) -> bool {
         Self::ALL.into_iter().all(|mode| conflict(self, mode) || !conflict(wanted, mode))
+    }
+
+    /// What PostgreSQL calls the mode in messages and views.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableLock::AccessShare => "AccessShareLock",
+            TableLock::RowShare => "RowShareLock",
+            TableLock::RowExclusive => "RowExclusiveLock",
+            TableLock::ShareUpdateExclusive => "ShareUpdateExclusiveLock",
+            TableLock::Share => "ShareLock",
+            TableLock::ShareRowExclusive => "ShareRowExclusiveLock",
+            TableLock::Exclusive => "ExclusiveLock",
+            TableLock::AccessExclusive => "AccessExclusiveLock",
+        }
     }
 
     /// Whether the mode is taken on the session's core only.
@@ -64,15 +80,23 @@ pub fn conflict(a: TableLock, b: TableLock) -> bool {
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Holder {
     txn: TxnId,
+    pid: i32,
     mode: TableLock,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    asker: Asker,
+    mode: TableLock,
+    since: Since,
     sender: Option<Sender<Wake>>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    holders: SmallVec<[(TxnId, TableLock); 4]>,
+    holders: SmallVec<[Holder; 4]>,
     queue: VecDeque<Waiter>,
 }
 
@@ -84,33 +108,36 @@ pub struct TableLocks {
 
 impl TableLocks {
     /// Takes a lock if nobody is in the way, neither a holder nor, for a new holder, somebody who waits already.
-    pub fn try_lock(&mut self, table: Oid, txn: TxnId, mode: TableLock) -> bool {
+    pub fn try_lock(&mut self, table: Oid, asker: &Asker, mode: TableLock) -> bool {
+        let &Asker { txn, pid, .. } = asker;
         let entry = self.tables.entry(table).or_default();
         let mut holds_any = false;
-        for &(holder, held) in &entry.holders {
-            if holder == txn {
-                if held.covers(mode) {
+        for holder in &entry.holders {
+            if holder.txn == txn {
+                if holder.mode.covers(mode) {
                     return true;
                 }
                 holds_any = true;
-            } else if conflict(held, mode) {
+            } else if conflict(holder.mode, mode) {
                 return false;
             }
         }
-        if !holds_any && entry.queue.iter().any(|waiter| waiter.txn != txn && conflict(waiter.mode, mode)) {
+        // Only those who were there before are in the way of one who has a place in the queue.
+        let mut ahead = entry.queue.iter().take_while(|waiter| waiter.asker.txn != txn);
+        if !holds_any && ahead.any(|waiter| conflict(waiter.mode, mode)) {
             return false;
         }
-        entry.holders.push((txn, mode));
+        entry.holders.push(Holder { txn, pid, mode });
         true
     }
 
     /// Queues for a lock; on [`Wake::Retry`] try again.
-    pub fn wait(&mut self, table: Oid, txn: TxnId, mode: TableLock) -> Receiver<Wake> {
+    pub fn wait(&mut self, table: Oid, asker: Asker, mode: TableLock) -> Receiver<Wake> {
         let (sender, receiver) = signal();
         let entry = self.tables.entry(table).or_default();
-        match entry.queue.iter_mut().find(|waiter| waiter.txn == txn) {
+        match entry.queue.iter_mut().find(|waiter| waiter.asker.txn == asker.txn) {
             Some(waiter) => waiter.sender = Some(sender),
-            None => entry.queue.push_back(Waiter { txn, mode, sender: Some(sender) }),
+            None => entry.queue.push_back(Waiter { asker, mode, since: Since::now(), sender: Some(sender) }),
         }
         receiver
     }
@@ -118,14 +145,14 @@ impl TableLocks {
     /// Leaves the queue of a table.
     pub fn leave(&mut self, table: Oid, txn: TxnId) {
         let Some(entry) = self.tables.get_mut(&table) else { return };
-        entry.queue.retain(|waiter| waiter.txn != txn);
+        entry.queue.retain(|waiter| waiter.asker.txn != txn);
         self.wake(table);
     }
 
     /// Releases a transaction's locks on a table.
     pub fn release(&mut self, table: Oid, txn: TxnId) {
         let Some(entry) = self.tables.get_mut(&table) else { return };
-        entry.holders.retain(|(holder, _)| *holder != txn);
+        entry.holders.retain(|holder| holder.txn != txn);
         if entry.queue.is_empty() {
             // Tables in use keep their entry: the next statement wants it again.
             if entry.holders.is_empty() && self.tables.len() > 256 {
@@ -148,7 +175,7 @@ impl TableLocks {
     /// Ends every wait of a transaction.
     pub fn abort_waits(&mut self, txn: TxnId, why: Wake) {
         for entry in self.tables.values_mut() {
-            for waiter in entry.queue.iter_mut().filter(|waiter| waiter.txn == txn) {
+            for waiter in entry.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn) {
                 if let Some(sender) = waiter.sender.take() {
                     sender.send(why);
                 }
@@ -156,18 +183,27 @@ impl TableLocks {
         }
     }
 
+    /// All that is held or awaited.
+    pub fn views(&self) -> Vec<LockView> {
+        let mut views = Vec::new();
+        for (&table, entry) in &self.tables {
+            let target = LockTarget::Relation(table);
+            views.extend(entry.holders.iter().map(|held| LockView::held(held.txn, held.pid, target, held.mode)));
+            views.extend(entry.queue.iter().map(|w| LockView::awaited(&w.asker, target, w.mode, w.since)));
+        }
+        views
+    }
+
     /// Who waits for whom.
     pub fn edges(&self) -> Vec<WaitEdge> {
         let mut edges = Vec::new();
-        for entry in self.tables.values() {
+        for (&table, entry) in &self.tables {
             for (i, waiter) in entry.queue.iter().enumerate() {
-                let held = entry.holders.iter().filter(|(_, mode)| conflict(*mode, waiter.mode)).map(|(holder, _)| *holder);
-                let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.mode, waiter.mode)).map(|w| w.txn);
-                edges.extend(
-                    held.chain(ahead)
-                        .filter(|holder| *holder != waiter.txn)
-                        .map(|holder| WaitEdge { waiter: waiter.txn, holder }),
-                );
+                let held = entry.holders.iter().filter(|held| conflict(held.mode, waiter.mode)).map(|held| held.txn);
+                let ahead = entry.queue.iter().take(i).filter(|other| conflict(other.mode, waiter.mode)).map(|w| w.asker.txn);
+                edges.extend(held.chain(ahead).filter(|holder| *holder != waiter.asker.txn).flat_map(|holder| {
+                    WaitEdge::of(&waiter.asker, Party::Txn(holder), (waiter.mode, LockTarget::Relation(table)))
+                }));
             }
         }
         edges
@@ -194,21 +230,33 @@ mod tests {
     fn two_who_share_a_table_cannot_both_write() {
         assert!(!Share.covers(RowExclusive) && AccessExclusive.covers(Share) && ShareUpdateExclusive.covers(RowExclusive));
         let mut locks = TableLocks::default();
-        assert!(locks.try_lock(Oid(1), TxnId(1), Share) && locks.try_lock(Oid(1), TxnId(2), Share));
-        assert!(!locks.try_lock(Oid(1), TxnId(1), RowExclusive), "the other one shares it still");
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(1)), Share) && locks.try_lock(Oid(1), &Asker::of(TxnId(2)), Share));
+        assert!(!locks.try_lock(Oid(1), &Asker::of(TxnId(1)), RowExclusive), "the other one shares it still");
         locks.release(Oid(1), TxnId(2));
-        assert!(locks.try_lock(Oid(1), TxnId(1), RowExclusive));
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(1)), RowExclusive));
     }
 
     #[test]
     fn a_strong_request_is_not_starved_by_weak_ones() {
         let mut locks = TableLocks::default();
-        assert!(locks.try_lock(Oid(1), TxnId(1), RowExclusive));
-        assert!(!locks.try_lock(Oid(1), TxnId(2), AccessExclusive));
-        let _rx = locks.wait(Oid(1), TxnId(2), AccessExclusive);
-        assert!(!locks.try_lock(Oid(1), TxnId(3), AccessShare), "goes behind the waiter");
-        assert!(locks.try_lock(Oid(1), TxnId(1), AccessShare), "a holder does not wait behind its own waiter");
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(1)), RowExclusive));
+        assert!(!locks.try_lock(Oid(1), &Asker::of(TxnId(2)), AccessExclusive));
+        let _rx = locks.wait(Oid(1), Asker::of(TxnId(2)), AccessExclusive);
+        assert!(!locks.try_lock(Oid(1), &Asker::of(TxnId(3)), AccessShare), "goes behind the waiter");
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(1)), AccessShare), "a holder does not wait behind its own waiter");
         locks.release(Oid(1), TxnId(1));
-        assert!(locks.try_lock(Oid(1), TxnId(2), AccessExclusive));
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(2)), AccessExclusive));
+    }
+
+    /// Two who waited for the same lock were each in the other's way once it was free, and waited for ever.
+    #[test]
+    fn the_first_of_several_who_wait_is_not_held_up_by_those_behind() {
+        let mut locks = TableLocks::default();
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(1)), AccessExclusive));
+        let _first = locks.wait(Oid(1), Asker::of(TxnId(2)), AccessExclusive);
+        let _second = locks.wait(Oid(1), Asker::of(TxnId(3)), AccessExclusive);
+        locks.release(Oid(1), TxnId(1));
+        assert!(!locks.try_lock(Oid(1), &Asker::of(TxnId(3)), AccessExclusive), "the first in line has not tried yet");
+        assert!(locks.try_lock(Oid(1), &Asker::of(TxnId(2)), AccessExclusive));
     }
 }

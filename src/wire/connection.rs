@@ -120,6 +120,7 @@ async fn start<S: ByteStream, B: Backend>(
             return Err(Gone);
         }
     };
+    session.set_client(peer.stream.client());
     startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
     peer.output.response(Response::Ready(TransactionStatus::Idle));
     peer.flush().await?;
@@ -221,6 +222,8 @@ async fn take_step<S: ByteStream, B: Backend>(
             if session.has_points() {
                 dialogue.skipping = flush_points(session, backend, peer).await?;
             }
+            // Before the client can know: whoever asks after it has heard the answer sees it idle.
+            session.tell_idle();
             peer.flush().await?;
             count_bytes(backend, peer);
             peer.input.shrink_if_idle();
@@ -261,9 +264,9 @@ async fn take_step<S: ByteStream, B: Backend>(
         Step::Terminate => return Err(End::Gone),
         Step::Hop(core) => return Err(End::Hop(core)),
     }
-    match session.interrupt().asked() {
-        Some(asked @ Interruption::Terminate) => Err(End::Fatal(interrupted(asked))),
-        _ => Ok(()),
+    match session.ending() {
+        Some(error) => Err(End::Fatal(error)),
+        None => Ok(()),
     }
 }
 
@@ -286,7 +289,7 @@ async fn receive<S: ByteStream, B: Backend>(session: &Session<B>, peer: &mut Pee
     let limit = session.idle_limit();
     let mut received = pin!(peer.receive(wanted));
     let mut ended = pin!(interrupt.terminated());
-    let mut timer = pin!(limit.as_ref().map(|(ms, _)| runtime::sleep(Duration::from_millis(u64::from(*ms)))));
+    let mut timer = pin!(limit.as_ref().map(|(at, _)| runtime::sleep_until(*at)));
     poll_fn(|cx| {
         if let Poll::Ready(received) = received.as_mut().poll(cx) {
             return Poll::Ready(received.map_err(End::from));

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::runtime::net::Stream;
+use crate::runtime::net::{PeerAddress, Stream};
 
 /// A connected byte stream of the current core.
 #[allow(async_fn_in_trait)] // Streams stay on their core.
@@ -20,6 +21,11 @@ pub trait ByteStream {
 
     /// Waits until everything written has been sent.
     async fn flush(&mut self) -> io::Result<()>;
+
+    /// Where the client is, if it has an address.
+    fn client(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 impl ByteStream for Stream {
@@ -33,6 +39,13 @@ impl ByteStream for Stream {
 
     async fn flush(&mut self) -> io::Result<()> {
         Stream::flush(self).await
+    }
+
+    fn client(&self) -> Option<SocketAddr> {
+        match self.peer_address() {
+            Ok(PeerAddress::Tcp(address)) => Some(address),
+            Ok(PeerAddress::Local) | Err(_) => None,
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
+mod activity;
+mod advisory;
 mod config;
 mod hop;
 mod layering;
 mod limits;
+mod locks;
 mod malformed;
 mod mesh_stress;
 mod offline;
 mod protocol;
 mod runtime_soak;
 mod server;
+mod signals;
 mod source;
 mod tidy;
 mod transactions;

@@ -7,16 +7,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::base::Oid;
+use crate::base::{Oid, TxnId};
 use crate::catalog::Catalog;
+use crate::txn::lock_view::LockView;
 use crate::txn::prepared::PreparedInfo;
 use crate::types::{Datum, SessionFormat, SqlType};
 
 mod fixed;
 mod information_schema;
+pub mod live;
 mod relations;
 mod statistics;
 
+use live::SessionActivity;
 pub use relations::{index_definition, key_list};
 
 /// The OID of the one role there is: PostgreSQL's for the bootstrap superuser.
@@ -48,6 +51,12 @@ pub struct SystemContext<'a> {
     pub format: &'a SessionFormat,
     /// What waits for the second phase of its commit.
     pub prepared: &'a [Arc<PreparedInfo>],
+    /// The transactions that hold it, with their numbers.
+    pub prepared_txns: &'a [(TxnId, u64)],
+    /// What is locked, if the table shows it.
+    pub locks: &'a [LockView],
+    /// The sessions, if the table shows them.
+    pub sessions: &'a [SessionActivity],
 }
 
 /// The definition of a system table.
@@ -123,14 +132,22 @@ pub fn by_oid(oid: Oid) -> Option<&'static SystemTable> {
     REGISTRY.by_oid.get(&oid).map(|index| &REGISTRY.tables[*index])
 }
 
+impl SystemTableRef {
+    /// The table.
+    pub fn get(self) -> &'static SystemTable {
+        &REGISTRY.tables[usize::from(self.0)]
+    }
+}
+
 /// The rows of a system table.
 pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum>> {
-    let table = &REGISTRY.tables[usize::from(table.0)];
+    let table = table.get();
     let mut rows = Rows { table, rows: Vec::new() };
     match table.schema {
         "pg_catalog" => {
             relations::fill(table.name, context, &mut rows);
             fixed::fill(table.name, context, &mut rows);
+            live::fill(table.name, context, &mut rows);
             statistics::fill(table.name, context, &mut rows);
         }
         _ => information_schema::fill(table.name, context, &mut rows),

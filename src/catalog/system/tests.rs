@@ -52,10 +52,23 @@ fn catalog() -> Catalog {
     catalog
 }
 
+fn context<'a>(catalog: &'a Catalog, format: &'a SessionFormat) -> SystemContext<'a> {
+    SystemContext {
+        catalog,
+        database: "shop",
+        user: "alice",
+        format,
+        prepared: &[],
+        prepared_txns: &[],
+        locks: &[],
+        sessions: &[],
+    }
+}
+
 fn all_rows(name: &str) -> (Vec<&'static str>, Vec<Vec<Datum>>) {
     let catalog = catalog();
-    let context =
-        SystemContext { catalog: &catalog, database: "shop", user: "alice", format: &SessionFormat::default(), prepared: &[] };
+    let format = SessionFormat::default();
+    let context = context(&catalog, &format);
     let table = all().iter().find(|table| table.name == name).expect("the table is in the list");
     (table.columns.iter().map(|(name, _)| *name).collect(), rows(table.reference, &context))
 }
@@ -80,8 +93,8 @@ fn fits(datum: &Datum, ty: SqlType) -> bool {
 #[test]
 fn rows_are_what_the_columns_say() {
     let catalog = catalog();
-    let context =
-        SystemContext { catalog: &catalog, database: "shop", user: "alice", format: &SessionFormat::default(), prepared: &[] };
+    let format = SessionFormat::default();
+    let context = context(&catalog, &format);
     for table in all() {
         assert!(!table.columns.is_empty(), "{}", table.name);
         assert!(std::ptr::eq(by_oid(table.oid).expect("listed"), table), "two tables have the OID of {}", table.name);

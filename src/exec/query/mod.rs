@@ -101,6 +101,8 @@ pub enum Op {
     Scan(Box<scan::Scan>),
     /// A function.
     Function(Box<scan::FunctionRows>),
+    /// Rows one at a time, for functions that wait: none is called for a row that nobody wants.
+    Single(Box<Op>, std::vec::IntoIter<Row>),
     /// Conditions.
     Filter(Box<Op>, Exprs, Scope),
     /// Expressions.
@@ -138,6 +140,15 @@ impl Op {
                 Op::Rows(rows) => Ok(next_of(rows)),
                 Op::Scan(scan) => scan.next(context).await,
                 Op::Function(function) => function.next(),
+                Op::Single(input, rows) => {
+                    if rows.len() == 0 {
+                        match scope::next_rows(input, context).await? {
+                            Some(next) => *rows = next.into_iter(),
+                            None => return Ok(None),
+                        }
+                    }
+                    Ok(Some(rows.by_ref().take(1).collect()))
+                }
                 Op::Filter(input, exprs, scope) => match input.next(context).await? {
                     Some(rows) => exprs.keep(rows, scope, context).await.map(Some),
                     None => Ok(None),
@@ -176,6 +187,11 @@ fn next_of(rows: &mut std::vec::IntoIter<Row>) -> Option<Vec<Row>> {
     (!batch.is_empty()).then_some(batch)
 }
 
+/// The input of expressions.
+fn input_of(op: Op, exprs: &Exprs) -> Box<Op> {
+    Box::new(if exprs.waits() { Op::Single(Box::new(op), Vec::new().into_iter()) } else { op })
+}
+
 /// Opens a plan in a scope.
 pub fn open<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<'_>) -> BoxFuture<'f, SqlResult<Op>> {
     if context.profile.is_none() {
@@ -202,11 +218,14 @@ fn open_operator<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<
             Node::Values { rows, .. } => Op::Rows(values(rows, &scope, context).await?.into_iter()),
             Node::Scan(plan) => Op::Scan(Box::new(scan::Scan::open(plan, None, scope, context).await?)),
             Node::SystemScan { table, columns, filter } => {
-                let rows = scan::system_rows(*table, columns, context);
+                let rows = scan::system_rows(*table, columns, context).await;
                 let op = Op::Rows(rows.into_iter());
                 match filter {
                     None => op,
-                    Some(filter) => Op::Filter(Box::new(op), Exprs::new(vec![filter.clone()]), scope),
+                    Some(filter) => {
+                        let exprs = Exprs::new(vec![filter.clone()]);
+                        Op::Filter(input_of(op, &exprs), exprs, scope)
+                    }
                 }
             }
             Node::FunctionScan { function, args, ordinality, .. } => {
@@ -215,11 +234,11 @@ fn open_operator<'f>(node: &'f Node, scope: Scope, context: &'f mut ExecContext<
             }
             Node::Filter { input, predicate } => {
                 let exprs = Exprs::new(vec![predicate.clone()]);
-                Op::Filter(Box::new(open(input, scope.clone(), context).await?), exprs, scope)
+                Op::Filter(input_of(open(input, scope.clone(), context).await?, &exprs), exprs, scope)
             }
             Node::Project { input, exprs } => {
                 let exprs = Exprs::new(exprs.clone());
-                Op::Project(Box::new(open(input, scope.clone(), context).await?), exprs, scope)
+                Op::Project(input_of(open(input, scope.clone(), context).await?, &exprs), exprs, scope)
             }
             Node::Join(plan) if plan.lateral => Op::Lateral(Box::new(join::Lateral::open(plan, scope, context).await?)),
             Node::Join(plan) => Op::Join(Box::new(join::Join::open(plan, scope, context).await?)),
@@ -271,11 +290,13 @@ fn open_chain<'f>(
             Node::Scan(plan) => Op::Scan(Box::new(scan::Scan::open(plan, Some(locking.clone()), scope, context).await?)),
             Node::Filter { input, predicate } => {
                 let input = open_chain(input, locking, scope.clone(), context).await?;
-                Op::Filter(Box::new(input), Exprs::new(vec![predicate.clone()]), scope)
+                let exprs = Exprs::new(vec![predicate.clone()]);
+                Op::Filter(input_of(input, &exprs), exprs, scope)
             }
             Node::Project { input, exprs } => {
                 let input = open_chain(input, locking, scope.clone(), context).await?;
-                Op::Project(Box::new(input), Exprs::new(exprs.clone()), scope)
+                let exprs = Exprs::new(exprs.clone());
+                Op::Project(input_of(input, &exprs), exprs, scope)
             }
             Node::Sort { input, keys } => {
                 let input = open_chain(input, locking, scope.clone(), context).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalog::TableDef;
+use crate::catalog::system::live::is_live;
 use crate::catalog::system::{SystemContext, SystemTableRef};
 use crate::error::SqlResult;
 use crate::exec::context::{ExecContext, Row};
@@ -315,14 +316,21 @@ impl FunctionRows {
 }
 
 /// The rows of a system table, with these columns.
-pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecContext<'_>) -> Vec<Row> {
+pub async fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecContext<'_>) -> Vec<Row> {
     let session = context.session;
+    let live = is_live(table.get().name);
+    let sessions = session.sessions().filter(|_| live).map_or_else(Vec::new, |sessions| sessions.activities());
+    let locks = if live { context.engine.locks().await } else { Vec::new() };
+    let prepared = &context.engine.shared().prepared;
     let system = SystemContext {
         catalog: &context.catalog,
         database: session.database(),
         user: session.user(),
         format: session.format(),
-        prepared: &context.engine.shared().prepared.list(),
+        prepared: &prepared.list(),
+        prepared_txns: &prepared.txns(),
+        locks: &locks,
+        sessions: &sessions,
     };
     let rows = crate::catalog::system::rows(table, &system);
     rows.into_iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect()

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, Row};
 use crate::exec::query::{Op, open};
+use crate::exec::waiting::Answers;
 use crate::runtime;
 use crate::sql::expr::eval::{NoRow, eval, eval_bool};
 use crate::sql::expr::in_set::InSet;
 use crate::sql::expr::{Expr, Subquery, SubqueryKind, walk};
-use crate::sql::{EvalContext, OuterRow, SubqueryResults, SubqueryValue};
+use crate::sql::function::{FunctionRef, Waiting};
+use crate::sql::{EvalContext, NoSubqueries, OuterRow, SubqueryResults, SubqueryValue};
 use crate::types::Datum;
 
 /// Rows of enclosing queries, innermost first, owned.
@@ -42,13 +44,31 @@ pub fn with_outer<T>(outer: &Outer, then: impl FnOnce(Option<&OuterRow<'_>>) -> 
     result.expect("a chain is followed to its end once")
 }
 
-/// Results of subqueries, found by the identity of the `Arc`, which they keep alive.
+/// Results of subqueries, found by the identity of the `Arc`, which they keep alive; and of functions that wait, where those can be
+/// waited for.
 #[derive(Clone, Default)]
-pub struct Results(Vec<(Arc<Subquery>, SubqueryValue)>);
+pub struct Results(Vec<(Arc<Subquery>, SubqueryValue)>, Option<Answers>);
 
 impl SubqueryResults for Results {
     fn result(&self, subquery: &Arc<Subquery>) -> Option<SubqueryValue> {
         self.0.iter().find(|(known, _)| Arc::ptr_eq(known, subquery)).map(|(_, value)| value.clone())
+    }
+
+    fn noted(&self) -> Option<Datum> {
+        self.1.as_ref()?.known()
+    }
+
+    fn note(&self, answer: &Datum) {
+        if let Some(answers) = &self.1 {
+            answers.note(answer.clone());
+        }
+    }
+
+    fn waited(&self, function: FunctionRef, waiting: Waiting, args: &[Datum]) -> SqlResult<Datum> {
+        match &self.1 {
+            Some(answers) => answers.next(waiting, args),
+            None => NoSubqueries.waited(function, waiting, args),
+        }
     }
 }
 
@@ -138,6 +158,7 @@ pub struct Exprs {
     list: Vec<Expr>,
     once: Vec<Arc<Subquery>>,
     each_row: Vec<Arc<Subquery>>,
+    waits: bool,
 }
 
 impl Exprs {
@@ -149,7 +170,8 @@ impl Exprs {
         for subquery in found {
             if subquery.correlated { each_row.push(subquery.clone()) } else { once.push(subquery.clone()) }
         }
-        Self { list, once, each_row }
+        let waits = list.iter().any(walk::waits);
+        Self { list, once, each_row, waits }
     }
 
     /// The expressions.
@@ -160,6 +182,11 @@ impl Exprs {
     /// Whether a subquery must be run for each row.
     pub fn is_correlated(&self) -> bool {
         !self.each_row.is_empty()
+    }
+
+    /// Whether functions that wait are called: they are called for one row after the other, and only for those that are wanted.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// The results of the uncorrelated subqueries.
@@ -205,8 +232,45 @@ impl Exprs {
         Ok(())
     }
 
+    /// Evaluates over one row at a time, and again after each function that had to be waited for. What `evaluate` does is undone by not
+    /// using its answer: it may be called several times for a row.
+    async fn wait_each<T>(
+        &self,
+        rows: &[Row],
+        scope: &Scope,
+        context: &mut ExecContext<'_>,
+        evaluate: impl Fn(&Row, &EvalContext<'_>) -> SqlResult<T>,
+    ) -> SqlResult<Vec<T>> {
+        let mut results = self.results(scope, context).await?;
+        let answers = Answers::default();
+        results.1 = Some(answers.clone());
+        let shared = results.0.len();
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            answers.forget();
+            results.0.truncate(shared);
+            let inside = scope.inside(row.clone());
+            for subquery in &self.each_row {
+                let value = run_subquery(subquery, inside.clone(), context).await?;
+                results.0.push((subquery.clone(), value));
+            }
+            found.push(loop {
+                match with_outer(&scope.outer, |outer| evaluate(row, &context.eval(outer, &results))) {
+                    Ok(value) => break value,
+                    Err(_) if answers.find(context).await? => {}
+                    Err(error) => return Err(error),
+                }
+            });
+        }
+        Ok(found)
+    }
+
     /// The values of the expressions for each row.
     pub async fn rows(&self, rows: &[Row], scope: &Scope, context: &mut ExecContext<'_>) -> SqlResult<Vec<Row>> {
+        if self.waits {
+            let evaluate = |row: &Row, context: &EvalContext<'_>| self.list.iter().map(|expr| eval(expr, row, context)).collect();
+            return self.wait_each(rows, scope, context, evaluate).await;
+        }
         let mut values = Vec::with_capacity(rows.len());
         self.for_each(rows, scope, context, &mut |_, row, eval_context| {
             values.push(self.list.iter().map(|expr| eval(expr, row, eval_context)).collect::<SqlResult<Row>>()?);
@@ -218,6 +282,12 @@ impl Exprs {
 
     /// For each row, whether all expressions are true.
     pub async fn matches(&self, rows: &[Row], scope: &Scope, context: &mut ExecContext<'_>) -> SqlResult<Vec<bool>> {
+        if self.waits {
+            let evaluate = |row: &Row, context: &EvalContext<'_>| {
+                self.list.iter().try_fold(true, |all, expr| Ok(all && eval_bool(expr, row, context)?))
+            };
+            return self.wait_each(rows, scope, context, evaluate).await;
+        }
         let mut matches = Vec::with_capacity(rows.len());
         self.for_each(rows, scope, context, &mut |_, row, eval_context| {
             let mut all = true;
@@ -239,7 +309,7 @@ impl Exprs {
 
     /// The values of expressions that refer to no row of their own.
     pub async fn values(&self, scope: &Scope, context: &mut ExecContext<'_>) -> SqlResult<Row> {
-        if self.is_correlated() {
+        if self.is_correlated() || self.waits {
             // Correlated with rows further out than the (empty) row they stand over.
             let rows = self.rows(&[Row::new()], scope, context).await?;
             return Ok(rows.into_iter().next().expect("one row was given"));

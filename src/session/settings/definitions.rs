@@ -150,6 +150,13 @@ pub static DEFINITIONS: &[Definition] = &[
         ..BASE
     },
     Definition {
+        name: "deadlock_timeout",
+        default: "1s",
+        kind: Kind::Integer { min: 1, max: i32::MAX as i64, unit: Unit::Milliseconds },
+        description: "How long a lock is waited for before a deadlock is looked for.",
+        ..BASE
+    },
+    Definition {
         name: "default_table_access_method",
         default: "heap",
         supported: &["heap"],
@@ -262,6 +269,7 @@ pub static DEFINITIONS: &[Definition] = &[
         ..fixed("transaction_isolation", "read committed", "This transaction's isolation level.")
     },
     Definition { kept_by_reset_all: true, ..fixed("transaction_read_only", "off", "Whether this transaction is read-only.") },
+    timeout("transaction_timeout", "Ends a session whose transaction lasts so long."),
     memory("work_mem", "4MB"),
     Definition {
         name: "xmloption",
@@ -280,7 +288,6 @@ const UNSUPPORTED: &[&str] = &[
     "array_nulls",
     "constraint_exclusion",
     "createrole_self_grant",
-    "deadlock_timeout",
     "gin_fuzzy_search_limit",
     "local_preload_libraries",
     "log_statement",
@@ -402,6 +409,8 @@ pub fn apply(definition: &'static Definition, value: &str, effective: &mut Effec
         "idle_in_transaction_session_timeout" => {
             effective.idle_in_transaction_timeout_ms = integer(value, Unit::Milliseconds);
         }
+        "deadlock_timeout" => effective.deadlock_timeout_ms = integer(value, Unit::Milliseconds),
+        "transaction_timeout" => effective.transaction_timeout_ms = integer(value, Unit::Milliseconds),
         "idle_session_timeout" => effective.idle_timeout_ms = integer(value, Unit::Milliseconds),
         "client_min_messages" => effective.message_min = severity(value),
         "default_transaction_isolation" => {

@@ -39,6 +39,10 @@ pub struct Effective {
     pub statement_timeout_ms: u32,
     /// `lock_timeout`; 0 is none.
     pub lock_timeout_ms: u32,
+    /// `deadlock_timeout`.
+    pub deadlock_timeout_ms: u32,
+    /// `transaction_timeout`; 0 is none.
+    pub transaction_timeout_ms: u32,
     /// `idle_in_transaction_session_timeout`; 0 is none.
     pub idle_in_transaction_timeout_ms: u32,
     /// `idle_session_timeout`; 0 is none.
@@ -62,6 +66,8 @@ impl Default for Effective {
             search_path: vec!["public".to_owned()],
             statement_timeout_ms: 0,
             lock_timeout_ms: 0,
+            deadlock_timeout_ms: 1_000,
+            transaction_timeout_ms: 0,
             idle_in_transaction_timeout_ms: 0,
             idle_timeout_ms: 0,
             message_min: Severity::Notice,

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::error::{SqlError, SqlResult};
 use crate::sql::context::{EvalContext, OuterRow, SubqueryValue};
 use crate::sql::expr::{BoolTest, Expr, SubqueryKind};
-use crate::sql::function::{FunctionRef, Implementation};
+use crate::sql::function::{FunctionRef, Implementation, Volatility};
 use crate::types::{Datum, RowView, SqlType};
 
 /// A row to evaluate over.
@@ -260,8 +260,18 @@ fn apply(
         (Implementation::Unary(code), [arg]) => code(arg),
         (Implementation::Binary(code), [left, right]) => code(left, right),
         (Implementation::Values(code), values) => code(values),
+        (Implementation::Context(code), values) if function.get().volatility == Volatility::Volatile => {
+            // Evaluated again for a function that waits, it is what it was.
+            if let Some(known) = context.subqueries.noted() {
+                return Ok(known);
+            }
+            let value = code(values, context)?;
+            context.subqueries.note(&value);
+            Ok(value)
+        }
         (Implementation::Context(code), values) => code(values, context),
         (Implementation::Typed(code), values) => code(values, &types(), context),
+        (&Implementation::Waits(waiting), values) => context.subqueries.waited(function, waiting, values),
         _ => Err(SqlError::internal("a function was called with the wrong number of arguments")),
     }
 }

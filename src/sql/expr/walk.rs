@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::sql::expr::{Expr, Subquery, SubqueryKind};
-use crate::sql::function::Volatility;
+use crate::sql::function::{FunctionRef, Implementation, Volatility};
 use crate::sql::plan::{Access, Node};
 use crate::types::ColumnType;
 
@@ -307,11 +307,22 @@ pub fn needs_live_session(expr: &Expr) -> bool {
     let mut found = match expr {
         Expr::Call { function, .. } => {
             let name = function.get().name;
-            matches!(name, "current_setting" | "set_config") || name.ends_with("_size")
+            matches!(name, "current_setting" | "set_config") || name.ends_with("_size") || is_waiting(*function)
         }
         _ => false,
     };
     for_each_child(expr, &mut |child| found |= needs_live_session(child));
+    found
+}
+
+fn is_waiting(function: FunctionRef) -> bool {
+    matches!(function.get().implementation, Implementation::Waits(_))
+}
+
+/// Whether a function that waits is called, outside subqueries.
+pub fn waits(expr: &Expr) -> bool {
+    let mut found = matches!(expr, Expr::Call { function, .. } if is_waiting(*function));
+    for_each_child(expr, &mut |child| found = found || waits(child));
     found
 }
 

@@ -17,8 +17,10 @@ mod sizes;
 pub mod strings;
 mod system;
 pub mod table;
+mod waiting;
 
 pub use system::{regclass_in, regtype_in};
+pub use waiting::Waiting;
 
 use std::sync::LazyLock;
 
@@ -104,6 +106,8 @@ pub enum Implementation {
     Context(fn(&[Datum], &EvalContext<'_>) -> SqlResult<Datum>),
     /// Of values, their types and the session or catalog.
     Typed(fn(&[Datum], &[SqlType], &EvalContext<'_>) -> SqlResult<Datum>),
+    /// By the executor, which can wait.
+    Waits(Waiting),
 }
 
 /// A function or operator.
@@ -145,6 +149,7 @@ impl Registry {
         date::register(&mut functions);
         format::register(&mut functions);
         system::register(&mut functions);
+        waiting::register(&mut functions);
         let mut by_name = [HashMap::new(), HashMap::new()];
         for (index, function) in functions.iter().enumerate() {
             let reference = FunctionRef(u16::try_from(index).expect("the table has far fewer than 65,536 functions"));

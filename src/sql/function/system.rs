@@ -141,7 +141,6 @@ fn session(functions: &mut Vec<Function>) {
     let unsupported = |name: &'static str| -> Context {
         match name {
             "pg_get_function" => |_, _| Err(SqlError::unsupported("the definition of a function")),
-            "pg_sleep" => |_, _| Err(SqlError::unsupported("pg_sleep")),
             _ => |_, _| Err(SqlError::unsupported("txid_current")),
         }
     };
@@ -149,7 +148,6 @@ fn session(functions: &mut Vec<Function>) {
     for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"] {
         Entry::function(name, &[OID], TEXT, Implementation::Context(unsupported("pg_get_function"))).stable().add(functions);
     }
-    Entry::function("pg_sleep", &[FLOAT8], VOID, Implementation::Context(unsupported("pg_sleep"))).volatile().add(functions);
 }
 
 fn unknown_setting(name: &str) -> SqlError {

@@ -2,7 +2,7 @@
 //!
 //! Joins run in the order written, and nearly every rule cannot lose: predicates go to where rows are read, equalities that bind
 //! a primary key become lookups, equalities between the sides of a join become hash keys, an ORDER BY that the key order
-//! satisfies is not sorted, and columns nobody needs are not read. Estimates (`sql::estimate`) choose how a join finds its rows:
+//! satisfies is not sorted, volatile functions are called after it, and columns nobody needs are not read. Estimates (`sql::estimate`) choose how a join finds its rows:
 //! which side is held in memory (`sides`), or whether the right one is looked up by its key (`place`).
 
 mod access;
@@ -10,6 +10,7 @@ mod changes;
 mod fold;
 mod order;
 mod place;
+mod postpone;
 mod prune;
 mod sides;
 
@@ -79,6 +80,7 @@ fn plan_query(query: &mut Query, context: &BindContext<'_>) {
 fn plan_node(node: &mut Node, context: &BindContext<'_>) {
     plan_subqueries(node, context);
     *node = place::optimise(take(node), &Estimator::new(context.catalog, context.session));
+    postpone::postpone(node);
     order::push_limits(node);
 }
 

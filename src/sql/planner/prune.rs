@@ -6,6 +6,7 @@
 use crate::sql::expr::Expr;
 use crate::sql::expr::walk::{self, Reference};
 use crate::sql::plan::{Join, Node, Scan};
+use crate::sql::planner::fold::is_volatile;
 use crate::sql::planner::place::width;
 
 /// Where each old output column is in the new output; `None` for those that are gone.
@@ -68,7 +69,10 @@ fn project(input: Node, exprs: Vec<Expr>) -> Node {
             Node::Scan(Scan { columns, ..scan })
         }
         // An expression used twice would be computed twice.
-        (Some(picked), Node::Project { input, exprs }) if (1..picked.len()).all(|i| !picked[..i].contains(&picked[i])) => {
+        (Some(picked), Node::Project { input, exprs })
+            if (1..picked.len()).all(|i| !picked[..i].contains(&picked[i]))
+                && exprs.iter().enumerate().all(|(i, expr)| picked.contains(&i) || !is_volatile(expr)) =>
+        {
             let exprs = picked.iter().map(|&index| exprs[index].clone()).collect();
             project(*input, exprs)
         }
@@ -99,13 +103,15 @@ fn narrow(node: Node, needed: &[bool]) -> (Node, Places) {
             (Node::Filter { input: Box::new(input), predicate }, places)
         }
         Node::Project { input, exprs } => {
+            // What a volatile function does besides its value is wanted even if the value is not.
+            let needed: Vec<bool> = exprs.iter().zip(needed).map(|(expr, needed)| *needed || is_volatile(expr)).collect();
             let mut exprs: Vec<Expr> =
-                exprs.into_iter().zip(needed).filter(|(_, needed)| **needed).map(|(expr, _)| expr).collect();
+                exprs.into_iter().zip(&needed).filter(|(_, needed)| **needed).map(|(expr, _)| expr).collect();
             let mut below = vec![false; width(&input)];
             exprs.iter().for_each(|expr| need(expr, &mut below));
             let (input, places) = narrow(*input, &below);
             exprs.iter_mut().for_each(|expr| moved(expr, &places));
-            (project(input, exprs), kept(needed))
+            (project(input, exprs), kept(&needed))
         }
         Node::Join(join) => narrow_join(*join, needed),
         Node::Aggregate { input, mut group, mut aggregates } => {

@@ -21,6 +21,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::Secret;
+
 pub use machine::Machine;
 pub use resolve::{Command, Invocation, Source};
 pub use settings::{SETTINGS, Setting};
@@ -67,6 +69,14 @@ pub struct Config {
     pub statement_bytes_max: usize,
     /// The largest message a client may send before login.
     pub startup_bytes_max: usize,
+    /// The superuser that the first start creates.
+    pub superuser: String,
+    /// Its password, for as long as it has none.
+    pub superuser_password: Option<Secret>,
+    /// A file whose first line is that password.
+    pub superuser_password_file: Option<PathBuf>,
+    /// Iterations with which new passwords are hashed.
+    pub scram_iterations: u32,
     /// How a session reaches keys of other cores.
     pub session_mobility: SessionMobility,
 }

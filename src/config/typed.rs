@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::ITERATIONS_MAX;
+
 use super::resolve::Texts;
 use super::{
     CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, units,
@@ -57,6 +59,9 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, checkpoint_interval));
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
+    let superuser = p.field("superuser", role_name);
+    let superuser_password_file = p.field("superuser_password_file", |text| unless_off(text, file));
+    let scram_iterations = p.field("scram_iterations", |text| number(text, 1..=u64::from(ITERATIONS_MAX)));
     let session_mobility =
         p.field("session_mobility", |text| one_of(text, &[("call", SessionMobility::Call), ("hop", SessionMobility::Hop)]));
 
@@ -82,6 +87,10 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         checkpoint_interval: checkpoint_interval?,
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
+        superuser: superuser?,
+        superuser_password: None,
+        superuser_password_file: superuser_password_file?,
+        scram_iterations: u32::try_from(scram_iterations?).expect("it was checked against a limit of 32 bits"),
         session_mobility: session_mobility?,
     })
 }
@@ -96,6 +105,19 @@ fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> R
 
 fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it must name a directory".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it must name a file".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// A name that CREATE ROLE would take.
+fn role_name(text: &str) -> Result<String, String> {
+    let reserved = text.starts_with("pg_") || text == "public" || text == "none";
+    if reserved || text.is_empty() || text.len() > 63 {
+        return Err(format!("\"{text}\" cannot be the name of a role"));
+    }
+    Ok(text.to_string())
 }
 
 fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {

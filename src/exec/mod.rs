@@ -28,6 +28,7 @@ pub mod maintenance;
 pub mod portal;
 pub mod programs;
 pub mod query;
+mod role;
 pub mod row_by_row;
 
 pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};

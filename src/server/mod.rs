@@ -8,6 +8,7 @@ pub mod offline;
 pub mod preflight;
 pub mod router;
 pub mod signals;
+pub mod superuser;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::error::SqlResult;
 use crate::runtime;
+use crate::session::Identity;
 use crate::session::settings::{Effective, Settings};
 use crate::shard::Sizes;
 use crate::sql::SessionInfo;
@@ -24,8 +26,7 @@ struct Pending {
 /// Who the client is, its settings, and the clocks of its statement and transaction.
 #[derive(Debug)]
 pub struct Environment {
-    user: String,
-    database: String,
+    identity: Identity,
     pid: i32,
     settings: Settings,
     /// Values of the settings of the running transaction, as SHOW prints them.
@@ -44,12 +45,11 @@ pub fn clock_micros() -> i64 {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(user: String, database: String, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
+    pub fn new(identity: Identity, pid: i32, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
         let now = clock_micros();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
-            user,
-            database,
+            identity,
             pid,
             settings,
             transaction: [
@@ -115,11 +115,15 @@ impl Environment {
 
 impl SessionInfo for Environment {
     fn database(&self) -> &str {
-        &self.database
+        &self.identity.database
     }
 
     fn user(&self) -> &str {
-        &self.user
+        &self.identity.user
+    }
+
+    fn role(&self) -> Oid {
+        self.identity.role
     }
 
     fn search_path(&self) -> &[String] {

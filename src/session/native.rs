@@ -29,6 +29,7 @@ pub struct NativeBackend {
     store: Arc<CatalogStore>,
     metrics: Rc<CoreMetrics>,
     statement_memory_max: usize,
+    scram_iterations: u32,
 }
 
 /// A statement in progress.
@@ -47,8 +48,8 @@ pub struct NativeCopy {
 
 impl NativeBackend {
     /// The backend of the current core.
-    pub fn new(store: Arc<CatalogStore>, metrics: Rc<CoreMetrics>, statement_memory_max: usize) -> Self {
-        Self { engine: engine(), store, metrics, statement_memory_max }
+    pub fn new(store: Arc<CatalogStore>, metrics: Rc<CoreMetrics>, statement_memory_max: usize, scram_iterations: u32) -> Self {
+        Self { engine: engine(), store, metrics, statement_memory_max, scram_iterations }
     }
 
     /// What this core counts.
@@ -70,6 +71,7 @@ impl NativeBackend {
             notices: Vec::new(),
             profile: None,
             memory_max: self.statement_memory_max,
+            scram_iterations: self.scram_iterations,
         }
     }
 

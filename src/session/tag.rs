@@ -39,6 +39,7 @@ pub fn command(statement: &Statement) -> &'static str {
         Plan::Ddl(Ddl::DropTable { .. }) => "DROP TABLE",
         Plan::Ddl(Ddl::Truncate { .. }) => "TRUNCATE TABLE",
         Plan::Ddl(Ddl::AddPrimaryKey { .. }) => "ALTER TABLE",
+        Plan::Ddl(Ddl::Role(statement)) => statement.tag(),
         Plan::Utility(utility) => utility_name(utility),
         Plan::Empty => "",
     }

@@ -247,6 +247,7 @@ impl Runner<'_> {
                     oid,
                     schema: *schema,
                     name: name.clone(),
+                    owner: crate::catalog::BOOTSTRAP_ROLE,
                     columns: columns.clone(),
                     primary_key,
                     storage: StorageId(oid.0),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::catalog::Catalog;
 use crate::error::SqlResult;
 use crate::shard::Sizes;
@@ -27,6 +28,8 @@ pub trait SessionInfo {
     fn database(&self) -> &str;
     /// The user (`current_user`, `session_user`).
     fn user(&self) -> &str;
+    /// The role whose privileges the session has.
+    fn role(&self) -> Oid;
     /// `search_path`, without the implicit `pg_catalog`; `"$user"` already resolved or left out.
     fn search_path(&self) -> &[String];
     /// A setting's text as SHOW prints it; `None` if there is no such setting.

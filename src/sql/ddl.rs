@@ -35,6 +35,8 @@ pub enum Ddl {
         /// Tables.
         tables: Vec<Arc<TableDef>>,
     },
+    /// CREATE ROLE and its kin.
+    Role(Arc<crate::sql::role::RoleStatement>),
     /// ALTER TABLE … ADD [CONSTRAINT name] PRIMARY KEY (columns): the rows move to a storage ordered by the key.
     AddPrimaryKey {
         /// Table.

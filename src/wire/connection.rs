@@ -16,6 +16,7 @@ use crate::session::backend::Backend;
 use crate::session::interrupt::{Interruption, SessionRegistry};
 use crate::session::response::{Client, Failure, Gone, Response, Severity, TransactionStatus};
 use crate::session::{Identity, Session, interrupted};
+use crate::wire::authentication;
 use crate::wire::dialogue::{Dialogue, Step};
 use crate::wire::framer::{Cut, cut_startup};
 use crate::wire::input::InputBuffer;
@@ -111,8 +112,15 @@ async fn start<S: ByteStream, B: Backend>(
         return Err(Gone);
     }
     request.negotiate(&mut peer.output);
+    let role = match authentication::role_of(&request.user, &backend.catalog(None)) {
+        Ok(role) => role,
+        Err(error) => {
+            peer.farewell(&error).await;
+            return Err(Gone);
+        }
+    };
     let ticket = services.registry.register();
-    let identity = Identity { user: request.user, database: request.database };
+    let identity = Identity { user: request.user, role, database: request.database };
     let session = match Session::new(backend, identity, &request.settings, ticket) {
         Ok(session) => Box::new(session),
         Err(error) => {

@@ -8,6 +8,7 @@ mod malformed;
 mod mesh_stress;
 mod offline;
 mod protocol;
+mod roles;
 mod runtime_soak;
 mod server;
 mod source;

@@ -15,12 +15,13 @@ use crate::types::{Datum, SessionFormat, SqlType};
 mod fixed;
 mod information_schema;
 mod relations;
+mod roles;
 mod statistics;
 
 pub use relations::{index_definition, key_list};
 
-/// The OID of the one role there is: PostgreSQL's for the bootstrap superuser.
-pub const OWNER: Oid = Oid(10);
+/// The owner of what is built in.
+pub const OWNER: Oid = crate::catalog::role::BOOTSTRAP_ROLE;
 /// The OID of the tablespace that everything is in.
 pub const PG_DEFAULT: Oid = Oid(1663);
 /// The OID of the tablespace of what all databases share.
@@ -42,8 +43,6 @@ pub struct SystemContext<'a> {
     pub catalog: &'a Catalog,
     /// The database connected to.
     pub database: &'a str,
-    /// The user.
-    pub user: &'a str,
     /// How values are written.
     pub format: &'a SessionFormat,
     /// What waits for the second phase of its commit.
@@ -65,6 +64,13 @@ pub struct SystemTable {
     pub is_view: bool,
     /// Names and types.
     pub columns: Vec<(&'static str, SqlType)>,
+}
+
+impl SystemTable {
+    /// Whether superusers alone may read it: it has what passwords are checked against.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.name, "pg_authid" | "pg_shadow")
+    }
 }
 
 struct Registry {
@@ -130,6 +136,7 @@ pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum
     match table.schema {
         "pg_catalog" => {
             relations::fill(table.name, context, &mut rows);
+            roles::fill(table.name, context, &mut rows);
             fixed::fill(table.name, context, &mut rows);
             statistics::fill(table.name, context, &mut rows);
         }

@@ -320,7 +320,6 @@ pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecConte
     let system = SystemContext {
         catalog: &context.catalog,
         database: session.database(),
-        user: session.user(),
         format: session.format(),
         prepared: &context.engine.shared().prepared.list(),
     };

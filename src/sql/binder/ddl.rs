@@ -131,7 +131,10 @@ impl Binder<'_> {
         let (mut tables, mut missing) = (Vec::new(), Vec::new());
         for name in names {
             match self.find_table(name.schema.as_deref(), &name.name) {
-                Some(table) => tables.push(table),
+                Some(table) => {
+                    self.check_ownership(&table)?;
+                    tables.push(table);
+                }
                 None if if_exists => missing.push(name.name.clone()),
                 None => {
                     let shown = name.schema.as_ref().map_or(name.name.clone(), |schema| format!("{schema}.{}", name.name));
@@ -147,8 +150,11 @@ impl Binder<'_> {
         let tables = names
             .iter()
             .map(|name| {
-                self.find_table(name.schema.as_deref(), &name.name)
-                    .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name))
+                let table = self
+                    .find_table(name.schema.as_deref(), &name.name)
+                    .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name))?;
+                self.check_use(&table)?;
+                Ok(table)
             })
             .collect::<SqlResult<Vec<_>>>()?;
         Ok((Plan::Ddl(Ddl::Truncate { tables }), Vec::new()))
@@ -168,6 +174,7 @@ impl Binder<'_> {
             }
             return Err(self.undefined_table(name.schema.as_deref(), &name.name));
         };
+        self.check_ownership(&table)?;
         if table.primary_key.is_some() {
             return Err(multiple_keys(&table.name));
         }

@@ -3,7 +3,7 @@
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
 use crate::catalog::system::{
-    C_COLLATION, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
+    C_COLLATION, DEFAULT_COLLATION, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
     index_definition, key_list,
 };
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
@@ -184,10 +184,7 @@ fn names(functions: &mut Vec<Function>) {
             Err(error) => Err(error),
         }),
         ("to_regtype", &[TEXT], REGTYPE, |a, _| Ok(regtype_in(text(&a[0])?).map_or(Datum::Null, Datum::Oid))),
-        ("pg_get_userbyid", &[OID], NAME, |a, c| {
-            let oid = oid(&a[0])?;
-            Ok(if oid == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
-        }),
+        ("pg_get_userbyid", &[OID], NAME, |a, c| Ok(Datum::text(&c.catalog.role_name(oid(&a[0])?)))),
         ("pg_encoding_to_char", &[INT4], NAME, |a, _| {
             let number = a[0].as_i64().and_then(|number| usize::try_from(number).ok());
             Ok(Datum::text(number.and_then(|number| ENCODINGS.get(number)).unwrap_or(&"")))

@@ -50,6 +50,8 @@ pub enum Body {
     },
     /// COPY.
     Copy(Box<CopyAst>),
+    /// A statement about roles.
+    Role(crate::sql::role::RoleStatement),
     /// TRUNCATE.
     Truncate(Vec<TableName>),
     /// DROP TABLE.

@@ -4,7 +4,7 @@
 //! (`OMENDB_DATA_DIR`) and file key (`data_dir`) follow from the key, and all three carry the same text, which is parsed in one
 //! place. So a value means the same wherever it comes from, and a refusal names the key and where the value came from.
 //!
-//! **Invariants.** A `Config` that exists is valid: addresses resolve and are on the loopback, cores are CPUs of this machine,
+//! **Invariants.** A `Config` that exists is valid: addresses resolve, that of the control plane is on the loopback, cores are CPUs of this machine,
 //! sizes are within their limits. Unknown keys are refused, in the file and in the environment; all refusals are reported at once.
 //!
 //! Nothing here touches the data directory or a socket; `server::preflight` does.
@@ -41,7 +41,7 @@ pub const PREPARED_MAX: usize = 20_000;
 pub struct Config {
     /// Where everything is stored.
     pub data_dir: PathBuf,
-    /// TCP addresses of the PostgreSQL protocol, at least one, all loopback. Port 0 lets the kernel choose.
+    /// TCP addresses of the PostgreSQL protocol, at least one. Port 0 lets the kernel choose.
     pub listen: Vec<SocketAddr>,
     /// Directory of a Unix socket `.s.PGSQL.<port of the first address>`.
     pub unix_socket_dir: Option<PathBuf>,
@@ -69,6 +69,8 @@ pub struct Config {
     pub statement_bytes_max: usize,
     /// The largest message a client may send before login.
     pub startup_bytes_max: usize,
+    /// Who may connect, if not `hba.conf` in the data directory says it.
+    pub hba_file: Option<PathBuf>,
     /// The superuser that the first start creates.
     pub superuser: String,
     /// Its password, for as long as it has none.

@@ -59,6 +59,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, checkpoint_interval));
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
+    let hba_file = p.field("hba_file", |text| if text.eq_ignore_ascii_case("default") { Ok(None) } else { file(text).map(Some) });
     let superuser = p.field("superuser", role_name);
     let superuser_password_file = p.field("superuser_password_file", |text| unless_off(text, file));
     let scram_iterations = p.field("scram_iterations", |text| number(text, 1..=u64::from(ITERATIONS_MAX)));
@@ -87,6 +88,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         checkpoint_interval: checkpoint_interval?,
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
+        hba_file: hba_file?,
         superuser: superuser?,
         superuser_password: None,
         superuser_password_file: superuser_password_file?,
@@ -123,7 +125,7 @@ fn role_name(text: &str) -> Result<String, String> {
 fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for part in text.split(',') {
-        let address = loopback_address(part.trim())?;
+        let address = address(part.trim())?;
         if address.port() != 0 && addresses.contains(&address) {
             return Err(format!("{address} is there twice"));
         }
@@ -132,14 +134,18 @@ fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
-/// Clients are trusted without a password, so nobody outside this machine may be one.
-fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+fn address(text: &str) -> Result<SocketAddr, String> {
     let malformed = |why: String| format!("\"{text}\" is not an address such as 127.0.0.1:5433: {why}");
     let mut found = text.to_socket_addrs().map_err(|error| malformed(error.to_string()))?;
-    let address = found.next().ok_or_else(|| malformed("the name has no address".to_string()))?;
+    found.next().ok_or_else(|| malformed("the name has no address".to_string()))
+}
+
+/// The control plane asks for no password, so nobody outside this machine may use it.
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
     if !address.ip().is_loopback() {
         return Err(format!(
-            "{address} can be reached from other machines, and there are no passwords yet: use a loopback address"
+            "{address} can be reached from other machines, and nobody is asked for a password there: use a loopback address"
         ));
     }
     Ok(address)

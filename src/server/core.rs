@@ -16,6 +16,7 @@ use crate::mesh::Fabric;
 use crate::metrics::CoreSnapshot;
 use crate::runtime::net::Listener;
 use crate::runtime::{self, PanicReport, QueueClass};
+use crate::server::front_door;
 use crate::server::observe::{observe_core, observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
 use crate::server::superuser;
@@ -173,6 +174,8 @@ async fn recover(engine: &Engine, services: &Arc<CoreServices>) -> Result<(), St
     let superuser = i64::from(BOOTSTRAP_ROLE.0);
     let recovered = report.catalog.iter().any(|(key, _)| *key == superuser);
     superuser::ensure(engine, &services.store, recovered, &services.config).await?;
+    let rules = front_door::path(&services.config, &services.root);
+    front_door::check_reach(&services.wire.gate, &rules, &services.store.current(), &services.config.listen)?;
     services.status.set_recovered(report.replayed, started.elapsed());
     Ok(())
 }

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
+use crate::base::Oid;
+
 const CANCEL: u8 = 1;
 const TERMINATE: u8 = 2;
 
@@ -99,19 +101,32 @@ pub struct SessionRegistry {
     inner: Mutex<Inner>,
 }
 
+#[derive(Debug)]
+struct Registered {
+    secret: u32,
+    interrupt: Arc<Interrupt>,
+    /// The role whose limit of sessions it counts for.
+    role: Oid,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    sessions: HashMap<i32, (u32, Arc<Interrupt>)>,
+    sessions: HashMap<i32, Registered>,
     last_pid: i32,
     terminating: bool,
 }
 
 impl SessionRegistry {
-    /// Takes a session in. It leaves when the ticket is dropped.
-    pub fn register(self: &Arc<Self>) -> Ticket {
+    /// Takes a session of a role in, unless the role has as many as it may. It leaves when the ticket is dropped.
+    pub fn register(self: &Arc<Self>, role: Oid, limit: Option<usize>) -> Option<Ticket> {
         let interrupt = Arc::new(Interrupt::default());
         let secret = random_secret();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = limit
+            && inner.sessions.values().filter(|session| session.role == role).count() >= limit
+        {
+            return None;
+        }
         loop {
             inner.last_pid = if inner.last_pid == i32::MAX { 1 } else { inner.last_pid + 1 };
             if !inner.sessions.contains_key(&inner.last_pid) {
@@ -119,21 +134,21 @@ impl SessionRegistry {
             }
         }
         let key = CancelKey { pid: inner.last_pid, secret };
-        inner.sessions.insert(key.pid, (secret, Arc::clone(&interrupt)));
+        inner.sessions.insert(key.pid, Registered { secret, interrupt: Arc::clone(&interrupt), role });
         if inner.terminating {
             interrupt.terminate();
         }
         drop(inner);
-        Ticket { registry: Arc::clone(self), key, interrupt }
+        Some(Ticket { registry: Arc::clone(self), key, interrupt })
     }
 
     /// Cancels what the session of this key runs. Says nothing about whether there is one, as the protocol demands.
     pub fn cancel(&self, key: CancelKey) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((secret, interrupt)) = inner.sessions.get(&key.pid)
-            && secrets_equal(*secret, key.secret)
+        if let Some(session) = inner.sessions.get(&key.pid)
+            && secrets_equal(session.secret, key.secret)
         {
-            interrupt.cancel();
+            session.interrupt.cancel();
         }
     }
 
@@ -141,7 +156,7 @@ impl SessionRegistry {
     pub fn terminate_all(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.terminating = true;
-        inner.sessions.values().for_each(|(_, interrupt)| interrupt.terminate());
+        inner.sessions.values().for_each(|session| session.interrupt.terminate());
     }
 
     /// Sessions at present.
@@ -199,7 +214,10 @@ mod tests {
     #[test]
     fn only_the_right_secret_cancels() {
         let registry = Arc::new(SessionRegistry::default());
-        let (first, second) = (registry.register(), registry.register());
+        let (first, second) = (
+            registry.register(Oid(10), None).expect("there is no limit"),
+            registry.register(Oid(10), None).expect("there is no limit"),
+        );
         let wrong = CancelKey { secret: first.key().secret ^ 1, ..first.key() };
         registry.cancel(wrong);
         assert_eq!(first.interrupt().asked(), None);
@@ -217,12 +235,23 @@ mod tests {
     #[test]
     fn a_shutdown_reaches_those_who_come_too_late() {
         let registry = Arc::new(SessionRegistry::default());
-        let early = registry.register();
+        let early = registry.register(Oid(10), None).expect("there is no limit");
         registry.terminate_all();
-        let late = registry.register();
+        let late = registry.register(Oid(10), None).expect("there is no limit");
         for ticket in [&early, &late] {
             ticket.interrupt().begin_statement();
             assert_eq!(ticket.interrupt().asked(), Some(Interruption::Terminate));
         }
+    }
+
+    #[test]
+    fn a_role_has_as_many_sessions_as_it_may() {
+        let registry = Arc::new(SessionRegistry::default());
+        let limited = |role| registry.register(Oid(role), Some(2));
+        let (first, second) = (limited(1), limited(1));
+        assert!(first.is_some() && second.is_some() && limited(1).is_none());
+        assert!(limited(2).is_some() && registry.register(Oid(1), None).is_some());
+        drop(first);
+        assert!(limited(1).is_some());
     }
 }

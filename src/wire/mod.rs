@@ -16,7 +16,7 @@
 //! Invariants: no byte sequence of a client makes anything here panic; nothing is decoded before its frame is complete and its
 //! length checked; memory held for a connection follows what its client has really sent.
 
-mod authentication;
+pub mod authentication;
 pub mod connection;
 mod dialogue;
 pub mod encode;

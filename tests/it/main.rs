@@ -1,5 +1,6 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
+mod authentication;
 mod config;
 mod hop;
 mod layering;

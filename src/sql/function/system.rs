@@ -89,7 +89,17 @@ pub fn register(functions: &mut Vec<Function>) {
     names(functions);
     definitions(functions);
     super::privileges::register(functions);
+    Entry::function("pg_reload_conf", &[], BOOL, Implementation::Context(reload)).volatile().add(functions);
     super::sizes::register(functions);
+}
+
+/// `pg_reload_conf()`: what SIGHUP does, by SIGHUP. It says that the server was told, not that it liked what it read.
+fn reload(_: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
+    if !context.catalog.is_superuser(context.session.role()) {
+        let message = "permission denied for function pg_reload_conf";
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+    }
+    Ok(Datum::Bool(signal_hook::low_level::raise(signal_hook::consts::SIGHUP).is_ok()))
 }
 
 fn session(functions: &mut Vec<Function>) {

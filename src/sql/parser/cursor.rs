@@ -193,7 +193,9 @@ impl<'a> Cursor<'a> {
     /// A string constant.
     pub fn string(&mut self) -> SqlResult<String> {
         match self.peek() {
-            Some(Token::SingleQuotedString(string) | Token::EscapedStringLiteral(string)) => {
+            Some(
+                Token::SingleQuotedString(string) | Token::EscapedStringLiteral(string) | Token::UnicodeStringLiteral(string),
+            ) => {
                 self.next += 1;
                 Ok(string.clone())
             }

@@ -53,6 +53,12 @@ pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<Comm
             }
             Ok(CommandTag::Plain("TRUNCATE TABLE"))
         }
+        Ddl::ChangeOwner { table, to } => {
+            let table = lock_newest(table, context).await?;
+            let owner = role::new_owner(to, context)?;
+            put(Object::Table(Box::new(TableDef { owner, ..TableDef::clone(&table) })), context).await?;
+            Ok(CommandTag::Plain("ALTER TABLE"))
+        }
         Ddl::AddPrimaryKey { table, name, columns } => {
             add_primary_key(table, name, columns, context).await?;
             Ok(CommandTag::Plain("ALTER TABLE"))

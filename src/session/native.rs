@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{CoreId, StorageId};
 use crate::catalog::{Catalog, CatalogStore};
-use crate::error::{SqlError, SqlResult};
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::copy_from::CopyFrom;
 use crate::exec::keys::key_of_values;
 use crate::exec::{ExecContext, Portal, Progress};
@@ -169,7 +169,14 @@ impl Backend for NativeBackend {
         self.engine.prepare_transaction(txn, said).await
     }
 
-    async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()> {
+    async fn finish_prepared(&self, gid: &str, commit: bool, only_of: Option<&str>) -> SqlResult<()> {
+        let prepared = self.engine.shared().prepared.list();
+        let owner = prepared.iter().find(|info| info.gid == gid).map(|info| info.owner.as_str());
+        if only_of.is_some() && owner.is_some() && only_of != owner {
+            let message = "permission denied to finish prepared transaction";
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                .hint("Must be superuser or the user that prepared the transaction."));
+        }
         if commit { self.engine.commit_prepared(gid).await } else { self.engine.rollback_prepared(gid).await }
     }
 

@@ -326,7 +326,7 @@ impl Backend for Fake {
         Err(SqlError::unsupported(format!("preparing {} here", said.gid)))
     }
 
-    async fn finish_prepared(&self, gid: &str, _commit: bool) -> SqlResult<()> {
+    async fn finish_prepared(&self, gid: &str, _commit: bool, _only_of: Option<&str>) -> SqlResult<()> {
         Err(SqlError::unsupported(format!("deciding {gid} here")))
     }
 

@@ -94,7 +94,8 @@ fn ordinary_roles_may_do_what_is_theirs() {
     let server = Server::start(&["--scram-iterations", "1"]);
     let mut root = login(&server, "postgres");
     root.run("create role plain login; create role maker login createrole; create role other; create role su superuser");
-    root.run("create table t (a int primary key); insert into t values (1)");
+    root.run("create table t (a int primary key); insert into t values (1); analyze t");
+    root.run("begin; insert into t values (3); prepare transaction 'roots'");
     let denied = [
         ("select * from t", "permission denied for table t"),
         ("insert into t values (2)", "permission denied for table t"),
@@ -109,6 +110,8 @@ fn ordinary_roles_may_do_what_is_theirs() {
         ("checkpoint", "must be superuser"),
         ("select rolpassword from pg_authid", "permission denied for table pg_authid"),
         ("select passwd from pg_shadow", "permission denied for view pg_shadow"),
+        ("select * from pg_statistic", "permission denied for table pg_statistic"),
+        ("commit prepared 'roots'", "permission denied to finish prepared transaction"),
         ("create role x", "permission denied to create role"),
         ("drop role other", "permission denied to drop role"),
         ("alter role other login", "permission denied"),
@@ -128,8 +131,14 @@ fn ordinary_roles_may_do_what_is_theirs() {
             ("alter role current_user password null", "C ALTER ROLE"),
             ("create table own (a int primary key)", "C CREATE TABLE"),
             ("insert into own values (7)", "C INSERT 0 1"),
+            ("alter table own owner to other", "must be member of role \"other\""),
+            ("alter table own owner to nosuch", "role \"nosuch\" does not exist"),
+            ("alter table own owner to current_user", "C ALTER TABLE"),
+            ("alter table t owner to plain", "must be owner of table t"),
         ],
     );
+    assert_eq!(plain.column("select count(*) from pg_stats where tablename = 't'"), ["0"]);
+    assert_eq!(root.column("select count(*) from pg_stats where tablename = 't'"), ["1"]);
     let asked = "select has_table_privilege('t', 'SELECT'), has_table_privilege('own', 'SELECT'),
                  pg_has_role('postgres', 'MEMBER'), current_setting('is_superuser')";
     assert_eq!(plain.column(asked), ["f|t|f|off"]);
@@ -153,7 +162,10 @@ fn ordinary_roles_may_do_what_is_theirs() {
     assert_eq!(other.column("select a from own"), ["7"]);
     root.run("alter role other noinherit");
     check(&mut other, &[("select a from own", "permission denied for table own")]);
-    root.run("drop table own; drop role plain, other");
+    root.run("alter table own owner to maker; drop role plain");
+    check(&mut root, &[("drop role maker", "2BP01")]);
+    assert_eq!(root.column("select tableowner from pg_tables where tablename = 'own'"), ["maker"]);
+    root.run("drop table own; drop role maker, other");
     check(&mut other, &[("select * from t", "permission denied for table t"), ("create role x", "permission denied")]);
 }
 

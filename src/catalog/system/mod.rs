@@ -43,6 +43,8 @@ pub struct SystemContext<'a> {
     pub catalog: &'a Catalog,
     /// The database connected to.
     pub database: &'a str,
+    /// The role that asks.
+    pub role: Oid,
     /// How values are written.
     pub format: &'a SessionFormat,
     /// What waits for the second phase of its commit.
@@ -67,9 +69,9 @@ pub struct SystemTable {
 }
 
 impl SystemTable {
-    /// Whether superusers alone may read it: it has what passwords are checked against.
+    /// Whether superusers alone may read it: it has what passwords are checked against, or values of everybody's rows.
     pub fn is_secret(&self) -> bool {
-        matches!(self.name, "pg_authid" | "pg_shadow")
+        matches!(self.name, "pg_authid" | "pg_shadow" | "pg_statistic")
     }
 }
 

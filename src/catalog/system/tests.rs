@@ -55,7 +55,8 @@ fn catalog() -> Catalog {
 
 fn all_rows(name: &str) -> (Vec<&'static str>, Vec<Vec<Datum>>) {
     let catalog = catalog();
-    let context = SystemContext { catalog: &catalog, database: "shop", format: &SessionFormat::default(), prepared: &[] };
+    let context =
+        SystemContext { catalog: &catalog, database: "shop", role: Oid(10), format: &SessionFormat::default(), prepared: &[] };
     let table = all().iter().find(|table| table.name == name).expect("the table is in the list");
     (table.columns.iter().map(|(name, _)| *name).collect(), rows(table.reference, &context))
 }
@@ -81,7 +82,8 @@ fn fits(datum: &Datum, ty: SqlType) -> bool {
 #[test]
 fn rows_are_what_the_columns_say() {
     let catalog = catalog();
-    let context = SystemContext { catalog: &catalog, database: "shop", format: &SessionFormat::default(), prepared: &[] };
+    let context =
+        SystemContext { catalog: &catalog, database: "shop", role: Oid(10), format: &SessionFormat::default(), prepared: &[] };
     for table in all() {
         assert!(!table.columns.is_empty(), "{}", table.name);
         assert!(std::ptr::eq(by_oid(table.oid).expect("listed"), table), "two tables have the OID of {}", table.name);

@@ -320,6 +320,7 @@ pub fn system_rows(table: SystemTableRef, columns: &[usize], context: &ExecConte
     let system = SystemContext {
         catalog: &context.catalog,
         database: session.database(),
+        role: session.role(),
         format: session.format(),
         prepared: &context.engine.shared().prepared.list(),
     };

@@ -102,6 +102,17 @@ fn find(name: &RoleName, catalog: &Catalog, context: &ExecContext<'_>) -> SqlRes
     }
 }
 
+/// The role that is to own something: of others than superusers, one that they are members of.
+pub fn new_owner(name: &RoleName, context: &ExecContext<'_>) -> SqlResult<Oid> {
+    let catalog = newest_catalog(context);
+    let owner = find(name, &catalog, context)?;
+    let own = context.session.role();
+    if !catalog.is_superuser(own) && !catalog.is_member(own, owner.oid) {
+        return Err(denied(format!("must be member of role \"{}\"", owner.name)));
+    }
+    Ok(owner.oid)
+}
+
 /// What the session's role may do with roles.
 struct Rights {
     superuser: bool,

@@ -189,6 +189,7 @@ impl<'a> Binder<'a> {
             Body::Role(statement) => Ok((Plan::Ddl(Ddl::Role(Arc::new(statement.clone()))), Vec::new())),
             Body::Truncate(tables) => self.truncate(tables),
             Body::DropTable { if_exists, tables } => self.drop_table(*if_exists, tables),
+            Body::ChangeOwner { table, if_exists, to } => self.change_owner(table, *if_exists, to),
             Body::AddPrimaryKey { table, if_exists, constraint, columns } => {
                 self.add_primary_key(table, *if_exists, constraint.as_deref(), columns)
             }

@@ -154,7 +154,7 @@ fn relation_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oi
     }
 }
 
-/// Everybody may read system tables, but for those with what passwords are checked against.
+/// Everybody may read system tables, but for those that superusers alone may.
 fn on_relation(oid: Oid, privilege: &str, _context: &EvalContext<'_>) -> bool {
     privilege == "SELECT" && system_table(oid).is_some_and(|table| !table.is_secret())
 }

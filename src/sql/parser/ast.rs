@@ -61,6 +61,15 @@ pub enum Body {
         /// Tables.
         tables: Vec<TableName>,
     },
+    /// ALTER TABLE … OWNER TO.
+    ChangeOwner {
+        /// The table.
+        table: TableName,
+        /// IF EXISTS.
+        if_exists: bool,
+        /// The new owner.
+        to: crate::sql::role::RoleName,
+    },
     /// ALTER TABLE … ADD PRIMARY KEY.
     AddPrimaryKey {
         /// The table; `None` for the name if it may be missing (IF EXISTS).

@@ -366,6 +366,14 @@ fn alter_table(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     let table = inheriting_table(cursor)?;
     let action = cursor.peek_word().ok_or_else(|| cursor.error())?;
     let mut constraint = None;
+    if cursor.accept_all(&["owner", "to"]) {
+        let to = role::role_name(cursor)?;
+        if cursor.peek() == Some(&Token::Comma) {
+            return Ok(drain(cursor, "ALTER TABLE with several actions".to_owned()));
+        }
+        cursor.expect_end()?;
+        return Ok(Body::ChangeOwner { table, if_exists, to });
+    }
     if !cursor.accept("add") {
         return Ok(drain(cursor, format!("ALTER TABLE … {}", action.to_uppercase())));
     }

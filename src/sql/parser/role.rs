@@ -38,7 +38,8 @@ fn new_name(cursor: &mut Cursor<'_>) -> SqlResult<String> {
     }
 }
 
-fn role_name(cursor: &mut Cursor<'_>) -> SqlResult<RoleName> {
+/// The name of a role.
+pub(super) fn role_name(cursor: &mut Cursor<'_>) -> SqlResult<RoleName> {
     let position = cursor.position();
     let Some(Token::Word(word)) = cursor.peek() else { return Err(cursor.error()) };
     let quoted = word.quote_style.is_some();

@@ -260,6 +260,7 @@ fn plan_text(plan: &Plan) -> String {
             }
         },
         Plan::Ddl(ddl) => match ddl {
+            crate::sql::ddl::Ddl::ChangeOwner { table, to } => format!("owner({} {to:?})", table.name),
             crate::sql::ddl::Ddl::Role(statement) => format!("{statement:?}"),
             crate::sql::ddl::Ddl::CreateTable { name, columns, primary_key, options, .. } => {
                 let columns: Vec<String> = columns

@@ -4,6 +4,7 @@
 //! statement travels. Layers look down only:
 //! `wire → session → exec → sql → shard → txn, storage, wal → index`, with `runtime` beneath all and `server` assembling.
 
+pub mod auth;
 pub mod base;
 pub mod catalog;
 pub mod checkpoint;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Oid, StorageId};
 use crate::catalog::model::{ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
+use crate::catalog::role::{BOOTSTRAP_ROLE, EncodedRole, RoleDef};
 use crate::catalog::statistics::{EncodedStatistics, TableStatistics};
 use crate::types::{ColumnType, SqlType};
 
@@ -17,6 +18,8 @@ const FORMAT: u8 = 1;
 pub enum Object {
     /// A schema.
     Schema(SchemaDef),
+    /// A role.
+    Role(Box<RoleDef>),
     /// A table.
     Table(Box<TableDef>),
     /// What is known of a table's rows.
@@ -34,7 +37,7 @@ pub fn statistics_key(table: Oid) -> i64 {
 /// What a key of the catalog's storage names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKey {
-    /// A schema or a table.
+    /// A schema, a table or a role.
     Object(Oid),
     /// The statistics of a table.
     Statistics(Oid),
@@ -61,6 +64,9 @@ enum Encoded {
         oid: u32,
         schema: u32,
         name: String,
+        /// Tables of before there were roles are the bootstrap superuser's.
+        #[serde(skip_serializing_if = "is_bootstrap", default = "bootstrap")]
+        owner: u32,
         storage: u32,
         columns: Vec<EncodedColumn>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -69,6 +75,16 @@ enum Encoded {
         options: Vec<(String, String)>,
     },
     Statistics(EncodedStatistics),
+    Role(EncodedRole),
+}
+
+fn bootstrap() -> u32 {
+    BOOTSTRAP_ROLE.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde hands fields by reference.
+fn is_bootstrap(owner: &u32) -> bool {
+    *owner == BOOTSTRAP_ROLE.0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,6 +113,7 @@ impl Object {
         match self {
             Object::Schema(schema) => i64::from(schema.oid.0),
             Object::Table(table) => i64::from(table.oid.0),
+            Object::Role(role) => i64::from(role.oid.0),
             Object::Statistics(statistics) => statistics_key(statistics.table),
         }
     }
@@ -109,11 +126,13 @@ impl Object {
                 oid: table.oid.0,
                 schema: table.schema.0,
                 name: table.name.clone(),
+                owner: table.owner.0,
                 storage: table.storage.0,
                 columns: table.columns.iter().map(encode_column).collect(),
                 primary_key: table.primary_key.as_ref().map(encode_key),
                 options: table.options.clone(),
             },
+            Object::Role(role) => Encoded::Role((&**role).into()),
             Object::Statistics(statistics) => Encoded::Statistics((&**statistics).into()),
         };
         let mut bytes = vec![FORMAT];
@@ -131,13 +150,15 @@ impl Object {
         Ok(match encoded {
             Encoded::Schema { oid, name } => Object::Schema(SchemaDef { oid: Oid(oid), name }),
             Encoded::Statistics(statistics) => Object::Statistics(Box::new(statistics.into())),
-            Encoded::Table { oid, schema, name, storage, columns, primary_key, options } => {
+            Encoded::Role(role) => Object::Role(Box::new(role.decode()?)),
+            Encoded::Table { oid, schema, name, owner, storage, columns, primary_key, options } => {
                 let columns = columns.into_iter().map(decode_column).collect::<Result<Vec<_>, _>>()?;
                 let primary_key = primary_key.map(|key| decode_key(key, columns.len())).transpose()?;
                 Object::Table(Box::new(TableDef {
                     oid: Oid(oid),
                     schema: Oid(schema),
                     name,
+                    owner: Oid(owner),
                     columns,
                     primary_key,
                     storage: StorageId(storage),
@@ -197,6 +218,7 @@ mod tests {
             oid: Oid(16_384),
             schema: Oid(2200),
             name: "t".into(),
+            owner: Oid(16_390),
             columns: vec![ColumnDef {
                 name: "a".into(),
                 ty: ColumnType { ty: SqlType::Varchar, typmod: 14 },

@@ -1,10 +1,11 @@
-//! What tables there are. Core 0 owns the catalog as versioned rows of a system storage, written by ordinary transactions (so
+//! What tables and roles there are. Core 0 owns the catalog as versioned rows of a system storage, written by ordinary transactions (so
 //! that DDL is transactional and recovered like data), and publishes an immutable snapshot with each commit that touches it.
 //! Sessions bind against a snapshot, overlaid with what their own transaction has changed.
 
 pub mod encode;
 pub mod identifier;
 pub mod model;
+pub mod role;
 pub mod statistics;
 pub mod store;
 pub mod system;
@@ -12,5 +13,6 @@ pub mod system;
 pub use crate::storage::KeyKind;
 pub use encode::{Object, ObjectKey, statistics_key};
 pub use model::{Catalog, ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
+pub use role::{BOOTSTRAP_NAME, BOOTSTRAP_ROLE, Membership, RoleDef};
 pub use statistics::{ColumnStatistics, TableStatistics};
 pub use store::CatalogStore;

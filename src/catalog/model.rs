@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
+use crate::catalog::role::RoleDef;
 use crate::catalog::statistics::TableStatistics;
 use crate::storage::KeyKind;
 use crate::types::ColumnType;
@@ -22,6 +23,10 @@ pub struct Catalog {
     pub tables: BTreeMap<Oid, Arc<TableDef>>,
     /// (schema, name) → table.
     pub table_names: HashMap<(Oid, String), Oid>,
+    /// Roles by OID.
+    pub roles: BTreeMap<Oid, Arc<RoleDef>>,
+    /// Name → role.
+    pub role_names: HashMap<String, Oid>,
     /// What is known of the rows of tables, by the table's OID.
     pub statistics: BTreeMap<Oid, Arc<TableStatistics>>,
 }
@@ -44,6 +49,8 @@ pub struct TableDef {
     pub schema: Oid,
     /// Name within the schema.
     pub name: String,
+    /// The role that owns it.
+    pub owner: Oid,
     /// Columns in order; `attnum` is the index + 1.
     pub columns: Vec<ColumnDef>,
     /// The primary key, by which the rows are then stored.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crate::base::{Oid, StorageId};
 use crate::catalog::encode::{Object, ObjectKey};
 use crate::catalog::model::{Catalog, SchemaDef};
+use crate::catalog::role::{BOOTSTRAP_NAME, RoleDef};
 use crate::storage::KeyKind;
 
 /// `pg_catalog`.
@@ -37,12 +38,13 @@ impl Default for CatalogStore {
 }
 
 impl Catalog {
-    /// The catalog of an empty database: the built-in schemas.
+    /// The catalog of an empty database: the built-in schemas and the bootstrap superuser.
     pub fn bootstrap() -> Self {
         let mut catalog = Catalog { version: 1, ..Catalog::default() };
         for (oid, name) in [(PG_CATALOG, "pg_catalog"), (PUBLIC, "public"), (INFORMATION_SCHEMA, "information_schema")] {
             catalog.schemas.insert(oid, Arc::new(SchemaDef { oid, name: name.into() }));
         }
+        catalog.put(Object::Role(Box::new(RoleDef::bootstrap(BOOTSTRAP_NAME, None))));
         catalog
     }
 
@@ -54,6 +56,13 @@ impl Catalog {
             }
             Object::Statistics(statistics) => {
                 self.statistics.insert(statistics.table, Arc::new(*statistics));
+            }
+            Object::Role(role) => {
+                if let Some(old) = self.roles.get(&role.oid) {
+                    self.role_names.remove(&old.name);
+                }
+                self.role_names.insert(role.name.clone(), role.oid);
+                self.roles.insert(role.oid, Arc::new(*role));
             }
             Object::Table(table) => {
                 if let Some(old) = self.tables.get(&table.oid) {
@@ -76,6 +85,9 @@ impl Catalog {
         };
         self.schemas.remove(&oid);
         self.statistics.remove(&oid);
+        if let Some(role) = self.roles.remove(&oid) {
+            self.role_names.remove(&role.name);
+        }
         if let Some(table) = self.tables.remove(&oid) {
             self.table_names.remove(&(table.schema, table.name.clone()));
         }
@@ -107,7 +119,8 @@ impl CatalogStore {
         }
         let indexes = catalog.tables.values().filter_map(|table| table.primary_key.as_ref());
         let keys = indexes.flat_map(|key| [key.index_oid.0, key.constraint_oid.0]);
-        let highest = catalog.tables.keys().chain(catalog.schemas.keys()).map(|oid| oid.0).chain(keys).max().unwrap_or(0);
+        let objects = catalog.tables.keys().chain(catalog.schemas.keys()).chain(catalog.roles.keys());
+        let highest = objects.map(|oid| oid.0).chain(keys).max().unwrap_or(0);
         self.next_oid.fetch_max(highest + 1, Ordering::Relaxed);
         self.publish(catalog);
         Ok(())

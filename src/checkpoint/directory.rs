@@ -47,7 +47,13 @@ pub enum DataDirError {
 }
 
 /// The directory's own files and directories.
-const OURS: [&str; 5] = ["LOCK", "MANIFEST", "MANIFEST.new", "wal", "checkpoint"];
+const OURS: [&str; 7] = ["LOCK", "MANIFEST", "MANIFEST.new", "wal", "checkpoint", HBA_FILE, SECRET_FILE];
+
+/// Who may connect, unless another file is named.
+pub const HBA_FILE: &str = "hba.conf";
+
+/// What salts of users that do not exist are made of.
+pub const SECRET_FILE: &str = "mock-authentication-secret";
 
 impl DataDir {
     /// Creates the directory if need be, checks that it is one of ours, and takes its lock.

@@ -22,7 +22,7 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use directory::{DataDir, DataDirError};
+pub use directory::{DataDir, DataDirError, HBA_FILE, SECRET_FILE};
 pub use error::CheckpointError;
 pub use format::{BlockRef, Entries, EntryRef, decode_block};
 pub use manifest::{DataFile, MANIFEST_FORMAT, Manifest, remove_old_checkpoints};

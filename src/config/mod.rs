@@ -4,7 +4,7 @@
 //! (`OMENDB_DATA_DIR`) and file key (`data_dir`) follow from the key, and all three carry the same text, which is parsed in one
 //! place. So a value means the same wherever it comes from, and a refusal names the key and where the value came from.
 //!
-//! **Invariants.** A `Config` that exists is valid: addresses resolve and are on the loopback, cores are CPUs of this machine,
+//! **Invariants.** A `Config` that exists is valid: addresses resolve, that of the control plane is on the loopback, cores are CPUs of this machine,
 //! sizes are within their limits. Unknown keys are refused, in the file and in the environment; all refusals are reported at once.
 //!
 //! Nothing here touches the data directory or a socket; `server::preflight` does.
@@ -20,6 +20,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::auth::Secret;
 
 pub use machine::Machine;
 pub use resolve::{Command, Invocation, Source};
@@ -39,7 +41,7 @@ pub const PREPARED_MAX: usize = 20_000;
 pub struct Config {
     /// Where everything is stored.
     pub data_dir: PathBuf,
-    /// TCP addresses of the PostgreSQL protocol, at least one, all loopback. Port 0 lets the kernel choose.
+    /// TCP addresses of the PostgreSQL protocol, at least one. Port 0 lets the kernel choose.
     pub listen: Vec<SocketAddr>,
     /// Directory of a Unix socket `.s.PGSQL.<port of the first address>`.
     pub unix_socket_dir: Option<PathBuf>,
@@ -67,6 +69,16 @@ pub struct Config {
     pub statement_bytes_max: usize,
     /// The largest message a client may send before login.
     pub startup_bytes_max: usize,
+    /// Who may connect, if not `hba.conf` in the data directory says it.
+    pub hba_file: Option<PathBuf>,
+    /// The superuser that the first start creates.
+    pub superuser: String,
+    /// Its password, for as long as it has none.
+    pub superuser_password: Option<Secret>,
+    /// A file whose first line is that password.
+    pub superuser_password_file: Option<PathBuf>,
+    /// Iterations with which new passwords are hashed.
+    pub scram_iterations: u32,
     /// How a session reaches keys of other cores.
     pub session_mobility: SessionMobility,
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction};
 
-use super::settings::{self, ENVIRONMENT_PREFIX, FILE_VARIABLE, SETTINGS, Setting};
+use crate::auth::Secret;
+
+use super::settings::{self, ENVIRONMENT_PREFIX, FILE_VARIABLE, PASSWORD_VARIABLE, SETTINGS, Setting};
 use super::{Config, ConfigError, Machine, Refusal, typed};
 
 /// Where a value came from.
@@ -98,6 +100,7 @@ pub(super) fn resolve(
     if let Some(path) = from_flag.or(from_variable) {
         apply_file(&path, &mut texts, &mut errors);
     }
+    let password = password(&environment, &mut errors);
     apply_environment(environment, &mut texts, &mut errors);
     for setting in SETTINGS {
         if let Some(values) = matches.get_many::<String>(setting.key) {
@@ -105,7 +108,7 @@ pub(super) fn resolve(
             texts.insert(setting.key, (text, Source::Flag(format!("--{}", setting.flag()))));
         }
     }
-    let config = typed::parse(&texts, machine, &mut errors);
+    let config = typed::parse(&texts, machine, &mut errors).map(|config| Config { superuser_password: password, ..config });
     match config {
         Some(config) if errors.is_empty() => {
             let of_setting = |setting: &'static Setting| {
@@ -203,9 +206,24 @@ fn known() -> String {
     SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ")
 }
 
+fn password(environment: &[(String, OsString)], errors: &mut Vec<ConfigError>) -> Option<Secret> {
+    let (_, value) = environment.iter().find(|(key, _)| key == PASSWORD_VARIABLE)?;
+    match value.to_str() {
+        Some(password) if !password.is_empty() => Some(Secret::new(password)),
+        _ => {
+            let source = Source::Environment(PASSWORD_VARIABLE.to_string());
+            errors.push(ConfigError { key: String::new(), source, message: "it must be text, and not empty".to_string() });
+            None
+        }
+    }
+}
+
 fn apply_environment(environment: Vec<(String, OsString)>, texts: &mut Texts, errors: &mut Vec<ConfigError>) {
     for (variable, value) in environment {
-        if !variable.starts_with(ENVIRONMENT_PREFIX) || variable == FILE_VARIABLE || is_not_meant_for_us(&variable) {
+        if !variable.starts_with(ENVIRONMENT_PREFIX)
+            || [FILE_VARIABLE, PASSWORD_VARIABLE].contains(&variable.as_str())
+            || is_not_meant_for_us(&variable)
+        {
             continue;
         }
         let source = Source::Environment(variable.clone());

@@ -55,8 +55,15 @@ pub static SETTINGS: &[Setting] = settings! {
     "checkpoint_interval" "DURATION" = "5min", "Time after which a checkpoint starts if anything was written, or off";
     "max_statement_size" "SIZE" = "64MB", "Largest message a client may send";
     "max_startup_size" "SIZE" = "10000B", "Largest message a client may send before it is logged in";
+    "hba_file" "FILE" = "default", "Who may connect, in pg_hba.conf's format; by default hba.conf in the data directory, made when missing";
+    "superuser" "NAME" = "postgres", "Name of the superuser that the first start creates";
+    "superuser_password_file" "FILE" = "off", "File with the superuser's password, for as long as it has none, or off; OMENDB_SUPERUSER_PASSWORD can have it too";
+    "scram_iterations" "COUNT" = "10000", "Iterations with which new passwords are hashed";
     "session_mobility" "MODE" = "call", "How a session reaches keys of other cores: call or hop";
 };
+
+/// The variable with the superuser's password: no setting, so that it is neither a flag, which others can see, nor printed.
+pub const PASSWORD_VARIABLE: &str = "OMENDB_SUPERUSER_PASSWORD";
 
 /// The setting with this key.
 pub fn find(key: &str) -> Option<&'static Setting> {

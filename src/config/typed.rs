@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::ITERATIONS_MAX;
+
 use super::resolve::Texts;
 use super::{
     CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, units,
@@ -57,6 +59,10 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, checkpoint_interval));
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
+    let hba_file = p.field("hba_file", |text| if text.eq_ignore_ascii_case("default") { Ok(None) } else { file(text).map(Some) });
+    let superuser = p.field("superuser", role_name);
+    let superuser_password_file = p.field("superuser_password_file", |text| unless_off(text, file));
+    let scram_iterations = p.field("scram_iterations", |text| number(text, 1..=u64::from(ITERATIONS_MAX)));
     let session_mobility =
         p.field("session_mobility", |text| one_of(text, &[("call", SessionMobility::Call), ("hop", SessionMobility::Hop)]));
 
@@ -82,6 +88,11 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         checkpoint_interval: checkpoint_interval?,
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
+        hba_file: hba_file?,
+        superuser: superuser?,
+        superuser_password: None,
+        superuser_password_file: superuser_password_file?,
+        scram_iterations: u32::try_from(scram_iterations?).expect("it was checked against a limit of 32 bits"),
         session_mobility: session_mobility?,
     })
 }
@@ -98,10 +109,23 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it must name a directory".to_string()) } else { Ok(PathBuf::from(text)) }
 }
 
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it must name a file".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// A name that CREATE ROLE would take.
+fn role_name(text: &str) -> Result<String, String> {
+    let reserved = text.starts_with("pg_") || text == "public" || text == "none";
+    if reserved || text.is_empty() || text.len() > 63 {
+        return Err(format!("\"{text}\" cannot be the name of a role"));
+    }
+    Ok(text.to_string())
+}
+
 fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for part in text.split(',') {
-        let address = loopback_address(part.trim())?;
+        let address = address(part.trim())?;
         if address.port() != 0 && addresses.contains(&address) {
             return Err(format!("{address} is there twice"));
         }
@@ -110,14 +134,18 @@ fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
-/// Clients are trusted without a password, so nobody outside this machine may be one.
-fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+fn address(text: &str) -> Result<SocketAddr, String> {
     let malformed = |why: String| format!("\"{text}\" is not an address such as 127.0.0.1:5433: {why}");
     let mut found = text.to_socket_addrs().map_err(|error| malformed(error.to_string()))?;
-    let address = found.next().ok_or_else(|| malformed("the name has no address".to_string()))?;
+    found.next().ok_or_else(|| malformed("the name has no address".to_string()))
+}
+
+/// The control plane asks for no password, so nobody outside this machine may use it.
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
     if !address.ip().is_loopback() {
         return Err(format!(
-            "{address} can be reached from other machines, and there are no passwords yet: use a loopback address"
+            "{address} can be reached from other machines, and nobody is asked for a password there: use a loopback address"
         ));
     }
     Ok(address)

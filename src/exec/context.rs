@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::query::profile::Profile;
@@ -37,6 +38,8 @@ pub struct ExecContext<'a> {
     pub profile: Option<Box<Profile>>,
     /// Bytes that blocking operators (sort, hash, aggregate) of one statement may hold: 53200 beyond.
     pub memory_max: usize,
+    /// Iterations with which new passwords are hashed.
+    pub scram_iterations: u32,
 }
 
 impl ExecContext<'_> {
@@ -144,6 +147,8 @@ pub struct FrozenSession {
     pub database: String,
     /// The user.
     pub user: String,
+    /// The role whose privileges it has.
+    pub role: Oid,
     /// search_path.
     pub search_path: Vec<String>,
     /// Formats.
@@ -164,6 +169,7 @@ impl FrozenSession {
         Self {
             database: session.database().to_owned(),
             user: session.user().to_owned(),
+            role: session.role(),
             search_path: session.search_path().to_vec(),
             format: session.format().clone(),
             transaction_micros: session.transaction_micros(),
@@ -181,6 +187,10 @@ impl SessionInfo for FrozenSession {
 
     fn user(&self) -> &str {
         &self.user
+    }
+
+    fn role(&self) -> Oid {
+        self.role
     }
 
     fn search_path(&self) -> &[String] {

@@ -11,6 +11,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Notice};
 use crate::exec::keys::{describe_key, key_of_row};
 use crate::exec::programs::{Overwrite, Remove};
+use crate::exec::role;
 use crate::shard::{CATALOG_STORAGE, EngineError, KeyRange, OnExisting, ScanSpec};
 use crate::sql::ddl::Ddl;
 use crate::storage::Key;
@@ -24,8 +25,14 @@ const OVERLAY_VERSIONS: u64 = 1 << 62;
 
 /// Carries out a DDL statement. What the transaction then sees is in `context.catalog`.
 pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<CommandTag> {
+    // Before the lock: hashing a password takes its time.
+    let verifier = match ddl {
+        Ddl::Role(statement) => role::hash_password(statement, context).await?,
+        _ => None,
+    };
     lock_catalog(context).await?;
     match ddl {
+        Ddl::Role(statement) => role::execute(statement, verifier, context).await,
         Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options } => {
             let new = NewTable { schema: *schema, name, columns, primary_key: primary_key.as_ref(), options };
             create_table(&new, *if_not_exists, context).await?;
@@ -45,6 +52,12 @@ pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<Comm
                 truncate(table, context).await?;
             }
             Ok(CommandTag::Plain("TRUNCATE TABLE"))
+        }
+        Ddl::ChangeOwner { table, to } => {
+            let table = lock_newest(table, context).await?;
+            let owner = role::new_owner(to, context)?;
+            put(Object::Table(Box::new(TableDef { owner, ..TableDef::clone(&table) })), context).await?;
+            Ok(CommandTag::Plain("ALTER TABLE"))
         }
         Ddl::AddPrimaryKey { table, name, columns } => {
             add_primary_key(table, name, columns, context).await?;
@@ -96,6 +109,7 @@ async fn create_table(new: &NewTable<'_>, if_not_exists: bool, context: &mut Exe
         oid: context.store.next_oid(),
         schema: new.schema,
         name: new.name.to_owned(),
+        owner: context.session.role(),
         columns,
         primary_key,
         storage: StorageId(0),
@@ -122,14 +136,11 @@ async fn drop_table(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResul
     let engine = context.engine.clone();
     engine.drop_storage(context.txn, table.storage);
     let view = engine.write_view(context.txn);
-    let key = Key::Int(i64::from(table.oid.0));
-    engine.modify(context.txn, &view, CATALOG_STORAGE, key, Arc::new(Remove)).await?;
     if newest_catalog(context).statistics.contains_key(&table.oid) {
         let key = Key::Int(statistics_key(table.oid));
         engine.modify(context.txn, &view, CATALOG_STORAGE, key, Arc::new(Remove)).await?;
     }
-    overlay(context, |catalog| catalog.remove(ObjectKey::Object(table.oid)));
-    Ok(())
+    remove(Object::Table(Box::new(TableDef::clone(&table))), context).await
 }
 
 async fn truncate(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<()> {
@@ -232,6 +243,16 @@ pub(super) async fn put(object: Object, context: &mut ExecContext<'_>) -> SqlRes
     let row = (Key::Int(object.key()), bytes.clone());
     engine.insert_rows(context.txn, &view, CATALOG_STORAGE, vec![row], OnExisting::Update(Arc::new(Overwrite(bytes)))).await?;
     overlay(context, |catalog| catalog.put(object));
+    Ok(())
+}
+
+/// Takes a catalog object away.
+pub(super) async fn remove(object: Object, context: &mut ExecContext<'_>) -> SqlResult<()> {
+    let engine = context.engine.clone();
+    let view = engine.write_view(context.txn);
+    engine.modify(context.txn, &view, CATALOG_STORAGE, Key::Int(object.key()), Arc::new(Remove)).await?;
+    let key = ObjectKey::of(object.key()).expect("an object's key is of a kind");
+    overlay(context, |catalog| catalog.remove(key));
     Ok(())
 }
 

@@ -63,4 +63,11 @@ fn warn_of_skipped(job: &Maintenance, verb: &str, context: &mut ExecContext<'_>)
     let warning =
         |name: &String| Notice::warning(format!("skipping \"{name}\" --- cannot {verb} non-tables or special system tables"));
     context.notices.extend(job.skipped.iter().map(warning));
+    warn_of_denied(job.denied.iter(), verb, context);
+}
+
+/// Tables of others are left alone.
+pub(super) fn warn_of_denied<'n>(names: impl Iterator<Item = &'n String>, verb: &str, context: &mut ExecContext<'_>) {
+    let warning = |name| Notice::warning(format!("skipping \"{name}\" --- only table or database owner can {verb} it"));
+    context.notices.extend(names.map(warning));
 }

@@ -29,6 +29,7 @@ pub mod maintenance;
 pub mod portal;
 pub mod programs;
 pub mod query;
+mod role;
 pub mod row_by_row;
 mod waiting;
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
+use crate::base::Oid;
 use crate::catalog::{Catalog, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, FrozenSession};
@@ -37,6 +38,7 @@ static NO_SESSION: LazyLock<Arc<FrozenSession>> = LazyLock::new(|| {
     Arc::new(FrozenSession {
         database: String::new(),
         user: String::new(),
+        role: Oid(0),
         search_path: Vec::new(),
         format: SessionFormat::default(),
         transaction_micros: 0,

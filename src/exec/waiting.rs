@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, Notice};
 use crate::runtime;
@@ -141,8 +142,11 @@ async fn signal_session(args: &[Datum], terminate: bool, context: &mut ExecConte
         return Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"timeout\" must not be negative"));
     };
     let sessions = context.session.sessions().ok_or_else(|| SqlError::internal("sessions are signalled by sessions"))?;
-    let found = if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) };
-    if !found {
+    let role = sessions.role(pid);
+    if let Some(role) = role {
+        may_signal(role, terminate, context)?;
+    }
+    if role.is_none() || !(if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) }) {
         context.notices.push(Notice::warning(format!("PID {pid} is not a PostgreSQL backend process")));
         return Ok(Datum::Bool(false));
     }
@@ -152,7 +156,7 @@ async fn signal_session(args: &[Datum], terminate: bool, context: &mut ExecConte
         return Ok(Datum::Bool(true));
     }
     let ended = async {
-        while sessions.exists(pid) {
+        while sessions.role(pid).is_some() {
             runtime::sleep(LOOK).await;
         }
     };
@@ -163,6 +167,20 @@ async fn signal_session(args: &[Datum], terminate: bool, context: &mut ExecConte
         context.notices.push(Notice::warning(message));
     }
     Ok(Datum::Bool(in_time))
+}
+
+/// Sessions are signalled by members of their role, those of superusers by superusers.
+fn may_signal(target: Oid, terminate: bool, context: &ExecContext<'_>) -> SqlResult<()> {
+    let (catalog, role) = (&context.catalog, context.session.role());
+    let (act, what, done) = if terminate { ("terminate", "process", "terminated") } else { ("cancel", "query", "canceled") };
+    let message = if catalog.is_superuser(target) && !catalog.is_superuser(role) {
+        format!("must be a superuser to {act} superuser {what}")
+    } else if !catalog.has_privileges_of(role, target) {
+        format!("must be a member of the role whose {what} is being {done} or member of pg_signal_backend")
+    } else {
+        return Ok(());
+    };
+    Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
 }
 
 /// A number that is no duration, or a negative one, is none; beyond what a clock can count, it is for ever.

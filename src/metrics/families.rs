@@ -97,6 +97,7 @@ families! {
     CONNECTIONS_ACTIVE = Gauge One per_core "omendb_connections_active" "Client connections open, by the core they live on.";
     CONNECTIONS_OPENED = Counter One summed "omendb_connections_opened_total" "Client connections accepted.";
     CONNECTIONS_REFUSED = Counter One summed "omendb_connections_refused_total" "Client connections turned away at a limit or before they were logged in.";
+    LOGIN_FAILURES = Counter One summed "omendb_login_failures_total" "Clients that could not prove who they are.";
     SESSION_HOPS = Counter One per_core "omendb_session_hops_total" "Sessions that moved to a core between statements.";
     PANICS = Counter One per_core "omendb_panics_total" "Panics caught; each closed one connection only.";
     RECEIVED_BYTES = Counter One per_core "omendb_received_bytes_total" "Bytes received from clients.";

@@ -26,6 +26,7 @@ fn driven(core: u16) -> CoreMetrics {
     m.connections.active.inc();
     m.connections.opened.inc();
     m.connections.refused.inc();
+    m.connections.login_failures.inc();
     m.connections.hops_in.inc();
     m.connections.panics.inc();
     m.connections.received_bytes.add(10);

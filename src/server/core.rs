@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::CoreId;
-use crate::catalog::{CatalogStore, store};
+use crate::catalog::{BOOTSTRAP_ROLE, CatalogStore, store};
 use crate::config::Config;
 use crate::error::{SqlError, SqlState};
 use crate::http::{Phase, ServerStatus};
@@ -16,8 +16,10 @@ use crate::mesh::Fabric;
 use crate::metrics::CoreSnapshot;
 use crate::runtime::net::Listener;
 use crate::runtime::{self, PanicReport, QueueClass};
+use crate::server::front_door;
 use crate::server::observe::{observe_core, observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
+use crate::server::superuser;
 use crate::session::native::NativeBackend;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
@@ -68,6 +70,7 @@ impl CoreServices {
             self.store.clone(),
             engine().metrics().clone(),
             usize::try_from(statement_memory).unwrap_or(usize::MAX),
+            self.config.scram_iterations,
         )
     }
 
@@ -168,6 +171,11 @@ async fn recover(engine: &Engine, services: &Arc<CoreServices>) -> Result<(), St
     };
     let report = engine.recover(&options).await?;
     services.store.load(&report.catalog)?;
+    let superuser = i64::from(BOOTSTRAP_ROLE.0);
+    let recovered = report.catalog.iter().any(|(key, _)| *key == superuser);
+    superuser::ensure(engine, &services.store, recovered, &services.config).await?;
+    let rules = front_door::path(&services.config, &services.root);
+    front_door::check_reach(&services.wire.gate, &rules, &services.store.current(), &services.config.listen)?;
     services.status.set_recovered(report.replayed, started.elapsed());
     Ok(())
 }

@@ -2,12 +2,14 @@
 
 pub mod banner;
 pub mod core;
+pub mod front_door;
 pub mod logging;
 pub mod observe;
 pub mod offline;
 pub mod preflight;
 pub mod router;
 pub mod signals;
+pub mod superuser;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,7 @@ use crate::server::router::Loads;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
+use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
 
 /// How long a client may take to start.
@@ -37,9 +40,12 @@ const IO_MEMORY: usize = 256 << 10;
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
-    let services = Arc::new(services(config, &checked));
+    let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
+    let services = Arc::new(services(config, &checked, &gate));
     let stopping = services.clone();
-    let _signals = signals::install(move || stopping.stop.store(true, Ordering::SeqCst))?;
+    let rules = front_door::path(config, checked.data_dir.root());
+    let _signals =
+        signals::install(move || stopping.stop.store(true, Ordering::SeqCst), move || front_door::reload(&gate, &rules))?;
     let catalog = services.store.clone();
     let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
     assert!(hook.is_ok(), "the hook is set once");
@@ -82,7 +88,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
+fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
@@ -98,6 +104,7 @@ fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
             startup_bytes_max: config.startup_bytes_max,
             message_bytes_max: config.statement_bytes_max,
             startup_timeout: Some(STARTUP_TIMEOUT),
+            gate: gate.clone(),
             hop: config.session_mobility == SessionMobility::Hop,
         },
         loads: Loads::new(config.cores(), config.connections_max),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::auth::hba::Origin;
 use crate::base::CoreId;
 use crate::error::{SqlError, SqlState};
-use crate::runtime::net::{Listener, Socket, Stream};
+use crate::runtime::net::{Listener, PeerAddress, Socket, Stream};
 use crate::runtime::{self, QueueClass};
 use crate::server::core::CoreServices;
 use crate::session::native::NativeBackend;
@@ -135,7 +136,12 @@ fn start(socket: Socket, refusal: Option<SqlError>, place: Place) {
         let admission = match refusal {
             None => {
                 connections.opened.inc();
-                Admission::Trust
+                match stream.peer_address() {
+                    Ok(PeerAddress::Local) => Admission::From(Origin::Local),
+                    Ok(PeerAddress::Tcp(address)) => Admission::From(Origin::of(address.ip())),
+                    // It has gone again.
+                    Err(_) => return,
+                }
             }
             Some(error) => {
                 connections.refused.inc();

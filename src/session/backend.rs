@@ -101,7 +101,9 @@ pub trait Backend {
     async fn prepare_transaction(&self, txn: Txn, said: PrepareAs) -> SqlResult<()>;
 
     /// Commits or rolls back what was prepared under an identifier; on an error it is prepared still.
-    async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()>;
+    ///
+    /// Errors: 42501 for what another user has prepared than the one that must have.
+    async fn finish_prepared(&self, gid: &str, commit: bool, only_of: Option<&str>) -> SqlResult<()>;
 
     /// Gives back the advisory locks that a session has for itself.
     async fn unlock_session(&self, locks: &SessionLocks);

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::catalog::system::live::{SessionActivity, SessionState};
 use crate::error::SqlResult;
 use crate::runtime;
@@ -28,8 +29,7 @@ struct Pending {
 /// Who the client is, its settings, and the clocks of its statement and transaction.
 #[derive(Debug)]
 pub struct Environment {
-    user: String,
-    database: String,
+    identity: Identity,
     locks: SessionLocks,
     settings: Settings,
     /// Values of the settings of the running transaction, as SHOW prints them.
@@ -51,12 +51,12 @@ pub fn clock_micros() -> i64 {
 impl Environment {
     /// The environment of a new session.
     pub fn new(identity: Identity, ticket: &Ticket, settings: Settings, sizes: Option<Arc<Sizes>>) -> Self {
-        let Identity { user, database } = identity;
         let now = clock_micros();
         ticket.told().begin(SessionActivity {
             pid: ticket.key().pid,
-            user: user.clone(),
-            database: database.clone(),
+            user: identity.user.clone(),
+            role: identity.role,
+            database: identity.database.clone(),
             application: settings.show("application_name").unwrap_or_default(),
             client: None,
             began: now,
@@ -69,8 +69,7 @@ impl Environment {
         });
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
-            user,
-            database,
+            identity,
             locks: SessionLocks::new(ticket.key().pid),
             settings,
             transaction: [
@@ -148,11 +147,15 @@ impl Environment {
 
 impl SessionInfo for Environment {
     fn database(&self) -> &str {
-        &self.database
+        &self.identity.database
     }
 
     fn user(&self) -> &str {
-        &self.user
+        &self.identity.user
+    }
+
+    fn role(&self) -> Oid {
+        self.identity.role
     }
 
     fn search_path(&self) -> &[String] {

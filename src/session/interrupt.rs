@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
+use crate::base::Oid;
 use crate::catalog::system::live::SessionActivity;
 use crate::session::activity::Told;
 use crate::sql::Sessions;
@@ -104,25 +105,32 @@ pub struct SessionRegistry {
 }
 
 #[derive(Debug)]
-struct Known {
+struct Registered {
     secret: u32,
     interrupt: Arc<Interrupt>,
+    /// The role whose limit of sessions it counts for.
+    role: Oid,
     told: Arc<Told>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    sessions: HashMap<i32, Known>,
+    sessions: HashMap<i32, Registered>,
     last_pid: i32,
     terminating: bool,
 }
 
 impl SessionRegistry {
-    /// Takes a session in. It leaves when the ticket is dropped.
-    pub fn register(self: &Arc<Self>) -> Ticket {
+    /// Takes a session of a role in, unless the role has as many as it may. It leaves when the ticket is dropped.
+    pub fn register(self: &Arc<Self>, role: Oid, limit: Option<usize>) -> Option<Ticket> {
         let interrupt = Arc::new(Interrupt::default());
         let secret = random_secret();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = limit
+            && inner.sessions.values().filter(|session| session.role == role).count() >= limit
+        {
+            return None;
+        }
         loop {
             inner.last_pid = if inner.last_pid == i32::MAX { 1 } else { inner.last_pid + 1 };
             if !inner.sessions.contains_key(&inner.last_pid) {
@@ -131,34 +139,35 @@ impl SessionRegistry {
         }
         let key = CancelKey { pid: inner.last_pid, secret };
         let told = Arc::new(Told::default());
-        inner.sessions.insert(key.pid, Known { secret, interrupt: Arc::clone(&interrupt), told: Arc::clone(&told) });
+        let session = Registered { secret, interrupt: Arc::clone(&interrupt), role, told: Arc::clone(&told) };
+        inner.sessions.insert(key.pid, session);
         if inner.terminating {
             interrupt.terminate();
         }
         drop(inner);
-        Ticket { registry: Arc::clone(self), key, interrupt, told }
+        Some(Ticket { registry: Arc::clone(self), key, interrupt, told })
     }
 
     /// Cancels what the session of this key runs. Says nothing about whether there is one, as the protocol demands.
     pub fn cancel(&self, key: CancelKey) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = inner.sessions.get(&key.pid)
-            && secrets_equal(known.secret, key.secret)
+        if let Some(session) = inner.sessions.get(&key.pid)
+            && secrets_equal(session.secret, key.secret)
         {
-            known.interrupt.cancel();
+            session.interrupt.cancel();
         }
     }
 
     fn signal(&self, pid: i32, signal: impl Fn(&Interrupt)) -> bool {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.sessions.get(&pid).map(|known| signal(&known.interrupt)).is_some()
+        inner.sessions.get(&pid).map(|session| signal(&session.interrupt)).is_some()
     }
 
     /// Ends all connections, present and future (fast shutdown).
     pub fn terminate_all(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.terminating = true;
-        inner.sessions.values().for_each(|known| known.interrupt.terminate());
+        inner.sessions.values().for_each(|session| session.interrupt.terminate());
     }
 
     /// Sessions at present.
@@ -181,14 +190,15 @@ impl Sessions for SessionRegistry {
         self.signal(pid, Interrupt::terminate)
     }
 
-    fn exists(&self, pid: i32) -> bool {
-        self.signal(pid, |_| {})
+    fn role(&self, pid: i32) -> Option<Oid> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.get(&pid).map(|session| session.role)
     }
 
     fn activities(&self) -> Vec<SessionActivity> {
         let told: Vec<Arc<Told>> = {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.sessions.values().map(|known| Arc::clone(&known.told)).collect()
+            inner.sessions.values().map(|session| Arc::clone(&session.told)).collect()
         };
         let mut activities: Vec<_> = told.iter().filter_map(|told| told.get()).collect();
         activities.sort_by_key(|activity| activity.pid);
@@ -251,7 +261,10 @@ mod tests {
     #[test]
     fn only_the_right_secret_cancels() {
         let registry = Arc::new(SessionRegistry::default());
-        let (first, second) = (registry.register(), registry.register());
+        let (first, second) = (
+            registry.register(Oid(10), None).expect("there is no limit"),
+            registry.register(Oid(10), None).expect("there is no limit"),
+        );
         let wrong = CancelKey { secret: first.key().secret ^ 1, ..first.key() };
         registry.cancel(wrong);
         assert_eq!(first.interrupt().asked(), None);
@@ -269,12 +282,23 @@ mod tests {
     #[test]
     fn a_shutdown_reaches_those_who_come_too_late() {
         let registry = Arc::new(SessionRegistry::default());
-        let early = registry.register();
+        let early = registry.register(Oid(10), None).expect("there is no limit");
         registry.terminate_all();
-        let late = registry.register();
+        let late = registry.register(Oid(10), None).expect("there is no limit");
         for ticket in [&early, &late] {
             ticket.interrupt().begin_statement();
             assert_eq!(ticket.interrupt().asked(), Some(Interruption::Terminate));
         }
+    }
+
+    #[test]
+    fn a_role_has_as_many_sessions_as_it_may() {
+        let registry = Arc::new(SessionRegistry::default());
+        let limited = |role| registry.register(Oid(role), Some(2));
+        let (first, second) = (limited(1), limited(1));
+        assert!(first.is_some() && second.is_some() && limited(1).is_none());
+        assert!(limited(2).is_some() && registry.register(Oid(1), None).is_some());
+        drop(first);
+        assert!(limited(1).is_some());
     }
 }

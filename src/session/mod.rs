@@ -44,6 +44,7 @@ mod utility;
 
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
@@ -71,6 +72,8 @@ pub use point::PointLookup;
 pub struct Identity {
     /// The user.
     pub user: String,
+    /// The role whose privileges it has.
+    pub role: Oid,
     /// The database.
     pub database: String,
 }
@@ -100,7 +103,8 @@ impl<B: Backend> Session<B> {
     ///
     /// Errors: those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
-        let settings = Settings::new(&identity.user, startup)?;
+        let superuser = backend.catalog(None).is_superuser(identity.role);
+        let settings = Settings::new(&identity.user, superuser, startup)?;
         let pid = ticket.key().pid;
         let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {
@@ -307,12 +311,16 @@ impl<B: Backend> Session<B> {
     }
 
     fn new_prepared(&self, text: &str, statement: Option<Arc<Statement>>) -> Arc<Prepared> {
+        // Neither kept for longer than it takes nor shown to anybody: what it says is in the plan.
+        let secret = statement.as_ref().is_some_and(|statement| statement.holds_secret());
+        let text = if secret { "" } else { text };
         Arc::new(Prepared::new(text.into(), statement, self.env.settings().plan_epoch()))
     }
 
     /// Whether a plan was made from what every session sees, so that it may outlive this transaction.
     fn is_shareable(&self, backend: &B, prepared: &Prepared) -> bool {
         let published = backend.catalog_version(None);
-        prepared.statement.as_ref().is_some_and(|statement| statement.catalog_version == published)
+        let shareable = |statement: &Arc<Statement>| statement.catalog_version == published && !statement.holds_secret();
+        prepared.statement.as_ref().is_some_and(shareable)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{CoreId, StorageId};
 use crate::catalog::{Catalog, CatalogStore};
-use crate::error::{SqlError, SqlResult};
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::copy_from::CopyFrom;
 use crate::exec::keys::key_of_values;
 use crate::exec::{ExecContext, Portal, Progress};
@@ -29,6 +29,7 @@ pub struct NativeBackend {
     store: Arc<CatalogStore>,
     metrics: Rc<CoreMetrics>,
     statement_memory_max: usize,
+    scram_iterations: u32,
 }
 
 /// A statement in progress.
@@ -47,8 +48,8 @@ pub struct NativeCopy {
 
 impl NativeBackend {
     /// The backend of the current core.
-    pub fn new(store: Arc<CatalogStore>, metrics: Rc<CoreMetrics>, statement_memory_max: usize) -> Self {
-        Self { engine: engine(), store, metrics, statement_memory_max }
+    pub fn new(store: Arc<CatalogStore>, metrics: Rc<CoreMetrics>, statement_memory_max: usize, scram_iterations: u32) -> Self {
+        Self { engine: engine(), store, metrics, statement_memory_max, scram_iterations }
     }
 
     /// What this core counts.
@@ -69,6 +70,7 @@ impl NativeBackend {
             notices: Vec::new(),
             profile: None,
             memory_max: self.statement_memory_max,
+            scram_iterations: self.scram_iterations,
         }
     }
 
@@ -166,7 +168,14 @@ impl Backend for NativeBackend {
         self.engine.prepare_transaction(txn, said).await
     }
 
-    async fn finish_prepared(&self, gid: &str, commit: bool) -> SqlResult<()> {
+    async fn finish_prepared(&self, gid: &str, commit: bool, only_of: Option<&str>) -> SqlResult<()> {
+        let prepared = self.engine.shared().prepared.list();
+        let owner = prepared.iter().find(|info| info.gid == gid).map(|info| info.owner.as_str());
+        if only_of.is_some() && owner.is_some() && only_of != owner {
+            let message = "permission denied to finish prepared transaction";
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                .hint("Must be superuser or the user that prepared the transaction."));
+        }
         if commit { self.engine.commit_prepared(gid).await } else { self.engine.rollback_prepared(gid).await }
     }
 

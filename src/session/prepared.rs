@@ -9,6 +9,7 @@ use crate::base::StorageId;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::formats::{FormatCodes, integer};
 use crate::session::response::RowShape;
+use crate::sql::ddl::Ddl;
 use crate::sql::expr::Expr;
 use crate::sql::plan::{Plan, PointSelect, Statement};
 use crate::sql::utility::Utility;
@@ -55,7 +56,9 @@ impl Prepared {
     pub fn is_current(&self, catalog_version: u64, plan_epoch: u64) -> bool {
         match &self.statement {
             Some(statement) => {
-                statement.catalog_version == catalog_version && (self.plan_epoch == plan_epoch || self.is_utility())
+                // A statement about roles names them, and its text may be gone.
+                matches!(statement.plan, Plan::Ddl(Ddl::Role(_)))
+                    || statement.catalog_version == catalog_version && (self.plan_epoch == plan_epoch || self.is_utility())
             }
             None => true,
         }

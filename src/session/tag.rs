@@ -38,7 +38,8 @@ pub fn command(statement: &Statement) -> &'static str {
         Plan::Ddl(Ddl::CreateTable { .. }) => "CREATE TABLE",
         Plan::Ddl(Ddl::DropTable { .. }) => "DROP TABLE",
         Plan::Ddl(Ddl::Truncate { .. }) => "TRUNCATE TABLE",
-        Plan::Ddl(Ddl::AddPrimaryKey { .. }) => "ALTER TABLE",
+        Plan::Ddl(Ddl::AddPrimaryKey { .. } | Ddl::ChangeOwner { .. }) => "ALTER TABLE",
+        Plan::Ddl(Ddl::Role(statement)) => statement.tag(),
         Plan::Utility(utility) => utility_name(utility),
         Plan::Empty => "",
     }

@@ -247,6 +247,7 @@ impl Runner<'_> {
                     oid,
                     schema: *schema,
                     name: name.clone(),
+                    owner: crate::catalog::BOOTSTRAP_ROLE,
                     columns: columns.clone(),
                     primary_key,
                     storage: StorageId(oid.0),
@@ -325,7 +326,7 @@ impl Backend for Fake {
         Err(SqlError::unsupported(format!("preparing {} here", said.gid)))
     }
 
-    async fn finish_prepared(&self, gid: &str, _commit: bool) -> SqlResult<()> {
+    async fn finish_prepared(&self, gid: &str, _commit: bool, _only_of: Option<&str>) -> SqlResult<()> {
         Err(SqlError::unsupported(format!("deciding {gid} here")))
     }
 

@@ -44,11 +44,12 @@ impl<B: Backend> Session<B> {
         outcome.map(|()| "PREPARE TRANSACTION".into())
     }
 
-    /// COMMIT PREPARED or ROLLBACK PREPARED. There is one role, so everybody may.
+    /// COMMIT PREPARED or ROLLBACK PREPARED: for superusers, and for whoever has prepared it.
     pub(super) async fn finish_prepared(&mut self, backend: &B, gid: &str, commit: bool) -> SqlResult<Tag> {
         let name = if commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
         self.txn.forbid_block(name)?;
-        backend.finish_prepared(gid, commit).await?;
+        let superuser = backend.catalog(None).is_superuser(self.env.role());
+        backend.finish_prepared(gid, commit, (!superuser).then_some(self.env.user())).await?;
         Ok(name.into())
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::base::Oid;
 use crate::catalog::Catalog;
 use crate::catalog::system::live::SessionActivity;
 use crate::error::{SqlError, SqlResult};
@@ -29,6 +30,8 @@ pub trait SessionInfo {
     fn database(&self) -> &str;
     /// The user (`current_user`, `session_user`).
     fn user(&self) -> &str;
+    /// The role whose privileges the session has.
+    fn role(&self) -> Oid;
     /// `search_path`, without the implicit `pg_catalog`; `"$user"` already resolved or left out.
     fn search_path(&self) -> &[String];
     /// A setting's text as SHOW prints it; `None` if there is no such setting.
@@ -69,8 +72,8 @@ pub trait Sessions {
     fn cancel(&self, pid: i32) -> bool;
     /// Ends a session; `false` if there is no such session.
     fn terminate(&self, pid: i32) -> bool;
-    /// Whether there is such a session.
-    fn exists(&self, pid: i32) -> bool;
+    /// The role of a session, if there is such a session.
+    fn role(&self, pid: i32) -> Option<Oid>;
     /// What each of them does, in the order of their process ids.
     fn activities(&self) -> Vec<SessionActivity>;
 }

@@ -35,6 +35,15 @@ pub enum Ddl {
         /// Tables.
         tables: Vec<Arc<TableDef>>,
     },
+    /// CREATE ROLE and its kin.
+    Role(Arc<crate::sql::role::RoleStatement>),
+    /// ALTER TABLE … OWNER TO.
+    ChangeOwner {
+        /// Table.
+        table: Arc<TableDef>,
+        /// The new owner.
+        to: crate::sql::role::RoleName,
+    },
     /// ALTER TABLE … ADD [CONSTRAINT name] PRIMARY KEY (columns): the rows move to a storage ordered by the key.
     AddPrimaryKey {
         /// Table.

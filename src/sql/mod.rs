@@ -17,6 +17,7 @@ pub mod function;
 pub mod parser;
 pub mod plan;
 pub mod planner;
+pub mod role;
 pub mod utility;
 pub mod values;
 

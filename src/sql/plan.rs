@@ -22,6 +22,13 @@ pub struct Statement {
     pub catalog_version: u64,
 }
 
+impl Statement {
+    /// Whether it holds a password, so that its text must not be kept or shown.
+    pub fn holds_secret(&self) -> bool {
+        matches!(&self.plan, Plan::Ddl(crate::sql::ddl::Ddl::Role(statement)) if statement.holds_secret())
+    }
+}
+
 /// A result column, as a RowDescription wants it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputColumn {

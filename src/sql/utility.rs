@@ -56,6 +56,8 @@ pub struct Maintenance {
     pub tables: Vec<Maintained>,
     /// What was named and cannot be maintained: the client is warned.
     pub skipped: Vec<String>,
+    /// Tables of others that were named: the client is warned.
+    pub denied: Vec<String>,
     /// VERBOSE, of ANALYZE.
     pub verbose: bool,
 }

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::auth::hba::Origin;
 use crate::base::CoreId;
-use crate::error::{SqlError, SqlState};
+use crate::catalog::RoleDef;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::runtime;
 use crate::session::backend::Backend;
 use crate::session::interrupt::{Interruption, SessionRegistry};
 use crate::session::response::{Client, Failure, Gone, Response, Severity, TransactionStatus};
 use crate::session::{Identity, Session, interrupted};
+use crate::wire::authentication::{self, Gate};
 use crate::wire::dialogue::{Dialogue, Step};
 use crate::wire::framer::{Cut, cut_startup};
 use crate::wire::input::InputBuffer;
@@ -37,6 +40,8 @@ pub struct Services {
     pub message_bytes_max: usize,
     /// How long a client may take to start (authentication_timeout); `None` for ever.
     pub startup_timeout: Option<Duration>,
+    /// Who is let in.
+    pub gate: Arc<Gate>,
     /// Sessions follow their data to other cores.
     pub hop: bool,
 }
@@ -44,8 +49,8 @@ pub struct Services {
 /// Whether a new connection may start a session.
 #[derive(Clone, Debug)]
 pub enum Admission {
-    /// Without further questions: it comes from this machine.
-    Trust,
+    /// If it can prove who it is, as far as that is asked of whoever comes from there.
+    From(Origin),
     /// Not: its startup packet is answered with this, as FATAL.
     Refuse(SqlError),
 }
@@ -106,14 +111,21 @@ async fn start<S: ByteStream, B: Backend>(
             return Err(Gone);
         }
     };
-    if let Admission::Refuse(error) = admission {
-        peer.farewell(&error).await;
-        return Err(Gone);
-    }
+    let origin = match admission {
+        Admission::From(origin) => origin,
+        Admission::Refuse(error) => {
+            peer.farewell(&error).await;
+            return Err(Gone);
+        }
+    };
     request.negotiate(&mut peer.output);
-    let ticket = services.registry.register();
-    let identity = Identity { user: request.user, database: request.database };
-    let session = match Session::new(backend, identity, &request.settings, ticket) {
+    let catalog = backend.catalog(None);
+    let failures = &backend.metrics().connections.login_failures;
+    let session = match services.gate.authenticate(peer, &request, origin, &catalog, failures).await? {
+        Ok(role) => new_session(backend, services, request, &role),
+        Err(error) => Err(error),
+    };
+    let session = match session {
         Ok(session) => Box::new(session),
         Err(error) => {
             peer.farewell(&error).await;
@@ -125,6 +137,16 @@ async fn start<S: ByteStream, B: Backend>(
     peer.output.response(Response::Ready(TransactionStatus::Idle));
     peer.flush().await?;
     Ok(session)
+}
+
+/// The session of a client that is who it says.
+///
+/// Errors: 53300 for one session too many of its role, and those of SET.
+fn new_session<B: Backend>(backend: &B, services: &Services, request: StartupRequest, role: &RoleDef) -> SqlResult<Session<B>> {
+    let limit = authentication::session_limit(role);
+    let ticket = services.registry.register(role.oid, limit).ok_or_else(|| authentication::too_many(role))?;
+    let identity = Identity { user: request.user, role: role.oid, database: request.database };
+    Session::new(backend, identity, &request.settings, ticket)
 }
 
 /// Reads packets up to the startup packet, answering those that come before it.

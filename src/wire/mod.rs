@@ -5,6 +5,7 @@
 //! | `framer` | cuts the stream into whole messages of possible lengths |
 //! | `message` | the client's messages as borrowed views |
 //! | `startup` | what comes before the first statement |
+//! | `authentication` | who the client is |
 //! | `encode` | the server's messages, into one buffer |
 //! | `input` | the receive buffer |
 //! | `stream` | what a transport has to do, and one in memory |
@@ -15,6 +16,7 @@
 //! Invariants: no byte sequence of a client makes anything here panic; nothing is decoded before its frame is complete and its
 //! length checked; memory held for a connection follows what its client has really sent.
 
+pub mod authentication;
 pub mod connection;
 mod dialogue;
 pub mod encode;

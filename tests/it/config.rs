@@ -91,7 +91,9 @@ fn bad_values_are_refused_with_key_and_source() {
     for (flag, key, value, why) in [
         ("--data-dir", "data_dir", "", "must name a directory"),
         ("--listen", "listen", "5433", "not an address"),
-        ("--listen", "listen", "0.0.0.0:5433", "other machines"),
+        ("--superuser", "superuser", "pg_x", "cannot be the name of a role"),
+        ("--hba-file", "hba_file", "", "must name a file"),
+        ("--scram-iterations", "scram_iterations", "0", "outside the range"),
         ("--listen", "listen", "127.0.0.1:1,127.0.0.1:1", "twice"),
         ("--http", "http", "127.0.0.1:5433", "also an address"),
         ("--http", "http", "8.8.8.8:80", "other machines"),

@@ -8,7 +8,7 @@ use crate::source::{self, SourceFile};
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["error"],
-    &["metrics", "types"],
+    &["auth", "metrics", "types"],
     &["runtime"],
     &["config"],
     &["index", "mesh"],

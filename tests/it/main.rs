@@ -2,6 +2,7 @@
 
 mod activity;
 mod advisory;
+mod authentication;
 mod config;
 mod hop;
 mod layering;
@@ -11,6 +12,7 @@ mod malformed;
 mod mesh_stress;
 mod offline;
 mod protocol;
+mod roles;
 mod runtime_soak;
 mod server;
 mod signals;

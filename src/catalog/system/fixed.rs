@@ -1,4 +1,4 @@
-//! What every database has: types, the database itself, its role, access methods, collations; and its prepared transactions.
+//! What every database has: types, the database itself, access methods, collations; and its prepared transactions.
 
 use super::relations::{alignment, by_value, collation, strategy};
 use super::{C_COLLATION, DATABASE, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, Rows, SystemContext, letter};
@@ -13,7 +13,6 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
     match table {
         "pg_type" => types(rows),
         "pg_database" => database(context, rows),
-        "pg_authid" | "pg_roles" | "pg_user" => role(table, context, rows),
         "pg_am" => {
             for (oid, name, kind) in [(2, "heap", 't'), (403, "btree", 'i')] {
                 rows.add([("oid", Datum::Oid(Oid(oid))), ("amname", Datum::text(name)), ("amtype", letter(kind))]);
@@ -74,29 +73,6 @@ fn database(context: &SystemContext<'_>, rows: &mut Rows) {
         // Texts are compared byte by byte.
         ("datcollate", Datum::text("C")),
         ("datctype", Datum::text("C")),
-    ]);
-}
-
-/// The one role there is, in the three shapes that clients ask for.
-fn role(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
-    if table == "pg_user" {
-        rows.add([
-            ("usename", Datum::text(context.user)),
-            ("usesysid", Datum::Oid(OWNER)),
-            ("usecreatedb", Datum::Bool(true)),
-            ("usesuper", Datum::Bool(true)),
-        ]);
-        return;
-    }
-    rows.add([
-        ("oid", Datum::Oid(OWNER)),
-        ("rolname", Datum::text(context.user)),
-        ("rolsuper", Datum::Bool(true)),
-        ("rolinherit", Datum::Bool(true)),
-        ("rolcreaterole", Datum::Bool(true)),
-        ("rolcreatedb", Datum::Bool(true)),
-        ("rolcanlogin", Datum::Bool(true)),
-        ("rolconnlimit", Datum::Int4(-1)),
     ]);
 }
 

@@ -30,7 +30,7 @@ fn schemata(context: &SystemContext<'_>, rows: &mut Rows) {
         rows.add([
             ("catalog_name", Datum::text(context.database)),
             ("schema_name", Datum::text(&schema.name)),
-            ("schema_owner", Datum::text(context.user)),
+            ("schema_owner", Datum::text(&context.catalog.role_name(super::OWNER))),
             ("default_character_set_catalog", Datum::Null),
             ("default_character_set_schema", Datum::Null),
             ("default_character_set_name", Datum::Null),

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{DATABASE, OWNER, Rows, SystemContext};
+use super::{DATABASE, Rows, SystemContext};
 use crate::base::{Oid, TxnId};
 use crate::txn::lock_view::{LockTarget, LockView};
 use crate::types::Datum;
@@ -47,6 +47,8 @@ pub struct SessionActivity {
     pub pid: i32,
     /// The user.
     pub user: String,
+    /// The user's role.
+    pub role: Oid,
     /// The database.
     pub database: String,
     /// application_name.
@@ -172,14 +174,21 @@ fn activity(context: &SystemContext<'_>, session: &SessionActivity, rows: &mut R
         lock.pid == session.pid && matches!(lock.target, LockTarget::Transaction(own) if lock.txn == Some(own))
     };
     let xid = context.locks.iter().find(own).and_then(|lock| lock.txn).map_or(Datum::Null, |txn| xid(context, txn));
-    rows.add([
+    // What is not set stays unknown.
+    let unknown: Vec<_> = rows.table.columns.iter().map(|(column, _)| (*column, Datum::Null)).collect();
+    let everybodys = unknown.into_iter().chain([
         ("datid", Datum::Oid(DATABASE)),
         ("datname", Datum::text(&session.database)),
         ("pid", Datum::Int4(session.pid)),
-        ("leader_pid", Datum::Null),
-        ("usesysid", Datum::Oid(OWNER)),
+        ("usesysid", Datum::Oid(session.role)),
         ("usename", Datum::text(&session.user)),
         ("application_name", Datum::text(&session.application)),
+        ("backend_xid", xid),
+    ]);
+    if !context.catalog.has_privileges_of(context.role, session.role) {
+        return rows.add(everybodys.chain([("query", Datum::text("<insufficient privilege>"))]));
+    }
+    rows.add(everybodys.chain([
         ("client_addr", session.client.map_or(Datum::Null, |client| Datum::Text(client.ip().to_string().into()))),
         ("client_port", Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))),
         ("backend_start", time(Some(session.began))),
@@ -189,11 +198,9 @@ fn activity(context: &SystemContext<'_>, session: &SessionActivity, rows: &mut R
         ("wait_event_type", text(wait_type)),
         ("wait_event", text(wait)),
         ("state", Datum::text(session.state.name())),
-        ("backend_xid", xid),
-        ("backend_xmin", Datum::Null),
         ("query", Datum::text(&session.query[..session.query.floor_char_boundary(QUERY_BYTES_MAX)])),
         ("backend_type", Datum::text("client backend")),
-    ]);
+    ]));
 }
 
 /// What a session waits for, by PostgreSQL's names (documentation, 28.2.3).

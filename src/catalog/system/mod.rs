@@ -17,13 +17,14 @@ mod fixed;
 mod information_schema;
 pub mod live;
 mod relations;
+mod roles;
 mod statistics;
 
 use live::SessionActivity;
 pub use relations::{index_definition, key_list};
 
-/// The OID of the one role there is: PostgreSQL's for the bootstrap superuser.
-pub const OWNER: Oid = Oid(10);
+/// The owner of what is built in.
+pub const OWNER: Oid = crate::catalog::role::BOOTSTRAP_ROLE;
 /// The OID of the tablespace that everything is in.
 pub const PG_DEFAULT: Oid = Oid(1663);
 /// The OID of the tablespace of what all databases share.
@@ -45,8 +46,8 @@ pub struct SystemContext<'a> {
     pub catalog: &'a Catalog,
     /// The database connected to.
     pub database: &'a str,
-    /// The user.
-    pub user: &'a str,
+    /// The role that asks.
+    pub role: Oid,
     /// How values are written.
     pub format: &'a SessionFormat,
     /// What waits for the second phase of its commit.
@@ -74,6 +75,13 @@ pub struct SystemTable {
     pub is_view: bool,
     /// Names and types.
     pub columns: Vec<(&'static str, SqlType)>,
+}
+
+impl SystemTable {
+    /// Whether superusers alone may read it: it has what passwords are checked against, or values of everybody's rows.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.name, "pg_authid" | "pg_shadow" | "pg_statistic")
+    }
 }
 
 struct Registry {
@@ -146,6 +154,7 @@ pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum
     match table.schema {
         "pg_catalog" => {
             relations::fill(table.name, context, &mut rows);
+            roles::fill(table.name, context, &mut rows);
             fixed::fill(table.name, context, &mut rows);
             live::fill(table.name, context, &mut rows);
             statistics::fill(table.name, context, &mut rows);

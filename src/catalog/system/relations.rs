@@ -105,7 +105,7 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
             ("oid", Datum::Oid(table.oid)),
             ("relname", Datum::text(&table.name)),
             ("relnamespace", Datum::Oid(table.schema)),
-            ("relowner", Datum::Oid(OWNER)),
+            ("relowner", Datum::Oid(table.owner)),
             ("relam", Datum::Oid(HEAP)),
             ("relfilenode", Datum::Oid(table.oid)),
             ("relpages", pages(known.map_or(0, |known| known.table_bytes))),
@@ -123,7 +123,7 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
                 ("oid", Datum::Oid(key.index_oid)),
                 ("relname", Datum::text(&key.name)),
                 ("relnamespace", Datum::Oid(table.schema)),
-                ("relowner", Datum::Oid(OWNER)),
+                ("relowner", Datum::Oid(table.owner)),
                 ("relam", Datum::Oid(BTREE)),
                 ("relfilenode", Datum::Oid(key.index_oid)),
                 ("relpages", pages(known.map_or(0, |known| known.index_bytes))),
@@ -266,17 +266,17 @@ fn dependencies(table: &TableDef, rows: &mut Rows) {
 
 fn namespaces(context: &SystemContext<'_>, rows: &mut Rows) {
     for schema in context.catalog.schemas.values() {
-        // PostgreSQL gives `public` to the database's owner through a role of its own; there is one role here.
+        // PostgreSQL gives `public` to the database's owner through a role of its own; here it is the bootstrap superuser's.
         rows.add([("oid", Datum::Oid(schema.oid)), ("nspname", Datum::text(&schema.name)), ("nspowner", Datum::Oid(OWNER))]);
     }
 }
 
 fn tables_view(context: &SystemContext<'_>, rows: &mut Rows) {
-    let mut add = |schema: &str, name: &str, has_indexes: bool| {
+    let mut add = |schema: &str, name: &str, owner: Oid, has_indexes: bool| {
         rows.add([
             ("schemaname", Datum::text(schema)),
             ("tablename", Datum::text(name)),
-            ("tableowner", Datum::text(context.user)),
+            ("tableowner", Datum::text(&context.catalog.role_name(owner))),
             ("hasindexes", Datum::Bool(has_indexes)),
             ("hasrules", Datum::Bool(false)),
             ("hastriggers", Datum::Bool(false)),
@@ -284,10 +284,10 @@ fn tables_view(context: &SystemContext<'_>, rows: &mut Rows) {
         ]);
     };
     for table in all().iter().filter(|table| !table.is_view) {
-        add(table.schema, table.name, false);
+        add(table.schema, table.name, OWNER, false);
     }
     for (schema, table) in user_tables(context) {
-        add(&schema.name, &table.name, table.primary_key.is_some());
+        add(&schema.name, &table.name, table.owner, table.primary_key.is_some());
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
         "pg_stats" => view,
         _ => return,
     };
-    for (schema, table) in user_tables(context) {
+    // Values of rows, for whoever may read the rows.
+    let readable = |table: &TableDef| context.catalog.has_privileges_of(context.role, table.owner);
+    for (schema, table) in user_tables(context).filter(|(_, table)| readable(table)) {
         let Some(known) = context.catalog.statistics.get(&table.oid) else { continue };
         for (number, column) in table.columns.iter().enumerate() {
             if let Some(column) = known.column(number, column.ty.ty) {

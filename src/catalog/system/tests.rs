@@ -20,6 +20,7 @@ fn catalog() -> Catalog {
         oid: Oid(20_000),
         schema: PUBLIC,
         name: "account".into(),
+        owner: Oid(10),
         columns: vec![
             column("id", SqlType::Int8, -1, true, None),
             column("Name", SqlType::Varchar, 24, false, Some("'x'")),
@@ -56,7 +57,7 @@ fn context<'a>(catalog: &'a Catalog, format: &'a SessionFormat) -> SystemContext
     SystemContext {
         catalog,
         database: "shop",
-        user: "alice",
+        role: Oid(10),
         format,
         prepared: &[],
         prepared_txns: &[],
@@ -82,6 +83,7 @@ fn fits(datum: &Datum, ty: SqlType) -> bool {
         | (Datum::Int8(_), SqlType::Int8)
         | (Datum::Float4(_), SqlType::Float4)
         | (Datum::Char(_), SqlType::Char)
+        | (Datum::TimestampTz(_), SqlType::TimestampTz)
         | (Datum::Text(_), SqlType::Text | SqlType::Name | SqlType::Varchar)
         | (Datum::Oid(_), SqlType::Oid | SqlType::Regproc | SqlType::Regtype | SqlType::Regclass) => true,
         (Datum::Array(items), SqlType::Array(element)) => items.iter().all(|item| fits(item, element.scalar())),
@@ -130,7 +132,7 @@ fn a_table_is_shown() {
         ("columns", ("column_name", "Name"), &[("character_maximum_length", "20"), ("character_octet_length", "80")]),
         ("key_column_usage", ("column_name", "Name"), &[("ordinal_position", "1"), ("constraint_name", "account_pkey")]),
         ("pg_database", ("datname", "shop"), &[("encoding", "6"), ("datallowconn", "t")]),
-        ("pg_roles", ("rolname", "alice"), &[("rolsuper", "t"), ("oid", "10")]),
+        ("pg_roles", ("rolname", "postgres"), &[("rolsuper", "t"), ("oid", "10")]),
         ("pg_class", ("relname", "account"), &[("reltuples", "1e+06"), ("relpages", "2")]),
         ("pg_class", ("relname", "account_pkey"), &[("reltuples", "1e+06"), ("relpages", "0")]),
         (

@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, ColumnStatistics, Object, TableDef, TableStatistic
 use crate::error::SqlResult;
 use crate::exec::context::{ExecContext, Notice};
 use crate::exec::ddl::{lock_catalog, newest_catalog, put};
+use crate::exec::maintenance::warn_of_denied;
 use crate::runtime;
 use crate::shard::TableSample;
 use crate::sql::utility::{Maintained, Maintenance};
@@ -36,7 +37,13 @@ struct Found {
 pub async fn analyze(job: &Maintenance, context: &mut ExecContext<'_>) -> SqlResult<()> {
     let all: Vec<Maintained>;
     let tables = if job.all {
-        all = context.catalog.tables.values().map(|table| Maintained { table: table.clone(), columns: Vec::new() }).collect();
+        let catalog = context.catalog.clone();
+        let role = context.session.role();
+        let mine = |table: &&Arc<TableDef>| catalog.has_privileges_of(role, table.owner);
+        let others = catalog.tables.values().filter(|table| !mine(table)).map(|table| &table.name);
+        warn_of_denied(others, "analyze", context);
+        let mine = catalog.tables.values().filter(mine);
+        all = mine.map(|table| Maintained { table: table.clone(), columns: Vec::new() }).collect();
         &all
     } else {
         &job.tables

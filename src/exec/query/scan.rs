@@ -325,7 +325,7 @@ pub async fn system_rows(table: SystemTableRef, columns: &[usize], context: &Exe
     let system = SystemContext {
         catalog: &context.catalog,
         database: session.database(),
-        user: session.user(),
+        role: session.role(),
         format: session.format(),
         prepared: &prepared.list(),
         prepared_txns: &prepared.txns(),

@@ -28,6 +28,7 @@ pub(in crate::exec) fn session() -> FrozenSession {
     FrozenSession {
         database: "test".into(),
         user: "tester".into(),
+        role: crate::catalog::BOOTSTRAP_ROLE,
         search_path: vec!["public".into()],
         format: SessionFormat::default(),
         transaction_micros: 0,
@@ -50,6 +51,7 @@ pub(in crate::exec) fn table(oid: u32, name: &str, columns: &[(&str, SqlType)]) 
         oid: Oid(oid),
         schema: public,
         name: name.into(),
+        owner: crate::catalog::BOOTSTRAP_ROLE,
         columns: columns.collect(),
         primary_key: Some(PrimaryKey {
             index_oid: Oid(oid + 1),
@@ -88,6 +90,7 @@ impl Database {
     ) -> ExecContext<'c> {
         let view = self.engine.write_view(txn);
         ExecContext {
+            scram_iterations: 1,
             engine: self.engine.clone(),
             txn,
             view,

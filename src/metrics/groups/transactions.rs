@@ -76,6 +76,8 @@ pub struct ConnectionMetrics {
     pub opened: Counter,
     /// Turned away.
     pub refused: Counter,
+    /// Clients that could not prove who they are.
+    pub login_failures: Counter,
     /// Sessions that hopped here.
     pub hops_in: Counter,
     /// Panics caught at a connection's edge.
@@ -91,6 +93,7 @@ impl Group for ConnectionMetrics {
         out.gauge(&families::CONNECTIONS_ACTIVE, none(), self.active.get());
         out.counter(&families::CONNECTIONS_OPENED, none(), self.opened.get());
         out.counter(&families::CONNECTIONS_REFUSED, none(), self.refused.get());
+        out.counter(&families::LOGIN_FAILURES, none(), self.login_failures.get());
         out.counter(&families::SESSION_HOPS, none(), self.hops_in.get());
         out.counter(&families::PANICS, none(), self.panics.get());
         out.counter(&families::RECEIVED_BYTES, none(), self.received_bytes.get());

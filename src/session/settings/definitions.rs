@@ -215,6 +215,14 @@ pub static DEFINITIONS: &[Definition] = &[
     fixed("max_identifier_length", "63", "Longest name in bytes."),
     fixed("max_index_keys", "32", "Most columns of a key."),
     hint("max_parallel_workers_per_gather", "0", Kind::Integer { min: 0, max: 1024, unit: Unit::None }),
+    Definition {
+        name: "password_encryption",
+        default: "scram-sha-256",
+        kind: Kind::Word(&["md5", "scram-sha-256"]),
+        supported: &["scram-sha-256"],
+        description: "How new passwords are hashed.",
+        ..BASE
+    },
     flag("quote_all_identifiers", "off", &[]),
     hint("random_page_cost", "4", Kind::Real),
     Definition { description: "There are no row security policies.", ..flag("row_security", "on", &[]) },

@@ -111,12 +111,13 @@ pub struct Settings {
     to_report: Vec<&'static Definition>,
     plan_epoch: u64,
     user: String,
+    superuser: bool,
 }
 
 impl Settings {
     /// The settings of a new session, those of its startup packet applied.
-    pub fn new(user: &str, startup: &[(String, String)]) -> SqlResult<Self> {
-        let mut settings = Self { user: user.to_owned(), ..Self::default() };
+    pub fn new(user: &str, superuser: bool, startup: &[(String, String)]) -> SqlResult<Self> {
+        let mut settings = Self { user: user.to_owned(), superuser, ..Self::default() };
         for (name, value) in startup {
             settings.set(name, Some(value), false)?;
             let name = Arc::<str>::from(name.to_ascii_lowercase());
@@ -282,6 +283,7 @@ impl Settings {
         match self.startup.get(key) {
             Some(value) => value.to_string(),
             None if definition.name == "session_authorization" => self.user.clone(),
+            None if definition.name == "is_superuser" && !self.superuser => "off".to_owned(),
             None => definition.default.to_owned(),
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn settings() -> Settings {
-    Settings::new("ann", &[]).expect("no startup setting is no error")
+    Settings::new("ann", true, &[]).expect("no startup setting is no error")
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn transactions_keep_and_undo_changes() {
 #[test]
 fn reset_goes_back_to_the_startup_packet() {
     let startup = [("application_name".to_owned(), "psql".to_owned()), ("lock_timeout".to_owned(), "7".to_owned())];
-    let mut settings = Settings::new("ann", &startup).unwrap();
+    let mut settings = Settings::new("ann", true, &startup).unwrap();
     assert!(!settings.has_reports(), "the client is told all of it anyway");
     settings.set("application_name", Some("other"), false).unwrap();
     settings.set("lock_timeout", Some("9"), false).unwrap();

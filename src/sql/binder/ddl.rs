@@ -1,10 +1,12 @@
 //! CREATE TABLE, DROP TABLE, TRUNCATE and ALTER TABLE.
 
+use std::sync::Arc;
+
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{self, ColumnOption, CreateTableOptions, SqlOption, TableConstraint};
 
 use crate::base::Oid;
-use crate::catalog::ColumnDef;
+use crate::catalog::{ColumnDef, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::names::{at, identifier, position, qualified};
 use crate::sql::binder::{Binder, refuse_present, types};
@@ -12,6 +14,7 @@ use crate::sql::ddl::Ddl;
 use crate::sql::parser::ast::TableName;
 use crate::sql::parser::fold;
 use crate::sql::plan::{OutputColumn, Plan};
+use crate::sql::role::RoleName;
 
 /// PostgreSQL's limit of columns in a table.
 const COLUMNS_MAX: usize = 1600;
@@ -131,7 +134,10 @@ impl Binder<'_> {
         let (mut tables, mut missing) = (Vec::new(), Vec::new());
         for name in names {
             match self.find_table(name.schema.as_deref(), &name.name) {
-                Some(table) => tables.push(table),
+                Some(table) => {
+                    self.check_ownership(&table)?;
+                    tables.push(table);
+                }
                 None if if_exists => missing.push(name.name.clone()),
                 None => {
                     let shown = name.schema.as_ref().map_or(name.name.clone(), |schema| format!("{schema}.{}", name.name));
@@ -147,11 +153,32 @@ impl Binder<'_> {
         let tables = names
             .iter()
             .map(|name| {
-                self.find_table(name.schema.as_deref(), &name.name)
-                    .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name))
+                let table = self
+                    .find_table(name.schema.as_deref(), &name.name)
+                    .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name))?;
+                self.check_use(&table)?;
+                Ok(table)
             })
             .collect::<SqlResult<Vec<_>>>()?;
         Ok((Plan::Ddl(Ddl::Truncate { tables }), Vec::new()))
+    }
+
+    /// The table that ALTER TABLE names, which must be the role's own.
+    fn altered(&self, name: &TableName, if_exists: bool) -> SqlResult<Arc<TableDef>> {
+        let Some(table) = self.find_table(name.schema.as_deref(), &name.name) else {
+            if if_exists {
+                return Err(SqlError::unsupported("ALTER TABLE IF EXISTS of a missing table"));
+            }
+            return Err(self.undefined_table(name.schema.as_deref(), &name.name));
+        };
+        self.check_ownership(&table)?;
+        Ok(table)
+    }
+
+    /// ALTER TABLE … OWNER TO.
+    pub fn change_owner(&self, name: &TableName, if_exists: bool, to: &RoleName) -> SqlResult<(Plan, Vec<OutputColumn>)> {
+        let table = self.altered(name, if_exists)?;
+        Ok((Plan::Ddl(Ddl::ChangeOwner { table, to: to.clone() }), Vec::new()))
     }
 
     /// ALTER TABLE … ADD PRIMARY KEY.
@@ -162,12 +189,7 @@ impl Binder<'_> {
         constraint: Option<&str>,
         columns: &[(String, u32)],
     ) -> SqlResult<(Plan, Vec<OutputColumn>)> {
-        let Some(table) = self.find_table(name.schema.as_deref(), &name.name) else {
-            if if_exists {
-                return Err(SqlError::unsupported("ALTER TABLE IF EXISTS of a missing table"));
-            }
-            return Err(self.undefined_table(name.schema.as_deref(), &name.name));
-        };
+        let table = self.altered(name, if_exists)?;
         if table.primary_key.is_some() {
             return Err(multiple_keys(&table.name));
         }

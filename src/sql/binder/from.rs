@@ -296,6 +296,7 @@ impl Binder<'_> {
             return self.named(node, &name, None, cte.columns.clone(), alias, None);
         }
         if let Some(table) = system::find(self.context.session.search_path(), schema.as_deref(), &name) {
+            self.check_system(table)?;
             let ty = |ty| ColumnType { ty, typmod: -1 };
             let columns: Vec<Column> = table.columns.iter().map(|(name, of)| column(name, ty(*of), None)).collect();
             let node = Node::SystemScan { table: table.reference, columns: (0..columns.len()).collect(), filter: None };
@@ -304,6 +305,7 @@ impl Binder<'_> {
         let Some(table) = self.find_table(schema.as_deref(), &name) else {
             return Err(at(self.undefined_table(schema.as_deref(), &name), start));
         };
+        self.check_use(&table)?;
         let columns: Vec<Column> = (1i16..)
             .zip(&table.columns)
             .map(|(number, definition)| Column {

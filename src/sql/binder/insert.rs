@@ -43,6 +43,7 @@ impl Binder<'_> {
         let (schema, name, start) = qualified(name)?;
         match self.find_table(schema.as_deref(), &name) {
             Some(table) => {
+                self.check_use(&table)?;
                 let alias = alias.unwrap_or_else(|| table.name.clone());
                 Ok((table, alias))
             }

@@ -5,6 +5,7 @@
 //! that depends on the session's settings at bind time (the search path, the time zone used to read a timestamptz literal) is
 //! taken from the [`BindContext`], so whoever caches plans must drop them when those change.
 
+mod access;
 mod aggregates;
 mod calls;
 mod coerce;
@@ -37,10 +38,12 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::params::Params;
 use crate::sql::cache::Literal;
 use crate::sql::context::BindContext;
+use crate::sql::ddl::Ddl;
 use crate::sql::expr::Expr;
 use crate::sql::parser::ast::{Body, TableName};
 use crate::sql::parser::{ParsedStatement, too_deep};
 use crate::sql::plan::{OutputColumn, Plan, Statement};
+use crate::sql::utility::Utility;
 use crate::types::{ColumnType, SqlType};
 
 /// Expressions nested deeper than this answer 54001, so that evaluation, which recurses, fits any task's stack.
@@ -173,14 +176,20 @@ impl<'a> Binder<'a> {
         match body {
             Body::Sql(statement) => self.sql(statement),
             Body::Unsupported(name) => Err(SqlError::unsupported(name)),
+            Body::Ready(utility @ Utility::Checkpoint) => {
+                self.check_checkpoint()?;
+                Ok((Plan::Utility(utility.clone()), Vec::new()))
+            }
             Body::Ready(utility) => Ok((Plan::Utility(utility.clone()), utility::output_columns(utility))),
             Body::Execute { name, args } => self.execute(name, args),
             Body::Explain { statement, options } => self.explain(statement, *options),
             Body::Vacuum { tables, vacuum, analyze, verbose } => self.vacuum(tables, *vacuum, *analyze, *verbose),
             Body::Lock { tables, mode, no_wait } => self.lock(tables, *mode, *no_wait),
             Body::Copy(copy) => self.copy(copy),
+            Body::Role(statement) => Ok((Plan::Ddl(Ddl::Role(Arc::new(statement.clone()))), Vec::new())),
             Body::Truncate(tables) => self.truncate(tables),
             Body::DropTable { if_exists, tables } => self.drop_table(*if_exists, tables),
+            Body::ChangeOwner { table, if_exists, to } => self.change_owner(table, *if_exists, to),
             Body::AddPrimaryKey { table, if_exists, constraint, columns } => {
                 self.add_primary_key(table, *if_exists, constraint.as_deref(), columns)
             }
@@ -202,10 +211,13 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// Finds a user table by name; 42P01 if there is none.
+    /// Finds a user table by name, to be used; 42P01 if there is none, 42501 if it is somebody else's.
     pub fn table(&self, name: &TableName) -> SqlResult<Arc<TableDef>> {
-        self.find_table(name.schema.as_deref(), &name.name)
-            .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name).at(name.position))
+        let table = self
+            .find_table(name.schema.as_deref(), &name.name)
+            .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name).at(name.position))?;
+        self.check_use(&table)?;
+        Ok(table)
     }
 
     /// A user table, by schema or along the search path.

@@ -82,6 +82,10 @@ impl Binder<'_> {
         for MaintainedName { table: name, columns } in tables {
             if let Some(table) = self.find_table(name.schema.as_deref(), &name.name) {
                 let columns = columns_of(&table, columns)?;
+                if !self.owns(&table) {
+                    job.denied.push(name.name.clone());
+                    continue;
+                }
                 job.tables.push(Maintained { table, columns });
             } else if let Some(table) = system::find(self.context.session.search_path(), name.schema.as_deref(), &name.name) {
                 // System tables have no rows of their own to be looked at.

@@ -1,10 +1,11 @@
 //! `has_*_privilege` and `pg_has_role`.
 //!
-//! There is one role, the session's user, who owns everything, and PUBLIC, which has what PostgreSQL grants it by default
-//! (documentation 5.7). So what is asked is whether the object, the role and the privilege exist. An object given by a number
-//! that nothing has is NULL, one given by a name is an error.
+//! Nothing is granted on objects: owners, roles that have their privileges, and superusers may do everything, and PUBLIC has what
+//! PostgreSQL grants it by default (documentation 5.7), and CREATE in the schema `public`. An object given by a number that
+//! nothing has is NULL, one given by a name is an error.
 
 use crate::base::Oid;
+use crate::catalog::store::PUBLIC;
 use crate::catalog::system::{OWNER, by_oid as system_table};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::context::EvalContext;
@@ -52,7 +53,9 @@ pub fn register(functions: &mut Vec<Function>) {
     let table: [(&'static str, &[&'static [Kind]], Code); 9] = [
         ("has_table_privilege", BY_BOTH, |a, c| object(a, c, TABLE, relation_of, on_relation)),
         ("has_any_column_privilege", BY_BOTH, |a, c| object(a, c, COLUMN, relation_of, on_relation)),
-        ("has_schema_privilege", BY_BOTH, |a, c| object(a, c, SCHEMA, schema_of, |_, privilege, _| privilege == "USAGE")),
+        ("has_schema_privilege", BY_BOTH, |a, c| {
+            object(a, c, SCHEMA, schema_of, |oid, privilege, _| privilege == "USAGE" || oid == PUBLIC)
+        }),
         ("has_database_privilege", BY_NAME, |a, c| object(a, c, DATABASE, database_of, |_, privilege, _| privilege != "CREATE")),
         ("has_tablespace_privilege", BY_BOTH, |a, c| object(a, c, TABLESPACE, tablespace_of, |_, _, _| false)),
         ("has_type_privilege", BY_BOTH, |a, c| object(a, c, TYPE, type_of, |_, _, _| true)),
@@ -78,25 +81,34 @@ fn text(datum: &Datum) -> SqlResult<&str> {
 /// Whose privileges are asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holder {
-    /// The user.
-    Owner,
-    /// Everybody, which is also what a role that does not exist has.
+    /// A role's. One that does not exist has what everybody has.
+    Role(Oid),
+    /// Everybody's.
     Public,
+}
+
+impl Holder {
+    /// Whether it may do everything with a relation, or (0) with what is not owned by anybody in particular.
+    fn owns(self, relation_oid: Oid, context: &EvalContext<'_>) -> bool {
+        let owner = relation(relation_oid, context.catalog).map_or(OWNER, |(table, _)| table.owner);
+        matches!(self, Holder::Role(role) if context.catalog.has_privileges_of(role, owner))
+    }
 }
 
 fn holder(datum: &Datum, context: &EvalContext<'_>) -> SqlResult<Holder> {
     match datum {
-        Datum::Oid(oid) => Ok(if *oid == OWNER { Holder::Owner } else { Holder::Public }),
+        Datum::Oid(oid) => Ok(Holder::Role(*oid)),
         name if text(name)? == "public" => Ok(Holder::Public),
-        name => role_of(text(name)?, context).map(|()| Holder::Owner),
+        name => role_of(text(name)?, context).map(Holder::Role),
     }
 }
 
-fn role_of(name: &str, context: &EvalContext<'_>) -> SqlResult<()> {
+fn role_of(name: &str, context: &EvalContext<'_>) -> SqlResult<Oid> {
     if name == context.session.user() {
-        return Ok(());
+        return Ok(context.session.role());
     }
-    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
+    let missing = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"));
+    context.catalog.role_named(name).map(|role| role.oid).ok_or_else(missing)
 }
 
 /// The privileges of a list such as `SELECT, insert with grant option`, and whether each is with the option to grant it.
@@ -122,13 +134,13 @@ fn object(
 ) -> SqlResult<Datum> {
     let (holder, args) = match args {
         [role, rest @ ..] if rest.len() == 2 => (holder(role, context)?, rest),
-        _ => (Holder::Owner, args),
+        _ => (Holder::Role(context.session.role()), args),
     };
     let [object, list] = args else { return Err(internal()) };
     let found = find(object, context)?;
     let wanted = privileges(text(list)?, known)?;
     let Some(found) = found else { return Ok(Datum::Null) };
-    let has = |&(privilege, grant): &(&str, bool)| holder == Holder::Owner || !grant && public(found, privilege, context);
+    let has = |&(privilege, grant): &(&str, bool)| holder.owns(found, context) || !grant && public(found, privilege, context);
     Ok(Datum::Bool(wanted.iter().any(has)))
 }
 
@@ -142,9 +154,9 @@ fn relation_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oi
     }
 }
 
-/// Everybody may read system tables.
+/// Everybody may read system tables, but for those that superusers alone may.
 fn on_relation(oid: Oid, privilege: &str, _context: &EvalContext<'_>) -> bool {
-    privilege == "SELECT" && system_table(oid).is_some()
+    privilege == "SELECT" && system_table(oid).is_some_and(|table| !table.is_secret())
 }
 
 fn schema_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
@@ -198,7 +210,7 @@ fn sequence_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oi
 fn column(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
     let (holder, args) = match args {
         [role, rest @ ..] if rest.len() == 3 => (holder(role, context)?, rest),
-        _ => (Holder::Owner, args),
+        _ => (Holder::Role(context.session.role()), args),
     };
     let [object, column, list] = args else { return Err(internal()) };
     let table = relation_of(object, context)?;
@@ -208,7 +220,8 @@ fn column(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
     };
     let wanted = privileges(text(list)?, COLUMN)?;
     let Some(table) = table.filter(|_| exists) else { return Ok(Datum::Null) };
-    let has = |&(privilege, grant): &(&str, bool)| holder == Holder::Owner || !grant && on_relation(table, privilege, context);
+    let has =
+        |&(privilege, grant): &(&str, bool)| holder.owns(table, context) || !grant && on_relation(table, privilege, context);
     Ok(Datum::Bool(wanted.iter().any(has)))
 }
 
@@ -232,23 +245,30 @@ fn column_exists(table: Oid, column: &Datum, context: &EvalContext<'_>) -> SqlRe
     Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message))
 }
 
-/// `pg_has_role([user,] role, privilege)`: the one role is a superuser, and so a member of every role.
+/// `pg_has_role([user,] role, privilege)`.
 fn role(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
     let (member, args) = match args {
         [member, rest @ ..] if rest.len() == 2 => (Some(member), rest),
         _ => (None, args),
     };
     let [of, list] = args else { return Err(internal()) };
-    let is_owner = |role: &Datum| match role {
-        Datum::Oid(oid) => Ok(*oid == OWNER),
-        name => role_of(text(name)?, context).map(|()| true),
+    let oid = |role: &Datum| match role {
+        Datum::Oid(oid) => Ok(*oid),
+        name => role_of(text(name)?, context),
     };
-    let member = member.map_or(Ok(true), is_owner)?;
-    is_owner(of)?;
+    let member = member.map_or(Ok(context.session.role()), oid)?;
+    let of = oid(of)?;
     let plain = text(list)?.to_ascii_uppercase().replace(" WITH ADMIN OPTION", " WITH GRANT OPTION");
-    if privileges(&plain, &["MEMBER", "USAGE"]).is_err() {
+    let Ok(wanted) = privileges(&plain, &["MEMBER", "USAGE"]) else {
         let message = format!("unrecognized privilege type: \"{}\"", text(list)?.trim());
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-    }
-    Ok(Datum::Bool(member))
+    };
+    let catalog = context.catalog;
+    let has = |&(privilege, admin): &(&str, bool)| match (privilege, admin) {
+        _ if catalog.is_superuser(member) => true,
+        (_, true) => catalog.is_admin_of(member, of),
+        ("USAGE", _) => catalog.has_privileges_of(member, of),
+        _ => catalog.is_member(member, of),
+    };
+    Ok(Datum::Bool(wanted.iter().any(has)))
 }

@@ -3,7 +3,7 @@
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
 use crate::catalog::system::{
-    C_COLLATION, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
+    C_COLLATION, DEFAULT_COLLATION, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
     index_definition, key_list,
 };
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
@@ -89,7 +89,17 @@ pub fn register(functions: &mut Vec<Function>) {
     names(functions);
     definitions(functions);
     super::privileges::register(functions);
+    Entry::function("pg_reload_conf", &[], BOOL, Implementation::Context(reload)).volatile().add(functions);
     super::sizes::register(functions);
+}
+
+/// `pg_reload_conf()`: what SIGHUP does, by SIGHUP. It says that the server was told, not that it liked what it read.
+fn reload(_: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
+    if !context.catalog.is_superuser(context.session.role()) {
+        let message = "permission denied for function pg_reload_conf";
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+    }
+    Ok(Datum::Bool(signal_hook::low_level::raise(signal_hook::consts::SIGHUP).is_ok()))
 }
 
 fn session(functions: &mut Vec<Function>) {
@@ -182,10 +192,7 @@ fn names(functions: &mut Vec<Function>) {
             Err(error) => Err(error),
         }),
         ("to_regtype", &[TEXT], REGTYPE, |a, _| Ok(regtype_in(text(&a[0])?).map_or(Datum::Null, Datum::Oid))),
-        ("pg_get_userbyid", &[OID], NAME, |a, c| {
-            let oid = oid(&a[0])?;
-            Ok(if oid == OWNER { Datum::text(c.session.user()) } else { Datum::Text(format!("unknown (OID={oid})").into()) })
-        }),
+        ("pg_get_userbyid", &[OID], NAME, |a, c| Ok(Datum::text(&c.catalog.role_name(oid(&a[0])?)))),
         ("pg_encoding_to_char", &[INT4], NAME, |a, _| {
             let number = a[0].as_i64().and_then(|number| usize::try_from(number).ok());
             Ok(Datum::text(number.and_then(|number| ENCODINGS.get(number)).unwrap_or(&"")))

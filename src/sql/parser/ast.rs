@@ -50,6 +50,8 @@ pub enum Body {
     },
     /// COPY.
     Copy(Box<CopyAst>),
+    /// A statement about roles.
+    Role(crate::sql::role::RoleStatement),
     /// TRUNCATE.
     Truncate(Vec<TableName>),
     /// DROP TABLE.
@@ -58,6 +60,15 @@ pub enum Body {
         if_exists: bool,
         /// Tables.
         tables: Vec<TableName>,
+    },
+    /// ALTER TABLE … OWNER TO.
+    ChangeOwner {
+        /// The table.
+        table: TableName,
+        /// IF EXISTS.
+        if_exists: bool,
+        /// The new owner.
+        to: crate::sql::role::RoleName,
     },
     /// ALTER TABLE … ADD PRIMARY KEY.
     AddPrimaryKey {

@@ -124,6 +124,31 @@ impl<'a> Cursor<'a> {
         syntax_error(Some(&self.lexed.text[self.lexed.range(token)]), token.span.start.column)
     }
 
+    /// The word read last, as written.
+    pub fn previous_word(&self) -> &'a str {
+        assert!(self.next > 0, "something has been read");
+        &self.lexed.text[self.lexed.range(&self.lexed.tokens[self.next - 1])]
+    }
+
+    /// The syntax error at the token read last.
+    pub fn error_at_previous(&self) -> SqlError {
+        syntax_error(Some(self.previous_word()), self.lexed.tokens[self.next - 1].span.start.column)
+    }
+
+    /// Whether the word `wanted` comes before the word `end`, or before the statement's end.
+    pub fn is_ahead(&self, wanted: &str, end: &str) -> bool {
+        let words = (self.next..self.end).filter_map(|index| match &self.lexed.tokens[index].token {
+            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+            _ => None,
+        });
+        words.take_while(|word| word != end).any(|word| word == wanted)
+    }
+
+    /// Passes over what is left.
+    pub fn skip_rest(&mut self) {
+        self.next = self.end;
+    }
+
     /// An identifier, folded to lower case unless quoted.
     pub fn identifier(&mut self) -> SqlResult<String> {
         match self.peek() {
@@ -168,7 +193,9 @@ impl<'a> Cursor<'a> {
     /// A string constant.
     pub fn string(&mut self) -> SqlResult<String> {
         match self.peek() {
-            Some(Token::SingleQuotedString(string) | Token::EscapedStringLiteral(string)) => {
+            Some(
+                Token::SingleQuotedString(string) | Token::EscapedStringLiteral(string) | Token::UnicodeStringLiteral(string),
+            ) => {
                 self.next += 1;
                 Ok(string.clone())
             }

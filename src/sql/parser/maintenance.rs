@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::parser::ast::{Body, MaintainedName, TableName};
 use crate::sql::parser::cursor::Cursor;
-use crate::sql::parser::{parse_body, unsupported};
+use crate::sql::parser::{parse_body, role, unsupported};
 use crate::sql::utility::{ExplainFormat, ExplainOptions, TableLock, Utility};
 
 /// Parses a statement that begins with `word`.
@@ -338,6 +338,8 @@ pub fn ddl(cursor: &mut Cursor<'_>, verb: &str) -> SqlResult<Body> {
             let kind = if second == "unlogged" { "CREATE UNLOGGED TABLE" } else { "CREATE TEMPORARY TABLE" };
             Ok(drain(cursor, kind.to_owned()))
         }
+        (_, "role" | "group") => role::ddl(cursor, verb),
+        (_, "user") if cursor.word_at(2).as_deref() != Some("mapping") => role::ddl(cursor, verb),
         ("drop", "table") => drop_table(cursor),
         ("alter", "table") => alter_table(cursor),
         _ => unsupported::ddl(cursor),
@@ -364,6 +366,14 @@ fn alter_table(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     let table = inheriting_table(cursor)?;
     let action = cursor.peek_word().ok_or_else(|| cursor.error())?;
     let mut constraint = None;
+    if cursor.accept_all(&["owner", "to"]) {
+        let to = role::role_name(cursor)?;
+        if cursor.peek() == Some(&Token::Comma) {
+            return Ok(drain(cursor, "ALTER TABLE with several actions".to_owned()));
+        }
+        cursor.expect_end()?;
+        return Ok(Body::ChangeOwner { table, if_exists, to });
+    }
     if !cursor.accept("add") {
         return Ok(drain(cursor, format!("ALTER TABLE … {}", action.to_uppercase())));
     }

@@ -15,6 +15,7 @@ mod dialect;
 mod lexer;
 mod maintenance;
 mod rewrite;
+mod role;
 mod settings;
 mod transaction;
 mod unsupported;
@@ -141,6 +142,7 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
         "explain" => maintenance::explain(cursor, nesting),
         "prepare" | "execute" | "deallocate" => maintenance::prepared(cursor, &word),
         "copy" => copy::parse(cursor),
+        "grant" | "revoke" => role::grant(cursor, &word),
         "create" | "drop" | "alter" => maintenance::ddl(cursor, &word),
         _ => unsupported::parse(cursor),
     }

@@ -13,7 +13,6 @@ const BY_FIRST_WORD: &[(&str, &str)] = &[
     ("declare", "DECLARE CURSOR"),
     ("do", "DO"),
     ("fetch", "FETCH"),
-    ("grant", "GRANT"),
     ("import", "IMPORT FOREIGN SCHEMA"),
     ("listen", "LISTEN"),
     ("load", "LOAD"),
@@ -23,7 +22,6 @@ const BY_FIRST_WORD: &[(&str, &str)] = &[
     ("reassign", "REASSIGN OWNED"),
     ("refresh", "REFRESH MATERIALIZED VIEW"),
     ("reindex", "REINDEX"),
-    ("revoke", "REVOKE"),
     ("security", "SECURITY LABEL"),
     ("unlisten", "UNLISTEN"),
 ];

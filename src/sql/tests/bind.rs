@@ -170,7 +170,7 @@ fn unsupported() {
         ("create table q as select 1", "CREATE TABLE AS"),
         ("alter table t add column z int", "ALTER TABLE … ADD COLUMN"),
         ("alter table t drop column a", "ALTER TABLE … DROP"),
-        ("grant all on t to x", "GRANT"),
+        ("grant all on t to x", "GRANT of privileges on objects"),
         ("declare c cursor for select 1", "DECLARE CURSOR"),
         ("fetch all from c", "FETCH"),
         ("listen x", "LISTEN"),

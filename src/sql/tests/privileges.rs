@@ -18,7 +18,7 @@ fn privileges_are_those_of_what_exists() {
         ("select has_table_privilege(99999999::oid, 'select')", "NULL"),
         ("select has_any_column_privilege('t', 'delete')", "22023: unrecognized privilege type: \"delete\""),
         ("select has_schema_privilege('public', 'create')", "t"),
-        ("select has_schema_privilege('public', 'public', 'create')", "f"),
+        ("select has_schema_privilege('public', 'public', 'create')", "t"),
         ("select has_schema_privilege('public', 'public', 'usage')", "t"),
         ("select has_schema_privilege('nope', 'usage')", "3F000: schema \"nope\" does not exist"),
         ("select has_schema_privilege(999999::oid, 'usage')", "NULL"),

@@ -33,6 +33,10 @@ impl SessionInfo for TestSession {
         "omen"
     }
 
+    fn role(&self) -> Oid {
+        crate::catalog::BOOTSTRAP_ROLE
+    }
+
     fn search_path(&self) -> &[String] {
         &self.path
     }
@@ -86,6 +90,7 @@ fn table(oid: u32, name: &str, columns: &[(&str, ColumnType)], key: &[usize]) ->
         oid: Oid(oid),
         schema: Oid(2200),
         name: name.to_owned(),
+        owner: crate::catalog::BOOTSTRAP_ROLE,
         columns,
         primary_key,
         storage: StorageId(oid),
@@ -98,7 +103,7 @@ fn table(oid: u32, name: &str, columns: &[(&str, ColumnType)], key: &[usize]) ->
 pub fn catalog() -> Catalog {
     let int = ColumnType::new(SqlType::Int4);
     let plain = ColumnType::new;
-    let mut catalog = Catalog { version: 3, ..Catalog::default() };
+    let mut catalog = Catalog { version: 3, ..Catalog::bootstrap() };
     catalog.schemas.insert(Oid(2200), Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned() }));
     let tables = [
         table(
@@ -255,6 +260,8 @@ fn plan_text(plan: &Plan) -> String {
             }
         },
         Plan::Ddl(ddl) => match ddl {
+            crate::sql::ddl::Ddl::ChangeOwner { table, to } => format!("owner({} {to:?})", table.name),
+            crate::sql::ddl::Ddl::Role(statement) => format!("{statement:?}"),
             crate::sql::ddl::Ddl::CreateTable { name, columns, primary_key, options, .. } => {
                 let columns: Vec<String> = columns
                     .iter()

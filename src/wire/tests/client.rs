@@ -9,8 +9,10 @@ use std::sync::Arc;
 use futures_lite::future::{block_on, or, poll_once, yield_now};
 
 pub use super::messages::*;
+use crate::auth::hba::{Hba, Origin};
 use crate::session::interrupt::SessionRegistry;
 use crate::session::testing::Fake;
+use crate::wire::authentication::Gate;
 use crate::wire::connection::{Admission, Exit, Services, serve};
 use crate::wire::stream::{ByteStream, MemoryStream, memory_stream};
 
@@ -27,6 +29,7 @@ impl Default for Server {
             startup_bytes_max: 10_000,
             message_bytes_max: 1 << 20,
             startup_timeout: None,
+            gate: Arc::new(Gate::new(Hba::trusting(), [0; 32], 1)),
             hop: false,
         };
         Self { fake: Fake::default(), services }
@@ -44,7 +47,7 @@ pub struct Conversation<'a> {
 impl Server {
     /// A connection that has said nothing yet.
     pub fn connect(&self) -> Conversation<'_> {
-        self.connect_with(Admission::Trust)
+        self.connect_with(Admission::From(Origin::Local))
     }
 
     pub fn connect_with(&self, admission: Admission) -> Conversation<'_> {

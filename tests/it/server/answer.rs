@@ -43,7 +43,11 @@ pub fn line(tag: u8, body: &[u8]) -> Result<String, String> {
             b"E" => "Z E".to_owned(),
             other => return Err(format!("no transaction status {other:?}")),
         },
-        b'R' => format!("R {}", rest.int4()?),
+        b'R' => match rest.int4()? {
+            // The data of a SASL exchange, and the names of its mechanisms.
+            code @ 10..=12 => format!("R {code} {}", text(rest.take(rest.0.len())?)?.replace('\0', " ").trim_end()),
+            code => format!("R {code}"),
+        },
         b'K' => {
             rest.take(body.len())?;
             format!("K {}", body.len())

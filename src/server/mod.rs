@@ -26,6 +26,7 @@ use crate::server::router::Loads;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
+use crate::wal::OnDamage;
 use crate::wire::connection::Services;
 
 /// How long a client may take to start.
@@ -33,11 +34,11 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
-/// Serve until a signal asks to stop.
-pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+/// Serve until a signal asks to stop. `on_damage` says what the start does about damaged files.
+pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
-    let services = Arc::new(services(config, &checked));
+    let services = Arc::new(services(config, &checked, on_damage));
     let stopping = services.clone();
     let _signals = signals::install(move || stopping.stop.store(true, Ordering::SeqCst))?;
     let catalog = services.store.clone();
@@ -82,7 +83,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
+fn services(config: &Config, checked: &preflight::Preflight, on_damage: OnDamage) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
@@ -104,6 +105,7 @@ fn services(config: &Config, checked: &preflight::Preflight) -> CoreServices {
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
         root: checked.data_dir.root().to_owned(),
+        on_damage,
         stop: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         failure: Mutex::new(None),

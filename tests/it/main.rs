@@ -1,6 +1,7 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
 mod config;
+mod damage;
 mod hop;
 mod layering;
 mod limits;

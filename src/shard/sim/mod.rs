@@ -3,6 +3,7 @@
 //!
 //! Every failure names its seed; `OMENDB_SIM_SEED=<seed>` replays it alone, `OMENDB_SIM_SEEDS=<count>` says how many to run.
 
+mod damage;
 mod duty;
 mod history;
 mod machine;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use omendb::config::{self, Command};
 use omendb::server::{self, offline};
+use omendb::wal::OnDamage;
 
 /// Cores hand rows and messages to each other: freeing what another thread allocated must not take a lock.
 #[global_allocator]
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
             print!("{}", invocation.to_toml());
             ExitCode::SUCCESS
         }
-        Command::Serve => serve(&invocation.config),
+        Command::Serve { recover_until_corruption } => serve(&invocation.config, recover_until_corruption),
         Command::Check => report(offline::check(&invocation.config)),
         Command::InspectLog { writes } => report(offline::inspect_log(&invocation.config, writes)),
     }
@@ -35,12 +36,13 @@ fn report(outcome: Result<(), String>) -> ExitCode {
     }
 }
 
-fn serve(config: &config::Config) -> ExitCode {
+fn serve(config: &config::Config, recover_until_corruption: bool) -> ExitCode {
     if let Err(error) = server::logging::init(&config.log) {
         eprintln!("omendb: logging cannot be started: {error}");
         return ExitCode::FAILURE;
     }
-    let code = match server::run(config) {
+    let on_damage = if recover_until_corruption { OnDamage::PassOver } else { OnDamage::Refuse };
+    let code = match server::run(config, on_damage) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::wal::Damage;
+
 /// An error of a checkpoint or the manifest. None of them has changed the current checkpoint.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -53,6 +55,22 @@ impl CheckpointError {
 
     pub(super) fn corrupt(path: &Path, offset: u64, what: &'static str) -> Self {
         Self::Corrupt { path: path.to_owned(), offset, what }
+    }
+
+    /// Whether a file is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, CheckpointError::Corrupt { .. })
+    }
+
+    /// The damaged place, if the error is about one; any other error comes back.
+    pub fn into_damage(self) -> Result<Damage, Self> {
+        match self {
+            CheckpointError::Corrupt { path, offset, what } => Ok(Damage { path, offset, bytes: 0, what: what.to_owned() }),
+            CheckpointError::Io { path, cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+                Ok(Damage { path, offset: 0, bytes: 0, what: "the file is missing".to_owned() })
+            }
+            other => Err(other),
+        }
     }
 
     /// Whether the file system is full: the checkpoint is tried again later.

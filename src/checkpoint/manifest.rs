@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
 use super::format::{HeaderError, envelope, open_envelope};
+use super::reader::CheckpointReader;
 use super::{CheckpointId, checkpoint_directory, parse_data_file_name};
 use crate::base::{CommitTs, CoreId};
 use crate::runtime::fs;
-use crate::wal::{Fields, Incarnation, IncarnationHistory, logs_directory, put_counted, reader};
+use crate::wal::{Fields, Incarnation, IncarnationHistory, logs_directory, put_counted, reader as log_reader};
 
 /// The version of the manifest, and with it of the data directory.
 pub const MANIFEST_FORMAT: u32 = 2;
@@ -18,7 +19,7 @@ pub const MANIFEST_FORMAT: u32 = 2;
 /// replaced at the start.
 const MANIFEST_FORMAT_UNPREPARED: u32 = 1;
 /// No manifest is longer.
-const MANIFEST_BYTES_MAX: usize = 64 << 20;
+pub(super) const MANIFEST_BYTES_MAX: usize = 64 << 20;
 /// What the engine may keep in it.
 const ENGINE_BYTES_MAX: usize = 16 << 20;
 const MAGIC: [u8; 8] = *b"OMENMAN\0";
@@ -90,6 +91,32 @@ impl Manifest {
         Self { checkpoint: id, through, files, history, ..self.clone() }
     }
 
+    /// The same without its checkpoint: what the logs alone are recovered from.
+    #[must_use]
+    pub fn without_checkpoint(&self) -> Self {
+        Self { checkpoint: CheckpointId(0), through: CommitTs(0), files: Vec::new(), engine: Vec::new(), ..self.clone() }
+    }
+
+    /// What makes checkpoint `id` the whole of the database, whatever earlier starts have kept: no record of an earlier
+    /// incarnation counts any more. Its files are durable.
+    #[must_use]
+    pub fn salvaged(&self, id: CheckpointId, through: CommitTs, mut files: Vec<DataFile>) -> Self {
+        assert!(id > self.checkpoint, "the damaged checkpoint's files stay what they are");
+        files.sort_by_key(|file| file.core);
+        let history = self.history.closed();
+        let server_version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { server_version, checkpoint: id, through, files, history, engine: Vec::new() }
+    }
+
+    /// Reads all of the current checkpoint, verifying it.
+    pub async fn verify_checkpoint(&self, root: &Path) -> Result<(), CheckpointError> {
+        for file in &self.files {
+            let mut reader = CheckpointReader::open(root, self, file).await?;
+            while reader.next_block().await?.is_some() {}
+        }
+        Ok(())
+    }
+
     /// The number of the next checkpoint.
     pub fn next_checkpoint(&self) -> CheckpointId {
         CheckpointId(self.checkpoint.0 + 1)
@@ -146,7 +173,7 @@ impl Manifest {
             let bytes = fs::read_small_file(&path, MANIFEST_BYTES_MAX).await;
             return Self::decode(&bytes.map_err(|error| CheckpointError::io("reading", &path, error))?, &path);
         }
-        let logs = reader::list_logs(root)
+        let logs = log_reader::list_logs(root)
             .await
             .map_err(|error| CheckpointError::io("listing", &logs_directory(root), std::io::Error::other(error.to_string())))?;
         if logs.iter().all(|log| log.segments.is_empty()) {

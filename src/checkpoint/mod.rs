@@ -9,10 +9,12 @@
 //! | `format` | the bytes of a data file: header, blocks, footer |
 //! | `writer`, `reader` | data files, streamed |
 //! | `manifest` | the manifest, and removing what it no longer names |
+//! | `aside` | putting a damaged directory's files aside |
 //!
 //! Order of durability, which recovery rests on: data files and their directory entries, then the manifest, and only then are
 //! old files removed and log segments recycled. Byte layouts: docs/storage-format.md.
 
+mod aside;
 mod directory;
 mod error;
 mod format;
@@ -22,6 +24,7 @@ mod reader;
 mod tests;
 mod writer;
 
+pub use aside::{finish_setting_aside, replace_and_set_aside};
 pub use directory::{DataDir, DataDirError, HBA_FILE, SECRET_FILE};
 pub use error::CheckpointError;
 pub use format::{BlockRef, Entries, EntryRef, decode_block};

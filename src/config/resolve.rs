@@ -36,11 +36,17 @@ impl fmt::Display for Source {
     }
 }
 
+/// The flag of `serve`.
+const RECOVER_UNTIL_CORRUPTION: &str = "recover-until-corruption";
+
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve.
-    Serve,
+    Serve {
+        /// Start without what damaged files held. Only this one start: neither a setting nor the environment can ask for it.
+        recover_until_corruption: bool,
+    },
     /// Print the resolved configuration and stop.
     PrintConfig,
     /// Verify the data directory of a stopped server.
@@ -90,8 +96,10 @@ pub(super) fn resolve(
             Some((_inspect, inner)) => (Command::InspectLog { writes: inner.get_flag("writes") }, inner.clone()),
             None => unreachable!("clap asks for the subcommand"),
         },
-        Some((_, inner)) => (Command::Serve, inner.clone()),
-        None => (Command::Serve, matches),
+        Some((_, inner)) => {
+            (Command::Serve { recover_until_corruption: inner.get_flag(RECOVER_UNTIL_CORRUPTION) }, inner.clone())
+        }
+        None => (Command::Serve { recover_until_corruption: false }, matches),
     };
     let mut errors = Vec::new();
     let mut texts: Texts = SETTINGS.iter().map(|s| (s.key, (s.default.to_string(), Source::Default))).collect();
@@ -132,7 +140,12 @@ fn command_line() -> clap::Command {
             "Every setting can also be an environment variable (OMENDB_DATA_DIR) or a key of the TOML file (data_dir).\n\
              Flags come before the environment, the environment before the file.",
         )
-        .subcommand(clap::Command::new("serve").about("Run the server (what happens without a subcommand)"))
+        .subcommand(clap::Command::new("serve").about("Run the server (what happens without a subcommand)").arg(
+            Arg::new(RECOVER_UNTIL_CORRUPTION).long(RECOVER_UNTIL_CORRUPTION).action(ArgAction::SetTrue).help(
+                "Start even though files are damaged: keep everything before the first commit that is lost, drop what came \
+                     after it, put the damaged files aside",
+            ),
+        ))
         .subcommand(clap::Command::new("config").about("Print the resolved configuration and where each value comes from"))
         .subcommand(clap::Command::new("check").about("Verify the data directory of a stopped server from end to end"))
         .subcommand(

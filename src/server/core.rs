@@ -23,7 +23,7 @@ use crate::server::superuser;
 use crate::session::native::NativeBackend;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
-use crate::wal::WalOptions;
+use crate::wal::{OnDamage, WalOptions};
 use crate::wire::connection::Services;
 
 /// How long sessions may take to end when the server stops, before they are cut off.
@@ -54,6 +54,8 @@ pub struct CoreServices {
     pub config: Config,
     /// The data directory.
     pub root: PathBuf,
+    /// What recovery does about damaged files.
+    pub on_damage: OnDamage,
     /// Set when the server is to stop.
     pub stop: AtomicBool,
     /// Set when recovery is done and cores may serve.
@@ -168,6 +170,7 @@ async fn recover(engine: &Engine, services: &Arc<CoreServices>) -> Result<(), St
             ..WalOptions::new(root.clone(), core, incarnation)
         }),
         storage_kinds: Arc::new(store::storage_kinds),
+        on_damage: services.on_damage,
     };
     let report = engine.recover(&options).await?;
     services.store.load(&report.catalog)?;

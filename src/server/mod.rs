@@ -28,6 +28,7 @@ use crate::server::router::Loads;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
+use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
 
@@ -36,12 +37,12 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
-/// Serve until a signal asks to stop.
-pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+/// Serve until a signal asks to stop. `on_damage` says what the start does about damaged files.
+pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
     let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
-    let services = Arc::new(services(config, &checked, &gate));
+    let services = Arc::new(services(config, &checked, &gate, on_damage));
     let stopping = services.clone();
     let rules = front_door::path(config, checked.data_dir.root());
     let _signals =
@@ -88,7 +89,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>) -> CoreServices {
+fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, on_damage: OnDamage) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
@@ -111,6 +112,7 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>) -
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
         root: checked.data_dir.root().to_owned(),
+        on_damage,
         stop: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         failure: Mutex::new(None),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::{CommitTs, CoreId, StorageId};
 use crate::checkpoint::{CheckpointReader, DataDir, Manifest};
@@ -13,56 +13,97 @@ use crate::config::Config;
 use crate::runtime::{self, RuntimeConfig};
 use crate::shard::PREPARED_STORAGE;
 use crate::shard::prepared::{assemble, piece_of};
+use crate::shard::salvage::{describe_losses, starting_point};
 use crate::storage::{Key, KeyRef};
 use crate::wal::reader::{LogDirectory, Relevance, list_logs, scan_log};
 use crate::wal::record::{BodyRef, RecordRef};
-use crate::wal::{SegmentCursor, Writes, cut};
+use crate::wal::{LogReplay, OnDamage, SegmentCursor, Writes, cut};
 
 /// Verifies a data directory end to end: checksums, order and counts of the checkpoint, checksums and neighbours of the log's
-/// records, that what is durable follows without a gap, and that prepared transactions are whole. Prints what it finds; an error says what is wrong and where.
+/// records, that what is durable follows without a gap, and that prepared transactions are whole. Prints what it finds; an error says what is wrong and where,
+/// and what was printed before it, how much of the database can be kept all the same.
 pub fn check(config: &Config) -> Result<(), String> {
     on_a_core(config, |root| async move {
-        let manifest = Manifest::read(&root).await.map_err(text)?;
-        say(&format!("manifest: checkpoint {} through timestamp {}", manifest.checkpoint.0, manifest.through));
-        let mut prepared = PreparedRows::default();
-        for file in &manifest.files {
-            let mut reader = CheckpointReader::open(&root, &manifest, file).await.map_err(text)?;
-            let mut blocks = 0u64;
-            while let Some(block) = reader.next_block().await.map_err(text)? {
-                blocks += 1;
-                for entry in block.entries().filter(|entry| entry.storage == PREPARED_STORAGE) {
-                    prepared.note(entry.key.to_key(), entry.ts, Some(entry.value.to_vec()));
-                }
-            }
-            say(&format!("checkpoint of core {}: {} rows in {blocks} blocks, {} bytes", file.core, file.entries, file.bytes));
+        let verified = verify(&root).await;
+        if verified.is_err()
+            && let Err(problem) = foretell(&root).await
+        {
+            say(&problem);
         }
-        let relevance = Relevance { history: &manifest.history, checkpoint: manifest.through };
-        let (mut commits, mut logged) = (Vec::new(), Vec::new());
-        for log in list_logs(&root).await.map_err(text)? {
-            let scan = scan_log(&log, &relevance, PREPARED_STORAGE, &|_bytes| {}).await.map_err(text)?;
-            let (segments, since) = (log.segments.len(), scan.commits.len());
-            say(&format!(
-                "log of core {}: {} records in {segments} segments, {} bytes, {since} commits since the checkpoint",
-                log.core, scan.records, scan.bytes
-            ));
-            commits.push(scan.commits);
-            logged.extend(scan.set_aside);
-        }
-        let cut = cut::compute(manifest.through, manifest.promised(), &commits).map_err(text)?;
-        say(&format!("a start recovers everything through timestamp {}", cut.recovered));
-        if !cut.dropped.is_empty() {
-            say(&format!("{} later ones were under way when the server stopped, and are dropped", cut.dropped.len()));
-        }
-        for write in logged.into_iter().filter(|write| write.ts <= cut.recovered) {
-            prepared.note(write.key, write.ts, write.value);
-        }
-        for (found, _) in assemble(prepared.newest())? {
-            let (info, writes) = (&found.info, found.writes.len());
-            say(&format!("prepared and not decided: \"{}\" of {}, with {writes} writes", info.gid, info.owner));
-        }
-        Ok(())
+        verified
     })?;
     say("no damage found");
+    Ok(())
+}
+
+async fn verify(root: &Path) -> Result<(), String> {
+    let manifest = Manifest::read(root).await.map_err(text)?;
+    say(&format!("manifest: checkpoint {} through timestamp {}", manifest.checkpoint.0, manifest.through));
+    let mut prepared = PreparedRows::default();
+    for file in &manifest.files {
+        let mut reader = CheckpointReader::open(root, &manifest, file).await.map_err(text)?;
+        let mut blocks = 0u64;
+        while let Some(block) = reader.next_block().await.map_err(text)? {
+            blocks += 1;
+            for entry in block.entries().filter(|entry| entry.storage == PREPARED_STORAGE) {
+                prepared.note(entry.key.to_key(), entry.ts, Some(entry.value.to_vec()));
+            }
+        }
+        say(&format!("checkpoint of core {}: {} rows in {blocks} blocks, {} bytes", file.core, file.entries, file.bytes));
+    }
+    let relevance = Relevance { history: &manifest.history, checkpoint: manifest.through, on_damage: OnDamage::Refuse };
+    let (mut commits, mut logged) = (Vec::new(), Vec::new());
+    for log in list_logs(root).await.map_err(text)? {
+        let scan = scan_log(&log, &relevance, PREPARED_STORAGE, &|_bytes| {}).await.map_err(text)?;
+        let (segments, since) = (log.segments.len(), scan.commits.len());
+        say(&format!(
+            "log of core {}: {} records in {segments} segments, {} bytes, {since} commits since the checkpoint",
+            log.core, scan.records, scan.bytes
+        ));
+        commits.push(scan.commits);
+        logged.extend(scan.set_aside);
+    }
+    let cut = cut::compute(manifest.through, manifest.promised(), &commits).map_err(text)?;
+    say(&format!("a start recovers everything through timestamp {}", cut.recovered));
+    if !cut.dropped.is_empty() {
+        say(&format!("{} later ones were under way when the server stopped, and are dropped", cut.dropped.len()));
+    }
+    for write in logged.into_iter().filter(|write| write.ts <= cut.recovered) {
+        prepared.note(write.key, write.ts, write.value);
+    }
+    for (found, _) in assemble(prepared.newest())? {
+        let (info, writes) = (&found.info, found.writes.len());
+        say(&format!("prepared and not decided: \"{}\" of {}, with {writes} writes", info.gid, info.owner));
+    }
+    Ok(())
+}
+
+/// What a start with `--recover-until-corruption` would keep and drop.
+async fn foretell(root: &Path) -> Result<(), String> {
+    let manifest = Manifest::read(root).await.map_err(text)?;
+    let start = starting_point(root, &manifest, OnDamage::PassOver).await.map_err(text)?;
+    let relevance = Relevance { history: &manifest.history, checkpoint: start.base.through, on_damage: OnDamage::PassOver };
+    let logs = list_logs(root).await.map_err(text)?;
+    let mut scans = Vec::new();
+    for log in &logs {
+        scans.push(scan_log(log, &relevance, PREPARED_STORAGE, &|_bytes| {}).await.map_err(text)?);
+    }
+    let commits: Vec<_> = scans.iter().map(|scan| scan.commits.clone()).collect();
+    let recovered = start.cut(OnDamage::PassOver, &commits)?.recovered;
+    let mut dropped = Vec::new();
+    for (log, scan) in logs.iter().zip(&scans) {
+        let mut replay = LogReplay::new(log, scan, relevance, recovered);
+        while replay.advance().await.map_err(text)?.is_some() {}
+        dropped.extend(replay.dropped().cloned());
+    }
+    let damage: Vec<_> = start.damage.iter().chain(scans.iter().flat_map(|scan| &scan.damage)).cloned().collect();
+    if damage.is_empty() && recovered >= manifest.promised() {
+        return Ok(());
+    }
+    for line in describe_losses(&damage, &dropped, manifest.promised(), recovered) {
+        say(&line);
+    }
+    say(&format!("\"omendb serve --recover-until-corruption\" would keep everything through timestamp {recovered}"));
     Ok(())
 }
 

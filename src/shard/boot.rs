@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::checkpoint::{CheckpointId, CheckpointReader, Manifest};
+use crate::checkpoint::{CheckpointId, CheckpointReader, Manifest, finish_setting_aside};
 use crate::runtime;
 use crate::shard::engine::Engine;
 use crate::shard::range_map::{Route, StorageMap};
-use crate::shard::recovery::{BootReply, BootStep, RecoveredWrites, RecoveryOptions, RecoveryReport, StorageKinds};
+use crate::shard::recovery::{
+    BootReply, BootStep, RecoveredWrites, RecoveryOptions, RecoveryReport, StorageKinds, checkpoint_error,
+};
 use crate::shard::routes::{Placed, decode_all_routes};
+use crate::shard::salvage::starting_point;
 use crate::shard::state::{CATALOG_STORAGE, FIRST_USER_STORAGE, PREPARED_STORAGE};
 use crate::shard::storages::{ROW_ID_RANGE_BITS, empty_map};
 use crate::storage::{Key, KeyKind, Tablet};
-use crate::wal::IncarnationHistory;
 use crate::wal::cut::CommitList;
 use crate::wal::reader::{SetAside, list_logs};
+use crate::wal::{Dropped, IncarnationHistory};
 
 #[cfg(test)]
 use crate::shard::sim::sabotage::{self, Sabotage};
@@ -30,10 +33,10 @@ struct CheckpointHead {
 }
 
 /// What is known while recovery runs.
-struct Boot<'a> {
-    engine: &'a Engine,
-    options: &'a RecoveryOptions,
-    report: RecoveryReport,
+pub(super) struct Boot<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) options: &'a RecoveryOptions,
+    pub(super) report: RecoveryReport,
     phase_started: crate::runtime::MonoTime,
 }
 
@@ -64,14 +67,18 @@ impl Boot<'_> {
     async fn run(&mut self) -> Result<(), String> {
         let manifest = Manifest::read(&self.options.root).await.map_err(|error| error.to_string())?;
         self.report.fresh = manifest.checkpoint == CheckpointId(0) && manifest.history.cuts().is_empty();
-        let checkpoint = manifest.through;
+        finish_setting_aside(&self.options.root, &manifest).await.map_err(|error| error.to_string())?;
+        let start = starting_point(&self.options.root, &manifest, self.options.on_damage).await;
+        let start = start.map_err(|error| error.to_string())?;
+        self.report.damage.extend(start.damage.clone());
+        let checkpoint = start.base.through;
         self.report.checkpoint = checkpoint;
-        let head = self.read_head(&manifest).await?;
+        let head = self.read_head(&start.base).await?;
         self.phase("manifest");
 
         let history = Arc::new(manifest.history.clone());
         let (logs, catalog) = self.scan(&history, checkpoint).await?;
-        let cut = crate::wal::cut::compute(checkpoint, manifest.promised(), &logs).map_err(|e| e.to_string())?;
+        let cut = start.cut(self.options.on_damage, &logs)?;
         self.report.recovered = cut.recovered;
         #[cfg(test)]
         if sabotage::is(Sabotage::CutOffByOne) && !cut.dropped.is_empty() {
@@ -88,10 +95,12 @@ impl Boot<'_> {
         self.phase("catalog");
 
         let live: Arc<BTreeSet<StorageId>> = Arc::new(kinds.iter().map(|(storage, _)| *storage).collect());
-        self.report.rows = self.load(&manifest, &live).await?;
+        self.report.rows = self.load(&start.base, &live).await?;
         self.phase("load checkpoint");
-        self.report.replayed += self.replay(&history, &live).await?;
+        let (replayed, dropped) = self.replay(&history, &live).await?;
+        self.report.replayed += replayed;
         self.phase("replay logs");
+        self.tell_losses(&manifest, &dropped);
 
         self.finish(manifest, &kinds).await
     }
@@ -111,8 +120,8 @@ impl Boot<'_> {
         let mut head = CheckpointHead { catalog: Vec::new(), routes: decode_all_routes(&manifest.engine)? };
         for file in &manifest.files {
             let reader = CheckpointReader::open(&self.options.root, manifest, file).await;
-            let mut reader = reader.map_err(|error| error.to_string())?;
-            'file: while let Some(block) = reader.next_block().await.map_err(|error| error.to_string())? {
+            let mut reader = reader.map_err(checkpoint_error)?;
+            'file: while let Some(block) = reader.next_block().await.map_err(checkpoint_error)? {
                 for entry in block.entries() {
                     match (entry.storage, entry.key.to_key()) {
                         (CATALOG_STORAGE, Key::Int(oid)) => head.catalog.push((oid, entry.value.to_vec())),
@@ -126,7 +135,7 @@ impl Boot<'_> {
 
     /// What the logs hold, and the catalog's writes among it.
     async fn scan(
-        &self,
+        &mut self,
         history: &Arc<IncarnationHistory>,
         checkpoint: CommitTs,
     ) -> Result<(Vec<CommitList>, Vec<SetAside>), String> {
@@ -135,14 +144,18 @@ impl Boot<'_> {
             .engine
             .ask_all(|core| {
                 let share = logs.iter().filter(|log| log.core.index() % self.cores() == core.index()).cloned().collect();
-                BootStep::Scan { logs: share, history: history.clone(), checkpoint }
+                let on_damage = self.options.on_damage;
+                BootStep::Scan { logs: share, history: history.clone(), checkpoint, on_damage }
             })
             .await?;
         let (mut scans, mut catalog) = (Vec::new(), Vec::new());
         for reply in replies {
-            if let BootReply::Scanned(more, writes) = reply {
-                scans.extend(more);
-                catalog.extend(writes);
+            if let BootReply::Scanned(contents) = reply {
+                for mut log in contents {
+                    scans.push(log.commits);
+                    catalog.append(&mut log.catalog);
+                    self.report.damage.append(&mut log.damage);
+                }
             }
         }
         Ok((scans, catalog))
@@ -229,14 +242,27 @@ impl Boot<'_> {
         .await
     }
 
-    async fn replay(&self, history: &Arc<IncarnationHistory>, live: &Arc<BTreeSet<StorageId>>) -> Result<u64, String> {
-        self.total(self.engine.ask_all(|_| BootStep::Replay {
+    /// Replays the logs: how many writes, and what lies beyond the cut.
+    async fn replay(
+        &self,
+        history: &Arc<IncarnationHistory>,
+        live: &Arc<BTreeSet<StorageId>>,
+    ) -> Result<(u64, Vec<Dropped>), String> {
+        let step = |_| BootStep::Replay {
             history: history.clone(),
             checkpoint: self.report.checkpoint,
+            on_damage: self.options.on_damage,
             recovered: self.report.recovered,
             live: live.clone(),
-        }))
-        .await
+        };
+        let (mut total, mut all) = (0, Vec::new());
+        for reply in self.engine.ask_all(step).await? {
+            if let BootReply::Replayed(count, dropped) = reply {
+                total += count;
+                all.extend(dropped);
+            }
+        }
+        Ok((total, all))
     }
 
     async fn total(&self, replies: impl Future<Output = Result<Vec<BootReply>, String>>) -> Result<u64, String> {
@@ -248,13 +274,20 @@ impl Boot<'_> {
     async fn finish(&mut self, manifest: Manifest, kinds: &[(StorageId, KeyKind)]) -> Result<(), String> {
         let recovered = self.report.recovered;
         self.engine.0.shared.clock.restart(recovered);
-        let next = manifest.recovered(recovered);
-        next.write(&self.options.root).await.map_err(|error| error.to_string())?;
+        let is_salvage = self.is_salvage(&manifest);
+        let mut next = if is_salvage { manifest } else { manifest.recovered(recovered) };
+        if !is_salvage {
+            next.write(&self.options.root).await.map_err(|error| error.to_string())?;
+        }
         self.total(self.engine.ask_all(|_| BootStep::Settle)).await?;
         // Before fresh ranges of hidden keys are opened: prepared rows have such keys, too.
         self.report.prepared = self.engine.restore_prepared().await?;
         self.open_row_id_ranges(kinds).await?;
         self.phase("settle");
+        if is_salvage {
+            next = self.start_afresh(&next).await?;
+            self.phase("start afresh");
+        }
         let log_options = self.options.log_options.clone();
         self.engine
             .ask_all(|core| BootStep::OpenLog { options: Box::new(log_options(core, next.history.current())), recovered })

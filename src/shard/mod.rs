@@ -29,6 +29,7 @@ pub mod range_map;
 mod read;
 pub mod recovery;
 mod routes;
+pub mod salvage;
 pub mod sample;
 mod serve;
 #[cfg(test)]

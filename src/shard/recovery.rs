@@ -13,6 +13,8 @@
 //! 5. *Replay*: each core reads its logs again and gives every write in (K, R] to its owner, where the newest timestamp wins,
 //!    so the order of replay does not matter.
 //! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
+//!
+//! Damaged files stop it, unless it was asked to go on without what they held: see `salvage`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::checkpoint::{CheckpointReader, Manifest};
+use crate::checkpoint::{CheckpointError, CheckpointId, CheckpointReader, DataFile, Manifest};
 use crate::runtime::{self, JoinHandle, MonoTime, QueueClass, spawn_joinable};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -31,7 +33,7 @@ use crate::shard::state::{CATALOG_STORAGE, Shard};
 use crate::storage::{Key, KeyKind};
 use crate::wal::cut::CommitList;
 use crate::wal::reader::{LogDirectory, LogScan, Relevance, SetAside, scan_log};
-use crate::wal::{IncarnationHistory, LogReplay, Wal, WalOptions};
+use crate::wal::{Damage, Dropped, IncarnationHistory, LogReplay, OnDamage, Wal, WalError, WalOptions};
 
 /// Rows given to an owner in one message.
 const REPLAY_BATCH: usize = 512;
@@ -70,9 +72,17 @@ pub enum BootStep {
     /// Read checkpoint files.
     Load { root: PathBuf, manifest: Arc<Manifest>, files: Vec<usize>, live: Arc<BTreeSet<StorageId>> },
     /// Verify logs and report what they hold.
-    Scan { logs: Vec<LogDirectory>, history: Arc<IncarnationHistory>, checkpoint: CommitTs },
+    Scan { logs: Vec<LogDirectory>, history: Arc<IncarnationHistory>, checkpoint: CommitTs, on_damage: OnDamage },
     /// Replay the scanned logs between the checkpoint and the cut.
-    Replay { history: Arc<IncarnationHistory>, checkpoint: CommitTs, recovered: CommitTs, live: Arc<BTreeSet<StorageId>> },
+    Replay {
+        history: Arc<IncarnationHistory>,
+        checkpoint: CommitTs,
+        on_damage: OnDamage,
+        recovered: CommitTs,
+        live: Arc<BTreeSet<StorageId>>,
+    },
+    /// Write a checkpoint file, before there is a log.
+    Checkpoint { id: CheckpointId, through: CommitTs, root: PathBuf },
     /// Collect what replay left behind and count memory.
     Settle,
     /// Open the log and accept writes.
@@ -83,8 +93,22 @@ pub enum BootStep {
 pub enum BootReply {
     /// Done; how many rows or writes were handled.
     Done(u64),
-    /// The logs' contents, and the catalog's writes among them.
-    Scanned(Vec<CommitList>, Vec<SetAside>),
+    /// What the logs hold.
+    Scanned(Vec<LogContents>),
+    /// How many writes were replayed, and what lies beyond the cut.
+    Replayed(u64, Vec<Dropped>),
+    /// The checkpoint file.
+    Checkpointed(Option<DataFile>),
+}
+
+/// What recovery has to know of one log before it replays it.
+pub struct LogContents {
+    /// The commits.
+    pub(super) commits: CommitList,
+    /// The catalog's writes.
+    pub(super) catalog: Vec<SetAside>,
+    /// What could not be read and was passed over.
+    pub(super) damage: Vec<Damage>,
 }
 
 /// What a core keeps between two steps.
@@ -101,6 +125,8 @@ pub struct RecoveryOptions {
     pub log_options: Arc<dyn Fn(CoreId, crate::wal::Incarnation) -> WalOptions + Send + Sync>,
     /// How to read the catalog.
     pub storage_kinds: Arc<StorageKinds>,
+    /// What to do about damaged files.
+    pub on_damage: OnDamage,
 }
 
 /// What recovery found and did.
@@ -120,6 +146,10 @@ pub struct RecoveryReport {
     pub dropped: usize,
     /// Prepared transactions that are not decided.
     pub prepared: usize,
+    /// What was damaged, if that was passed over.
+    pub damage: Vec<Damage>,
+    /// Where the files are that had to be put aside for it.
+    pub set_aside: Option<PathBuf>,
     /// The catalog's rows after recovery.
     pub catalog: Vec<(i64, Vec<u8>)>,
     /// Milliseconds of each phase.
@@ -238,6 +268,25 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// What to do about damaged files, for whoever is told of them.
+pub(super) const DAMAGE_HINT: &str =
+    "\"omendb check\" tells what \"omendb serve --recover-until-corruption\" would keep and what it would drop";
+
+/// The error, and what can be done where files are damaged.
+fn hinted(error: impl std::fmt::Display, is_damage: bool) -> String {
+    if is_damage { format!("{error} ({DAMAGE_HINT})") } else { error.to_string() }
+}
+
+/// A failed reading of the log.
+fn log_error(error: WalError) -> String {
+    hinted(&error, error.is_damage())
+}
+
+/// A failed reading of a checkpoint.
+pub(super) fn checkpoint_error(error: CheckpointError) -> String {
+    hinted(&error, error.is_damage())
+}
+
 fn engine_text(error: EngineError) -> String {
     crate::error::SqlError::from(error).to_string()
 }
@@ -249,10 +298,15 @@ impl Engine {
             BootStep::Load { root, manifest, files, live } => {
                 self.load_files(&root, &manifest, &files, &live).await.map(BootReply::Done)
             }
-            BootStep::Scan { logs, history, checkpoint } => self.scan_logs(logs, &history, checkpoint).await,
-            BootStep::Replay { history, checkpoint, recovered, live } => {
-                let relevance = Relevance { history: &history, checkpoint };
-                self.replay_logs(relevance, recovered, &live).await.map(BootReply::Done)
+            BootStep::Scan { logs, history, checkpoint, on_damage } => {
+                self.scan_logs(logs, Relevance { history: &history, checkpoint, on_damage }).await
+            }
+            BootStep::Checkpoint { id, through, root } => {
+                self.checkpoint_here(id, through, &root).await.map(BootReply::Checkpointed)
+            }
+            BootStep::Replay { history, checkpoint, on_damage, recovered, live } => {
+                let relevance = Relevance { history: &history, checkpoint, on_damage };
+                self.replay_logs(relevance, recovered, &live).await
             }
             BootStep::Settle => self.settle().await.map(BootReply::Done),
             BootStep::OpenLog { options, recovered } => match Wal::open(*options, recovered).await {
@@ -275,8 +329,8 @@ impl Engine {
     ) -> Result<u64, String> {
         let mut rows = Distributor::new(self, "rows of the checkpoint loaded");
         for file in files.iter().map(|i| &manifest.files[*i]) {
-            let mut reader = CheckpointReader::open(root, manifest, file).await.map_err(text)?;
-            while let Some(block) = reader.next_block().await.map_err(text)? {
+            let mut reader = CheckpointReader::open(root, manifest, file).await.map_err(checkpoint_error)?;
+            while let Some(block) = reader.next_block().await.map_err(checkpoint_error)? {
                 let mut full = Vec::new();
                 for entry in block.entries() {
                     if live.contains(&entry.storage) {
@@ -291,22 +345,17 @@ impl Engine {
         rows.finish().await.map_err(engine_text)
     }
 
-    async fn scan_logs(
-        &self,
-        logs: Vec<LogDirectory>,
-        history: &IncarnationHistory,
-        checkpoint: CommitTs,
-    ) -> Result<BootReply, String> {
-        let (mut commits, mut catalog) = (Vec::new(), Vec::new());
+    async fn scan_logs(&self, logs: Vec<LogDirectory>, relevance: Relevance<'_>) -> Result<BootReply, String> {
+        let mut contents = Vec::new();
         let progress = Progress::new(self.0.core, "bytes of log verified");
         for log in logs {
-            let relevance = Relevance { history, checkpoint };
-            let mut scan = scan_log(&log, &relevance, CATALOG_STORAGE, &|bytes| progress.add(bytes)).await.map_err(text)?;
-            commits.push(scan.commits.clone());
-            catalog.append(&mut scan.set_aside);
+            let scanned = scan_log(&log, &relevance, CATALOG_STORAGE, &|bytes| progress.add(bytes)).await;
+            let mut scan = scanned.map_err(log_error)?;
+            let (catalog, damage) = (std::mem::take(&mut scan.set_aside), scan.damage.clone());
+            contents.push(LogContents { commits: scan.commits.clone(), catalog, damage });
             self.0.boot.borrow_mut().scanned.push((log, scan));
         }
-        Ok(BootReply::Scanned(commits, catalog))
+        Ok(BootReply::Scanned(contents))
     }
 
     async fn replay_logs(
@@ -314,16 +363,18 @@ impl Engine {
         relevance: Relevance<'_>,
         recovered: CommitTs,
         live: &BTreeSet<StorageId>,
-    ) -> Result<u64, String> {
+    ) -> Result<BootReply, String> {
         let scanned = std::mem::take(&mut self.0.boot.borrow_mut().scanned);
-        let mut total = 0;
+        let (mut total, mut dropped) = (0, Vec::new());
         for (log, scan) in &scanned {
-            total += self.replay_one(LogReplay::new(log, scan, relevance, recovered), live).await?;
+            let mut replay = LogReplay::new(log, scan, relevance, recovered);
+            total += self.replay_one(&mut replay, live).await?;
+            dropped.extend(replay.dropped().cloned());
         }
-        Ok(total)
+        Ok(BootReply::Replayed(total, dropped))
     }
 
-    async fn replay_one(&self, mut replay: LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
+    async fn replay_one(&self, replay: &mut LogReplay<'_>, live: &BTreeSet<StorageId>) -> Result<u64, String> {
         let mut writes = Distributor::new(self, "writes of the log replayed");
         let mut full = Vec::new();
         while let Some(ts) = replay.advance().await.map_err(text)? {

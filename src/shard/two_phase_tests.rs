@@ -82,6 +82,7 @@ async fn is_there(engine: &Engine, storage: StorageId, key: i64) -> bool {
 
 async fn test(engine: &Engine, space: &Cell<Space>) {
     let options = RecoveryOptions {
+        on_damage: Default::default(),
         root: ROOT.into(),
         log_options: Arc::new(|core, incarnation| WalOptions {
             segment_bytes: SEGMENT_BYTES_MIN,

@@ -5,11 +5,14 @@
 //! the end. A later flush is valid: what is unreadable here was durable once, and the log is corrupt. The same question between
 //! segments is `reader`'s, with the first record of the next segment.
 //!
+//! A cursor that passes over damage resumes at that later flush instead: its validity proves that it belongs there.
+//!
 //! Bytes of a recycled file's earlier life never count: segment, incarnation and LSN of every record must be those of the place.
 
 use std::path::{Path, PathBuf};
 
 use super::bytes::align_up;
+use super::damage::{Damage, OnDamage};
 use super::error::{Corruption, WalError};
 use super::record::{BodyRef, HEADER_BYTES, Position, RecordError, RecordRef};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -39,6 +42,10 @@ pub struct SegmentCursor {
     stopped: Option<RecordError>,
     /// Whether the end is to be told from damage.
     judges_end: bool,
+    on_damage: OnDamage,
+    damage: Vec<Damage>,
+    /// The next flush follows damage: nobody knows where the one before it ended.
+    after_damage: bool,
     steps: u32,
 }
 
@@ -68,6 +75,9 @@ impl SegmentCursor {
             group_lsn: Lsn(0),
             stopped: None,
             judges_end: true,
+            on_damage: OnDamage::Refuse,
+            damage: Vec::new(),
+            after_damage: false,
             steps: 0,
         })
     }
@@ -76,6 +86,16 @@ impl SegmentCursor {
     /// read.
     pub fn trust_end(&mut self) {
         self.judges_end = false;
+    }
+
+    /// Notes damage and reads on behind it, instead of answering with an error.
+    pub fn pass_over_damage(&mut self) {
+        self.on_damage = OnDamage::PassOver;
+    }
+
+    /// What was passed over so far.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
     }
 
     /// The segment's header.
@@ -121,8 +141,53 @@ impl SegmentCursor {
         }
     }
 
-    /// Moves to the next record: false at the end of what is valid. An error if that is not the end of what was durable.
+    /// Moves to the next record: false at the end of what is valid. An error if that is not the end of what was durable, unless
+    /// damage is passed over.
     pub async fn advance(&mut self) -> Result<bool, WalError> {
+        loop {
+            let outcome = self.step().await;
+            if self.on_damage == OnDamage::Refuse {
+                return outcome;
+            }
+            // What a checksum vouches for may still make no sense.
+            let outcome = outcome.and_then(|found| if found { self.record().map(|_| true) } else { Ok(false) });
+            match outcome {
+                Err(WalError::Corrupt { offset, what, .. }) => self.resume_behind(offset, &what).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Goes on at the next flush that is valid, or ends there.
+    async fn resume_behind(&mut self, offset: u64, what: &Corruption) -> Result<(), WalError> {
+        let mut block = align_up(self.end, BLOCK as u64);
+        let resumed = loop {
+            if block + HEADER_BYTES as u64 > self.header.segment_bytes {
+                break None;
+            }
+            self.give_way().await;
+            if let Ok((_, position)) = self.verify_at(block).await?
+                && position.group_lsn == position.lsn
+            {
+                break Some(block);
+            }
+            block += BLOCK as u64;
+        };
+        let bytes = resumed.unwrap_or(self.end).saturating_sub(offset);
+        self.damage.push(Damage { path: self.path.clone(), offset, bytes, what: what.to_string() });
+        self.record = None;
+        match resumed {
+            Some(block) => {
+                self.stopped = None;
+                self.end = block;
+                self.after_damage = true;
+            }
+            None => self.stopped = Some(RecordError::Truncated),
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<bool, WalError> {
         self.record = None;
         if self.stopped.is_some() {
             return Ok(false);
@@ -187,7 +252,7 @@ impl SegmentCursor {
             if !start.is_multiple_of(BLOCK as u64) {
                 return Err(self.corrupt(start, Corruption::OutOfPlace("a flush begins within a block")));
             }
-            if u64::from(position.previous_tail) != tail {
+            if u64::from(position.previous_tail) != tail && !self.after_damage {
                 // The flush before reached further; its end reads as padding now.
                 return Err(self.corrupt(self.end, self.durable_record(RecordError::Length(0), start)));
             }
@@ -198,6 +263,7 @@ impl SegmentCursor {
         } else if first || position.group_lsn != self.group_lsn {
             return Err(self.corrupt(start, Corruption::OutOfPlace("a record names another flush than those around it")));
         }
+        self.after_damage = false;
         self.end = start + bytes as u64;
         self.record = Some((start, bytes));
         Ok(true)

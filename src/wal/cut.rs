@@ -56,6 +56,12 @@ impl CommitList {
         self.shared.extend(later.shared);
     }
 
+    /// Takes out the records of some commits: what belongs to them is not all there.
+    pub(super) fn forget(&mut self, incomplete: &[CommitTs]) {
+        self.local.retain(|ts| !incomplete.contains(ts));
+        self.shared.retain(|(ts, _)| !incomplete.contains(ts));
+    }
+
     fn timestamps(&self) -> impl Iterator<Item = CommitTs> {
         self.local.iter().copied().chain(self.shared.iter().map(|shared| shared.0))
     }

@@ -49,7 +49,7 @@ async fn load(wal: &Wal, clock: u64) -> u64 {
 
 async fn recovered(root: &Path, history: &IncarnationHistory, checkpoint: u64) -> CommitTs {
     let logs = reader::list_logs(root).await.expect("listing");
-    let relevance = Relevance { history, checkpoint: CommitTs(checkpoint) };
+    let relevance = Relevance { history, checkpoint: CommitTs(checkpoint), on_damage: OnDamage::Refuse };
     let scan = reader::scan_log(&logs[0], &relevance, StorageId(1), &|_| {}).await.expect("sound");
     let cut = cut::compute(CommitTs(checkpoint), history.last_cut(), std::slice::from_ref(&scan.commits)).expect("sound");
     let mut replay = LogReplay::new(&logs[0], &scan, relevance, cut.recovered);

@@ -106,10 +106,23 @@ pub enum Corruption {
     },
 }
 
+impl Corruption {
+    /// Whether recovery may go on without what is damaged, if asked to. Not where a newer state than the manifest's lies
+    /// beside it: nothing is damaged there, an old file was put back.
+    pub(super) fn can_be_passed_over(&self) -> bool {
+        !matches!(self, Corruption::FutureIncarnation { .. })
+    }
+}
+
 impl WalError {
     /// Wraps a failed file operation.
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
         Self::Io { doing, path: path.into(), cause: Rc::new(cause) }
+    }
+
+    /// Whether it is about damage that recovery can pass over.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, WalError::Corrupt { what, .. } if what.can_be_passed_over())
     }
 
     /// Whether waiting may help.

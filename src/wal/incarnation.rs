@@ -81,6 +81,11 @@ impl IncarnationHistory {
         Self { current: Incarnation(self.current.0 + 1), cuts }
     }
 
+    /// The history to persist with a checkpoint that holds all there is: a new incarnation, and nothing of those before counts.
+    pub fn closed(&self) -> Self {
+        Self { current: Incarnation(self.current.0 + 1), cuts: Vec::new() }
+    }
+
     /// The history to persist with a checkpoint through `through`: cuts it has passed are forgotten.
     pub fn checkpointed(&self, through: CommitTs) -> Self {
         let cuts = self.cuts.iter().copied().filter(|cut| cut.1 > through).collect();

@@ -13,6 +13,7 @@
 //! | `writer` | [`Wal`], what the engine calls |
 //! | `flusher`, `supply` | its two tasks: group commit; segments made ahead and recycled |
 //! | `cursor`, `reader`, `replay` | reading a log back: verify, collect, replay |
+//! | `damage` | bytes that are not what was written: what is done, what is said |
 //!
 //! Sources: group commit and log positions after Mohan et al., ARIES (TODS 1992); the cut over per-core logs with a dense clock
 //! follows from votes instead of decisions (docs/architecture.md). Byte layouts and the recovery case table: docs/storage-format.md.
@@ -21,6 +22,9 @@ mod bytes;
 mod counters;
 mod cursor;
 pub mod cut;
+mod damage;
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod disk_tests;
 mod error;
@@ -43,6 +47,7 @@ mod writer;
 pub(crate) use bytes::{Fields, put_counted};
 pub use counters::WalCounters;
 pub use cursor::SegmentCursor;
+pub use damage::{Damage, Dropped, OnDamage};
 pub use error::{Corruption, WalError};
 pub use incarnation::{INCARNATION_CUTS_MAX, Incarnation, IncarnationHistory};
 pub use record::{Body, CHUNK_BYTES_MAX, ChunkedTxn};

@@ -12,13 +12,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cursor::SegmentCursor;
 use super::cut::CommitList;
+use super::damage::{Damage, OnDamage};
 use super::error::{Corruption, WalError};
 use super::incarnation::{Incarnation, IncarnationHistory};
 use super::record::{BodyRef, ChunkedTxn, RecordError};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, logs_directory, parse_segment_file_name, segment_file_name};
 use super::write_set::Writes;
 use crate::base::{CommitTs, CoreId, Lsn, StorageId, TxnId};
-use crate::runtime::fs;
+use crate::runtime::fs::{self, File, OpenMode};
 use crate::storage::Key;
 
 /// One core's log on disk.
@@ -66,6 +67,8 @@ pub struct Relevance<'a> {
     pub history: &'a IncarnationHistory,
     /// K: the checkpoint has everything up to here.
     pub checkpoint: CommitTs,
+    /// What to do about records that cannot be read.
+    pub on_damage: OnDamage,
 }
 
 /// A write that the scan has collected.
@@ -103,6 +106,8 @@ pub struct SegmentScan {
     pub records: u64,
     /// The commits that count.
     pub commits: CommitList,
+    /// What was passed over.
+    damage: Vec<Damage>,
     chunked: Vec<(ChunkedTxn, CommitTs)>,
     chunks: Vec<(TxnId, u32)>,
     set_aside: Vec<SetAside>,
@@ -123,6 +128,8 @@ pub struct LogScan {
     pub records: u64,
     /// Bytes of valid records and the padding between them.
     pub bytes: u64,
+    /// What was passed over, in the log's order.
+    pub damage: Vec<Damage>,
 }
 
 /// Scans one segment, collecting the writes of `set_aside`. `progress` is called with the bytes passed since its last call.
@@ -140,7 +147,9 @@ pub async fn scan_segment(
         let (found, current) = (header.incarnation.0, relevance.history.current().0);
         return Err(WalError::Corrupt { path, offset: 0, what: Corruption::FutureIncarnation { found, current } });
     }
-    if header.incarnation < relevance.history.current() {
+    if relevance.on_damage == OnDamage::PassOver {
+        cursor.pass_over_damage();
+    } else if header.incarnation < relevance.history.current() {
         // The start after it has judged its end and made the cut durable: should a commit below that be gone now, it is missed.
         cursor.trust_end();
     }
@@ -152,6 +161,7 @@ pub async fn scan_segment(
         stopped: RecordError::Truncated,
         records: 0,
         commits: CommitList::new(log.core),
+        damage: Vec::new(),
         chunked: Vec::new(),
         chunks: Vec::new(),
         set_aside: Vec::new(),
@@ -168,6 +178,7 @@ pub async fn scan_segment(
     }
     progress(cursor.end_offset() - passed);
     scan.end = cursor.end_lsn();
+    scan.damage = cursor.take_damage();
     scan.stopped = cursor.stopped().expect("advance has answered false");
     Ok(scan)
 }
@@ -198,38 +209,75 @@ fn writes_of(storage: StorageId, writes: Writes<'_>, ts: CommitTs) -> impl Itera
 }
 
 /// Joins the scans of all segments of one log, given in ascending order of segments.
-pub fn join_segments(core: CoreId, scans: Vec<SegmentScan>) -> Result<LogScan, WalError> {
-    for pair in scans.windows(2) {
-        let [before, after] = pair else { unreachable!("windows of two") };
-        check_neighbours(before, after)?;
-    }
-    let mut log =
-        LogScan { commits: CommitList::new(core), chunked: FxHashMap::default(), set_aside: Vec::new(), records: 0, bytes: 0 };
+///
+/// Of the segments in `unreadable` it is known already that their records are gone.
+pub fn join_segments(
+    core: CoreId,
+    scans: Vec<SegmentScan>,
+    unreadable: &[u64],
+    on_damage: OnDamage,
+) -> Result<LogScan, WalError> {
+    let mut log = LogScan {
+        commits: CommitList::new(core),
+        chunked: FxHashMap::default(),
+        set_aside: Vec::new(),
+        records: 0,
+        bytes: 0,
+        damage: Vec::new(),
+    };
     let mut of_chunks = Vec::new();
     let mut chunks: FxHashSet<(Incarnation, TxnId, u32)> = FxHashSet::default();
-    for scan in scans {
+    let mut before: Option<SegmentScan> = None;
+    for mut scan in scans {
+        if let Some(before) = &before
+            && !unreadable.contains(&(before.header.segment + 1))
+            && let Err(error) = check_neighbours(before, &scan)
+        {
+            let lost = scan.previous_end.map_or(0, |end| end.0.saturating_sub(before.end.0));
+            log.note(on_damage, error, lost)?;
+        }
         let incarnation = scan.header.incarnation;
         chunks.extend(scan.chunks.iter().map(|(txn, sequence)| (incarnation, *txn, *sequence)));
+        log.damage.append(&mut scan.damage);
+        let mut incomplete = Vec::new();
         for (chunked, ts) in &scan.chunked {
             // Chunks precede their commit, so all of them have been seen.
             let present = (0..chunked.chunks).filter(|sequence| chunks.contains(&(incarnation, chunked.txn, *sequence)));
             let found = u32::try_from(present.count()).expect("at most the number named");
             if found < chunked.chunks {
                 let what = Corruption::MissingChunks { ts: ts.0, expected: chunked.chunks, found };
-                return Err(WalError::Corrupt { path: scan.path, offset: SEGMENT_HEADER_BYTES, what });
+                let error = WalError::Corrupt { path: scan.path.clone(), offset: scan.end.0 - scan.header.base_lsn.0, what };
+                log.note(on_damage, error, 0)?;
+                incomplete.push(*ts);
+                continue;
             }
             log.chunked.insert((incarnation, chunked.txn), *ts);
         }
-        log.set_aside.extend(scan.set_aside);
-        of_chunks.extend(scan.set_aside_chunked.into_iter().map(|(txn, write)| ((incarnation, txn), write)));
+        scan.commits.forget(&incomplete);
+        log.set_aside.append(&mut scan.set_aside);
+        of_chunks.extend(scan.set_aside_chunked.drain(..).map(|(txn, write)| ((incarnation, txn), write)));
         log.records += scan.records;
         log.bytes += scan.end.0 - scan.header.base_lsn.0;
-        log.commits.extend(scan.commits);
+        log.commits.extend(std::mem::replace(&mut scan.commits, CommitList::new(core)));
+        before = Some(scan);
     }
     for (txn, write) in of_chunks {
         log.set_aside.extend(log.chunked.get(&txn).map(|ts| SetAside { ts: *ts, ..write }));
     }
     Ok(log)
+}
+
+impl LogScan {
+    /// Passes over what is wrong, or answers with it.
+    fn note(&mut self, on_damage: OnDamage, error: WalError, bytes: u64) -> Result<(), WalError> {
+        match on_damage {
+            OnDamage::Refuse => Err(error),
+            OnDamage::PassOver => {
+                self.damage.push(Damage::of(error, bytes)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The rules between a segment and the next one found.
@@ -266,8 +314,24 @@ pub async fn scan_log(
     progress: &impl Fn(u64),
 ) -> Result<LogScan, WalError> {
     let mut scans = Vec::with_capacity(log.segments.len());
+    let (mut unreadable, mut damage) = (Vec::new(), Vec::new());
     for segment in &log.segments {
-        scans.push(scan_segment(log, *segment, relevance, set_aside, progress).await?);
+        match scan_segment(log, *segment, relevance, set_aside, progress).await {
+            Ok(scan) => scans.push(scan),
+            Err(error) if relevance.on_damage == OnDamage::PassOver => {
+                let bytes = file_bytes(&log.segment_path(*segment)).await?;
+                damage.push(Damage::of(error, bytes)?);
+                unreadable.push(*segment);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    join_segments(log.core, scans)
+    let mut joined = join_segments(log.core, scans, &unreadable, relevance.on_damage)?;
+    joined.damage.append(&mut damage);
+    Ok(joined)
+}
+
+async fn file_bytes(path: &Path) -> Result<u64, WalError> {
+    let wrap = |error| WalError::io("opening", path, error);
+    File::open(path, OpenMode::READ).await.map_err(wrap)?.len().await.map_err(wrap)
 }

@@ -1,6 +1,7 @@
 //! Recovery's second pass: hands out the writes of one log that the cut has kept.
 
 use super::cursor::SegmentCursor;
+use super::damage::{Dropped, DroppedTally, OnDamage};
 use super::error::WalError;
 use super::reader::{LogDirectory, LogScan, Relevance};
 use super::record::BodyRef;
@@ -18,12 +19,13 @@ pub struct LogReplay<'a> {
     next_segment: usize,
     cursor: Option<SegmentCursor>,
     current: Option<CommitTs>,
+    dropped: DroppedTally,
 }
 
 impl<'a> LogReplay<'a> {
     /// Replays what `log` has in (K, `recovered`], where K is the checkpoint of `relevance`. `scan` is the first pass's result.
     pub fn new(log: &'a LogDirectory, scan: &'a LogScan, relevance: Relevance<'a>, recovered: CommitTs) -> Self {
-        Self { log, scan, relevance, recovered, next_segment: 0, cursor: None, current: None }
+        Self { log, scan, relevance, recovered, next_segment: 0, cursor: None, current: None, dropped: DroppedTally::default() }
     }
 
     /// Moves to the next record with writes that are kept; its timestamp, or `None` at the end of the log.
@@ -33,11 +35,20 @@ impl<'a> LogReplay<'a> {
             let Some(cursor) = &mut self.cursor else {
                 let Some(segment) = self.log.segments.get(self.next_segment) else { return Ok(None) };
                 let path = self.log.segment_path(*segment);
-                let mut cursor = SegmentCursor::open(&path, self.log.core, *segment).await?;
-                // The scan has judged it.
-                cursor.trust_end();
-                self.cursor = Some(cursor);
                 self.next_segment += 1;
+                let passes_over = self.relevance.on_damage == OnDamage::PassOver;
+                let mut cursor = match SegmentCursor::open(&path, self.log.core, *segment).await {
+                    // The scan has noted that it is unreadable.
+                    Err(WalError::Corrupt { .. }) if passes_over => continue,
+                    opened => opened?,
+                };
+                if passes_over {
+                    cursor.pass_over_damage();
+                } else {
+                    // The scan has judged it.
+                    cursor.trust_end();
+                }
+                self.cursor = Some(cursor);
                 continue;
             };
             if !cursor.advance().await? {
@@ -45,17 +56,27 @@ impl<'a> LogReplay<'a> {
                 continue;
             }
             let incarnation = cursor.header().incarnation;
-            let ts = match cursor.record()?.body {
+            let record = cursor.record()?;
+            let ts = match record.body {
                 BodyRef::Commit(commit) => Some(commit.ts),
                 BodyRef::Chunk(chunk) => self.scan.chunked.get(&(incarnation, chunk.txn)).copied(),
                 BodyRef::SegmentStart { .. } => None,
             };
-            let kept = ts.filter(|ts| *ts <= self.recovered && self.relevance.counts(incarnation, *ts));
-            if kept.is_some() {
-                self.current = kept;
-                return Ok(kept);
+            let counting = ts.filter(|ts| self.relevance.counts(incarnation, *ts));
+            if counting.is_some_and(|ts| ts <= self.recovered) {
+                self.current = counting;
+                return Ok(counting);
+            }
+            if let Some(ts) = counting {
+                let bytes = record.bytes as u64;
+                self.dropped.add(self.log.core, ts, bytes, || (cursor.path().to_owned(), cursor.offset()));
             }
         }
+    }
+
+    /// The records passed so far that lie beyond the cut.
+    pub fn dropped(&self) -> Option<&Dropped> {
+        self.dropped.get()
     }
 
     /// The current record's writes, after [`Self::advance`] has answered with a timestamp.

@@ -19,15 +19,15 @@ use crate::runtime::sim::{Sim, crash_now};
 use crate::runtime::{QueueClass, random_u64, sleep, spawn_joinable, yield_now};
 use crate::storage::KeyRef;
 
-type Write = (u32, i64, Option<Vec<u8>>);
+pub(super) type Write = (u32, i64, Option<Vec<u8>>);
 
 /// What every log must hold, by timestamp: the writes of each participant.
-type History = BTreeMap<u64, BTreeMap<u16, Vec<Write>>>;
+pub(super) type History = BTreeMap<u64, BTreeMap<u16, Vec<Write>>>;
 
-struct Model {
+pub(super) struct Model {
     logs: u16,
     incarnations: IncarnationHistory,
-    history: History,
+    pub(super) history: History,
     clock: u64,
     reported_durable: u64,
     checkpoint: u64,
@@ -37,9 +37,9 @@ struct Model {
     sequence: u64,
 }
 
-type Shared = Rc<RefCell<Model>>;
+pub(super) type Shared = Rc<RefCell<Model>>;
 
-fn model(logs: u16) -> Shared {
+pub(super) fn model(logs: u16) -> Shared {
     Rc::new(RefCell::new(Model {
         logs,
         incarnations: IncarnationHistory::first(),
@@ -87,7 +87,7 @@ async fn recover(model: &Shared) -> CommitTs {
         let model = model.borrow();
         (model.incarnations.clone(), CommitTs(model.checkpoint))
     };
-    let relevance = Relevance { history: &incarnations, checkpoint };
+    let relevance = Relevance { history: &incarnations, checkpoint, on_damage: OnDamage::Refuse };
     let logs = reader::list_logs(Path::new("data")).await.expect("listing");
     let mut scans: Vec<LogScan> = Vec::new();
     for log in &logs {
@@ -117,7 +117,7 @@ async fn recover(model: &Shared) -> CommitTs {
 }
 
 /// A transaction: reserve on every participant, then draw, record, append, without a wait in between (invariant 2).
-async fn commit(wals: &[Wal], model: &Shared) -> Result<u64, WalError> {
+pub(super) async fn commit(wals: &[Wal], model: &Shared) -> Result<u64, WalError> {
     let participants: Vec<u16> = (0..wals.len() as u16).filter(|_| random_u64().is_multiple_of(2)).collect();
     let participants = if participants.is_empty() { vec![0] } else { participants };
     let mut parts: BTreeMap<u16, Vec<Write>> = BTreeMap::new();
@@ -202,7 +202,7 @@ fn durable(wals: &[Wal], model: &Model) -> u64 {
     lowest.map_or(model.clock, |ts| ts.0 - 1)
 }
 
-async fn open_logs(model: &Shared, recovered: CommitTs) -> Vec<Wal> {
+pub(super) async fn open_logs(model: &Shared, recovered: CommitTs) -> Vec<Wal> {
     let (logs, incarnation) = (model.borrow().logs, model.borrow().incarnations.current());
     let mut wals = Vec::new();
     for core in 0..logs {
@@ -288,7 +288,7 @@ fn crashes_lose_nothing_that_was_reported_durable() {
 }
 
 /// Runs `body` on a simulated core to its end.
-fn complete<F: Future<Output = ()> + 'static>(sim: &mut Sim, body: impl Fn() -> F) {
+pub(super) fn complete<F: Future<Output = ()> + 'static>(sim: &mut Sim, body: impl Fn() -> F) {
     sim.run(1, |_| body()).expect_completed();
 }
 
@@ -397,7 +397,7 @@ fn scan(sim: &mut Sim) -> Result<LogScan, WalError> {
         let result = Rc::clone(&result);
         async move {
             let history = IncarnationHistory::first();
-            let relevance = Relevance { history: &history, checkpoint: CommitTs(0) };
+            let relevance = Relevance { history: &history, checkpoint: CommitTs(0), on_damage: OnDamage::Refuse };
             let logs = reader::list_logs(Path::new("data")).await.expect("listing");
             *result.borrow_mut() = Some(reader::scan_log(&logs[0], &relevance, StorageId(1), &|_| {}).await);
         }

@@ -44,7 +44,7 @@ fn address(text: &str) -> SocketAddr {
 #[test]
 fn defaults_serve_the_loopback_on_all_cores() {
     let invocation = resolve(&[], &[]).expect("defaults are valid");
-    assert_eq!(invocation.command, Command::Serve);
+    assert_eq!(invocation.command, Command::Serve { recover_until_corruption: false });
     let config = invocation.config;
     assert_eq!(config.data_dir, PathBuf::from("./omendb-data"));
     assert_eq!(config.listen, [address("127.0.0.1:5433")]);

@@ -4,6 +4,7 @@ mod activity;
 mod advisory;
 mod authentication;
 mod config;
+mod damage;
 mod hop;
 mod layering;
 mod limits;

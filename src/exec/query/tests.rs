@@ -158,6 +158,7 @@ where
             if core == CoreId(0) {
                 runtime::fs::create_dir_all("/data").await.expect("a directory");
                 let options = RecoveryOptions {
+                    on_damage: Default::default(),
                     root: "/data".into(),
                     log_options: Arc::new(|core, incarnation| WalOptions {
                         segment_bytes: 256 << 10,

@@ -60,6 +60,10 @@ pub struct History {
     pub deadlocks: u64,
     /// Changes of duty acknowledged, and those refused because of what others did.
     pub changes: (u64, u64),
+    /// Whether a recovery has dropped what came after damage, and that was accepted.
+    pub accepted_losses: bool,
+    /// Acknowledged transfers that were dropped by it.
+    pub lost: usize,
 }
 
 /// Sums over the seeds of this thread.
@@ -138,6 +142,37 @@ impl History {
         } else {
             self.decided.1 += 1;
             self.refused.push(number);
+        }
+    }
+
+    /// The damage was in the first commit: the bank has never been opened.
+    pub fn accept_all_lost(&mut self) {
+        let lost = self.acknowledged.len();
+        let (next, attempted) = (self.next, std::mem::take(&mut self.attempted));
+        *self = Self::default();
+        (self.next, self.attempted) = (next, attempted);
+        (self.accepted_losses, self.lost) = (true, lost);
+    }
+
+    /// Takes what a recovery from damage has kept for all there is. Whether that is a whole state is for [`Self::check`].
+    pub fn accept_losses(&mut self, listed: &BTreeSet<i64>, ledger: &BTreeMap<i64, Transfer>, counters: &BTreeMap<i64, i64>) {
+        self.accepted_losses = true;
+        let acknowledged = std::mem::take(&mut self.acknowledged);
+        let (kept, lost): (Vec<_>, Vec<_>) = acknowledged.into_iter().partition(|number| ledger.contains_key(number));
+        self.lost = lost.len();
+        self.acknowledged = kept;
+        self.refused.extend(lost);
+        for (number, _) in std::mem::take(&mut self.prepared) {
+            let outcome = if ledger.contains_key(&number) { &mut self.acknowledged } else { &mut self.refused };
+            outcome.push(number);
+        }
+        // Decided after the cut, these are undecided again.
+        self.refused.retain(|number| !listed.contains(number));
+        self.prepared = listed.iter().map(|number| (*number, Phase::Prepared)).collect();
+        for (counter, value) in counters {
+            let (begun, acknowledged) = self.increments.entry(*counter).or_default();
+            assert!(value <= begun, "counter {counter} is {value} after {begun} increments");
+            (*begun, *acknowledged) = (*value, *value);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::shard::sim::history::History;
 use crate::shard::sim::two_phase;
 use crate::shard::sim::workload::Bank;
 use crate::shard::{Engine, EngineLimits, RecoveryOptions, Shared};
-use crate::wal::WalOptions;
+use crate::wal::{OnDamage, WalOptions};
 
 /// The data directory.
 const ROOT: &str = "/data";
@@ -27,6 +27,8 @@ pub struct BootOptions {
     transactions: u32,
     tablet_keys: usize,
     checkpoints: bool,
+    /// What recovery does about damage.
+    pub on_damage: OnDamage,
 }
 
 impl BootOptions {
@@ -37,6 +39,7 @@ impl BootOptions {
             transactions: if last { 4 } else { 10 + (sim.random_u64() % 30) as u32 },
             tablet_keys: 8 + (sim.random_u64() % 40) as usize,
             checkpoints: sim.random_u64().is_multiple_of(2),
+            on_damage: OnDamage::Refuse,
         }
     }
 }
@@ -116,6 +119,7 @@ impl Machine {
     async fn boot(&self, engine: &Engine) -> Result<(), String> {
         runtime::fs::create_dir_all(ROOT).await.map_err(|error| error.to_string())?;
         let options = RecoveryOptions {
+            on_damage: self.options.on_damage,
             root: ROOT.into(),
             log_options: Arc::new(|core, incarnation| WalOptions {
                 segment_bytes: 256 << 10,
@@ -124,7 +128,14 @@ impl Machine {
             storage_kinds: Arc::new(|catalog| Ok(Bank::kinds(catalog))),
         };
         let report = engine.recover(&options).await?;
-        let bank = match Bank::find(&report.catalog) {
+        let found = Bank::find(&report.catalog);
+        if self.options.on_damage == OnDamage::PassOver && !self.history.borrow().accepted_losses {
+            match &found {
+                Some(bank) => bank.accept_losses(&self.history).await?,
+                None => self.history.borrow_mut().accept_all_lost(),
+            }
+        }
+        let bank = match found {
             Some(bank) => {
                 bank.check(&self.history).await?;
                 self.history.borrow_mut().count_found();

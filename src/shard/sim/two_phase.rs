@@ -48,6 +48,12 @@ pub async fn decide_one(engine: &Engine, history: &Rc<RefCell<History>>) -> Resu
     Ok(())
 }
 
+/// The transfers that are listed as prepared.
+pub fn listed(engine: &Engine) -> BTreeSet<i64> {
+    let listed = engine.shared().prepared.list();
+    listed.iter().map(|info| info.gid.parse().expect("the simulator's are numbers")).collect()
+}
+
 /// What is prepared is listed, unseen, and in the way of others.
 pub async fn check(
     engine: &Engine,
@@ -55,9 +61,7 @@ pub async fn check(
     history: &Rc<RefCell<History>>,
     ledger: &BTreeMap<i64, Transfer>,
 ) -> Result<(), String> {
-    let listed = engine.shared().prepared.list();
-    let listed: BTreeSet<i64> = listed.iter().map(|info| info.gid.parse().expect("the simulator's are numbers")).collect();
-    history.borrow_mut().learn_prepared(&listed, ledger)?;
+    history.borrow_mut().learn_prepared(&listed(engine), ledger)?;
     let waiting: Vec<(i64, Transfer)> = {
         let history = history.borrow();
         history.waiting().map(|number| (number, history.attempted[&number])).collect()

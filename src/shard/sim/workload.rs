@@ -247,22 +247,38 @@ impl Bank {
         Ok(rows.into_iter().map(|(key, row)| (key, word(&row, 0))).collect())
     }
 
+    async fn numbers(&self, engine: &Engine, view: ReadView) -> Result<BTreeMap<i64, i64>, String> {
+        let rows = self.scan(engine, view, self.counters).await?;
+        Ok(rows.into_iter().map(|(key, row)| (key, word(&row, 0))).collect())
+    }
+
+    async fn transfers(&self, engine: &Engine, view: ReadView) -> Result<BTreeMap<i64, Transfer>, String> {
+        let transfer = |(key, row): (i64, Vec<u8>)| {
+            let [from, to, amount, notes] = [0, 1, 2, 3].map(|index| word(&row, index));
+            (unspread(key), Transfer { from, to, amount, notes })
+        };
+        Ok(self.scan(engine, view, self.ledger).await?.into_iter().map(transfer).collect())
+    }
+
+    /// After a recovery from damage: makes the clients' history end where the bank's does now.
+    pub async fn accept_losses(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
+        let engine = engine();
+        let view = engine.read_view(None);
+        let _pin = engine.pin(&view);
+        let counters = self.numbers(&engine, view).await?;
+        let ledger = self.transfers(&engine, view).await?;
+        history.borrow_mut().accept_losses(&two_phase::listed(&engine), &ledger, &counters);
+        Ok(())
+    }
+
     /// Checks everything that is there against the clients' history.
     pub async fn check(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
         let engine = engine();
         let view = engine.read_view(None);
         let _pin = engine.pin(&view);
         let accounts = self.balances(&engine, view).await?;
-        let counters = self.scan(&engine, view, self.counters).await?;
-        let counters = counters.into_iter().map(|(key, row)| (key, word(&row, 0))).collect();
-        let ledger = self.scan(&engine, view, self.ledger).await?;
-        let ledger = ledger
-            .into_iter()
-            .map(|(key, row)| {
-                let [from, to, amount, notes] = [0, 1, 2, 3].map(|index| word(&row, index));
-                (unspread(key), Transfer { from, to, amount, notes })
-            })
-            .collect();
+        let counters = self.numbers(&engine, view).await?;
+        let ledger = self.transfers(&engine, view).await?;
         self.duty.check(&engine, &view).await?;
         self.check_notes(&engine, view, &ledger).await?;
         two_phase::check(&engine, self.accounts, history, &ledger).await?;

@@ -9,7 +9,7 @@ pub mod raw;
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -42,8 +42,13 @@ impl Remains {
 
     /// Runs a subcommand of the binary on it: whether it succeeded, and all that it printed.
     pub fn run(&self, subcommand: &[&str]) -> (bool, String) {
+        self.run_on(&self.data(), subcommand)
+    }
+
+    /// The same on another directory.
+    pub fn run_on(&self, data: &Path, subcommand: &[&str]) -> (bool, String) {
         let output =
-            command().args(subcommand).arg("--data-dir").arg(self.data()).output().expect("the binary was built with this test");
+            command().args(subcommand).arg("--data-dir").arg(data).output().expect("the binary was built with this test");
         let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
         (output.status.success(), printed)
     }

@@ -194,3 +194,35 @@ fn passwords_are_not_kept_or_logged() {
     assert!(first(&mut client, "alter role a password 'open-sesame' login login").contains("redundant"));
     assert!(!server.log().contains("sesame"), "{}", server.log());
 }
+
+#[test]
+fn sessions_are_signalled_and_seen_by_members_of_their_role() {
+    let server = Server::start(&["--scram-iterations", "1"]);
+    let mut root = login(&server, "postgres");
+    root.run("create role staff login; create role ann login in role staff; create role bob login");
+    let (mut ann, mut bob, mut staff) = (login(&server, "ann"), login(&server, "bob"), login(&server, "staff"));
+    let pid = |client: &mut Client| client.column("select pg_backend_pid()").swap_remove(0);
+    let (root_pid, staff_pid) = (pid(&mut root), pid(&mut staff));
+    let of = |pid: &str| format!("select state, query from pg_stat_activity where pid = {pid}");
+    staff.run("select 'mine'");
+
+    for client in [&mut ann, &mut bob] {
+        for (act, message) in [
+            ("terminate", "must be a superuser to terminate superuser process"),
+            ("cancel", "must be a superuser to cancel superuser query"),
+        ] {
+            let answer = client.query(&format!("select pg_{act}_backend({root_pid})")).join(" ");
+            assert!(answer.contains("42501") && answer.contains(message), "{answer}");
+        }
+    }
+    let answer = bob.query(&format!("select pg_terminate_backend({staff_pid})")).join(" ");
+    let message = "must be a member of the role whose process is being terminated or member of pg_signal_backend";
+    assert!(answer.contains("42501") && answer.contains(message), "{answer}");
+    let answer = bob.query(&of(&staff_pid));
+    assert!(answer.iter().any(|line| line == "D ~|<insufficient privilege>"), "{answer:?}");
+    for client in [&mut ann, &mut root] {
+        let answer = client.query(&of(&staff_pid));
+        assert!(answer.iter().any(|line| line == "D idle|select 'mine'"), "{answer:?}");
+    }
+    assert_eq!(ann.column(&format!("select pg_terminate_backend({staff_pid})")), ["t"]);
+}

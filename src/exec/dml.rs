@@ -104,7 +104,7 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
         Access::Points(points) => {
             let keys = point_keys(target.table, points, &None, context)?;
             if !keys.is_empty() {
-                count += modify_keys(target, keys, context, sink, &mut moved).await?;
+                count += modify_points(target, keys, context, sink, &mut moved).await?;
             }
         }
         access => {
@@ -114,6 +114,28 @@ async fn modify(target: &Target<'_>, context: &mut ExecContext<'_>, sink: &mut d
     }
     insert_moved(target, moved, context, sink).await?;
     Ok(count)
+}
+
+async fn modify_points(
+    target: &Target<'_>,
+    keys: Vec<Key>,
+    context: &mut ExecContext<'_>,
+    sink: &mut dyn RowSink,
+    moved: &mut Vec<Vec<u8>>,
+) -> SqlResult<u64> {
+    // Only an update of one row begins before the transaction may look around. If there is no such row, that is something to see.
+    let [key] = &keys[..] else { return modify_keys(target, keys, context, sink, moved).await };
+    if context.engine.may_look(context.txn) {
+        return modify_keys(target, keys, context, sink, moved).await;
+    }
+    let key = key.clone();
+    let count = modify_keys(target, keys, context, sink, moved).await?;
+    if count > 0 {
+        return Ok(count);
+    }
+    context.engine.before_looking(context.txn).await?;
+    context.view = context.engine.write_view(context.txn);
+    modify_keys(target, vec![key], context, sink, moved).await
 }
 
 async fn modify_range(
@@ -145,7 +167,7 @@ async fn modify_keys(
     let (engine, view) = (context.engine.clone(), context.view);
     let done = engine.modify_many(context.txn, &view, target.table.storage, keys, target.program.clone()).await?;
     let mut count = 0;
-    for Modified { action, reply } in done {
+    for Modified { action, reply, .. } in done {
         match action {
             RowAction::Skip => continue,
             RowAction::Delete if target.program.may_move_rows() => moved.push(reply),

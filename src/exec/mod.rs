@@ -7,6 +7,7 @@
 //! | `programs` | filters and updates as row programs that owners run on row bytes |
 //! | `query` | SELECT: streams of row batches, blocking operators |
 //! | `insert`, `dml` | INSERT, and UPDATE and DELETE that the rows' owners carry out; RETURNING |
+//! | `additions` | updates that only add, and statements that observe nothing |
 //! | `row_by_row` | UPDATE and DELETE with FROM, USING or correlated subqueries |
 //! | `copy` | COPY's text and CSV formats, in and out |
 //! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
@@ -15,6 +16,7 @@
 //! | `waiting` | functions that wait, between two evaluations of an expression |
 //! | `explain` | plans as PostgreSQL prints them |
 
+mod additions;
 pub mod analyze;
 #[cfg(test)]
 mod changes_tests;
@@ -33,5 +35,6 @@ mod role;
 pub mod row_by_row;
 mod waiting;
 
+pub use additions::observes_nothing;
 pub use context::{CommandTag, ExecContext, FrozenSession, Notice, Row, RowSink};
 pub use portal::{Portal, Progress};

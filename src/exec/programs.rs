@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::base::Oid;
 use crate::catalog::{Catalog, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::exec::additions;
 use crate::exec::context::{ExecContext, FrozenSession};
 use crate::exec::keys::key_of_values;
 use crate::exec::query::scope::Results;
@@ -154,6 +155,19 @@ impl RowUpdate for UpdateProgram {
             out.reply.extend_from_slice(&out.row);
         }
         Ok(RowAction::Replace)
+    }
+
+    fn commutes(&self, row: &[u8]) -> bool {
+        if self.returning || !additions::adds(&self.table, self.filter.as_ref(), &self.assignments) {
+            return false;
+        }
+        let view = self.table.layout().view(row);
+        let eval_context = self.context.eval(None);
+        let has_room = |(column, expr): &(usize, Expr)| {
+            eval(expr, &view, &eval_context).is_ok_and(|new| additions::has_room(&view.get(*column), &new))
+        };
+        // Who adds nothing has no reason to be let through.
+        !self.assignments.is_empty() && self.assignments.iter().all(has_room)
     }
 
     fn may_move_rows(&self) -> bool {

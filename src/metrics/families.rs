@@ -85,6 +85,7 @@ families! {
     TXN_COMMITS = Counter One summed "omendb_transactions_committed_total" "Writing transactions committed, by the number of cores that took part.";
     TXN_ROLLBACKS = Counter One summed "omendb_transactions_rolled_back_total" "Transactions rolled back.";
     TXN_RETRIES = Counter One summed "omendb_transaction_retries_total" "Statements evaluated again on a newer version of a row after a wait.";
+    TXN_PUT_OFF = Counter One summed "omendb_additions_put_off_total" "Updates that only add to a row others add to as well, put off to the end of their transaction.";
     TXN_CONFLICTS = Counter One summed "omendb_serialization_failures_total" "Transactions refused with 40001.";
     TXN_DEADLOCKS = Counter One summed "omendb_deadlocks_total" "Transactions refused with 40P01.";
     LOCK_WAITS = Counter One summed "omendb_lock_waits_total" "Waits for a row held by another transaction.";

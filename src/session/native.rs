@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, CatalogStore};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::copy_from::CopyFrom;
 use crate::exec::keys::key_of_values;
-use crate::exec::{ExecContext, Portal, Progress};
+use crate::exec::{ExecContext, Portal, Progress, observes_nothing};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
@@ -204,6 +204,9 @@ impl Backend for NativeBackend {
     ) -> SqlResult<Fetched> {
         let writes = writes(cursor.portal.statement());
         if cursor.view.is_none() {
+            if !self.engine.may_look(run.txn) && !observes_nothing(cursor.portal.statement()) {
+                self.engine.before_looking(run.txn).await?;
+            }
             cursor.view = Some(self.view(run.txn, writes));
         }
         let view = cursor.view.as_ref().expect("it was just set").0;

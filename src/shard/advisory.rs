@@ -101,6 +101,9 @@ impl Engine {
         } else {
             Asking::new(self.clone(), core, request).answer().await?
         };
+        if taken {
+            txn.locks_held_until = self.0.shared.clock.now();
+        }
         match taken {
             true if lock.transaction => txn.advisory_locks.push((txn.command, lock)),
             true => session.add(lock),

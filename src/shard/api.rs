@@ -33,6 +33,13 @@ pub trait RowUpdate: Send + Sync {
     /// Decides about `row`; a new row goes to `out.row`, whatever the statement needs back goes to `out.reply`.
     fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction>;
 
+    /// Whether all it does to a row is to add to numbers, whatever they are: applied after other programs of which that is true, in
+    /// whatever order and up to [`ADDERS_MAX`](super::ADDERS_MAX) of them, it replaces the row, fails nowhere, and has nothing to
+    /// reply. `row` is the newest version.
+    fn commutes(&self, _row: &[u8]) -> bool {
+        false
+    }
+
     /// Whether [`RowAction::Delete`] may mean that the row in `out.reply` is to be inserted under another key.
     fn may_move_rows(&self) -> bool {
         false

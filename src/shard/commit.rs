@@ -35,14 +35,14 @@ impl From<WalError> for EngineError {
 impl Shard {
     /// The slot of a transaction with intents here.
     pub(super) fn writing_slot(&self, txn: TxnId) -> Option<u32> {
-        self.txns.find(txn).filter(|slot| !self.txns.get(*slot).writes.is_empty())
+        self.txns.find(txn).filter(|slot| !self.txns.get(*slot).writes.is_empty() || self.additions.has_any(*slot))
     }
 
     /// The slot of a transaction with intents, or reads to validate, here.
     pub(super) fn participating_slot(&self, txn: TxnId) -> Option<u32> {
         self.txns.find(txn).filter(|slot| {
             let entry = self.txns.get(*slot);
-            !entry.writes.is_empty() || entry.reads.is_some()
+            !entry.writes.is_empty() || entry.reads.is_some() || self.additions.has_any(*slot)
         })
     }
 
@@ -147,9 +147,9 @@ impl Shard {
         ts
     }
 
-    /// Reserves log space for a transaction's record if it can promise at once.
+    /// Carries out what the transaction has put off and reserves log space for its record, if it can promise at once.
     pub(super) fn try_reserve(&mut self, slot: u32) -> EngineResult<Option<Reservation>> {
-        if self.needs_chunks(slot) || self.has_to_validate(slot) {
+        if !self.carry_out_all(slot)? || self.needs_chunks(slot) || self.has_to_validate(slot) {
             return Ok(None);
         }
         let bytes = self.commit_record_bytes(slot, 0);
@@ -191,10 +191,17 @@ impl Shard {
     fn decide(&mut self, slot: u32, state: TxnState) {
         self.txns.decide(slot, state);
         self.unguard(slot);
+        self.additions.forget(slot, 0);
         self.txns.get_mut(slot).reads = None;
         let locks = std::mem::take(&mut self.txns.get_mut(slot).locks);
+        let mut locked_only = false;
         for lock in &locks {
-            self.row_locks.release(lock.storage, &lock.key, slot, 0);
+            locked_only |= self.row_locks.release(lock.storage, &lock.key, slot, 0);
+        }
+        if locked_only {
+            // Where it has written nothing, this is all that is known of a commit.
+            let end = if let TxnState::Committed(ts) = state { ts } else { self.shared.clock.now() };
+            self.locks_held_until = self.locks_held_until.max(end);
         }
         if self.txns.get(slot).writes.len() > RESOLVE_INLINE {
             self.unresolved.push_back(slot);
@@ -252,6 +259,7 @@ impl Shard {
             }
             self.row_locks.freed(write.storage, &write.key);
         }
+        self.additions.forget(slot, command);
         for lock in &unlocked {
             self.row_locks.release(lock.storage, &lock.key, slot, command);
         }

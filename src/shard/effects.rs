@@ -25,7 +25,8 @@ impl Shard {
         } else {
             let slice = locks.iter().skip(from - writes).take(SLICE_LOCKS);
             for lock in slice.clone() {
-                let held = self.row_locks.held(lock.storage, &lock.key, slot).expect("a transaction's locks are held");
+                // A row that was added to has an intent since it was settled, and no lock besides.
+                let Some(held) = self.row_locks.held(lock.storage, &lock.key, slot) else { continue };
                 let value = strength_value(held);
                 effects.row_locks.push(LogWrite { storage: lock.storage, key: (&lock.key).into(), value: Some(&value) });
             }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -19,6 +20,14 @@ use crate::shard::txn_handle::{Savepoint, Txn};
 use crate::storage::Key;
 use crate::txn::Isolation;
 use crate::txn::snapshots::SnapshotSlot;
+
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
+
+/// How often a transaction that waits for visibility looks, before it sleeps in between.
+const VISIBILITY_LOOKS: u32 = 64;
+/// How long it sleeps then.
+const VISIBILITY_LOOK: Duration = Duration::from_micros(100);
 
 /// How often a request is sent again because the range map had moved on, before giving up. A tablet is between two owners for
 /// a few milliseconds at most.
@@ -163,7 +172,8 @@ impl Engine {
     pub fn read_view(&self, txn: Option<&mut Txn>) -> ReadView {
         let clock = &self.0.shared.clock;
         let Some(txn) = txn else { return ReadView { snapshot: clock.durable(), txn: None, command: 0, tracked: false } };
-        let fresh = if txn.read_only || !txn.writing { clock.durable() } else { clock.visible() };
+        let locks = txn.writing || txn.locks_held_until > CommitTs(0);
+        let fresh = if txn.read_only || !locks { clock.durable() } else { clock.visible() };
         let snapshot = match txn.isolation {
             Isolation::ReadCommitted => fresh,
             Isolation::RepeatableRead | Isolation::Serializable => *txn.snapshot.get_or_insert_with(|| {
@@ -180,6 +190,33 @@ impl Engine {
         let own = (!txn.touched.is_empty()).then_some(txn.id);
         // A statement that only reads sees all that the transaction has written so far.
         ReadView { snapshot, txn: own, command: txn.command + 1, tracked }
+    }
+
+    /// Whether a transaction may look around at once; else [`Engine::before_looking`] comes first.
+    pub fn may_look(&self, txn: &Txn) -> bool {
+        !txn.has_put_off && (txn.snapshot.is_some() || self.0.shared.clock.visible() >= txn.locks_held_until)
+    }
+
+    /// Makes a transaction ready for a statement that observes anything: it has the rows for itself that it has added to, and the
+    /// statement's snapshot shows what those have done who had its locks before.
+    pub async fn before_looking(&self, txn: &mut Txn) -> EngineResult<()> {
+        self.settle_additions(txn).await?;
+        #[cfg(test)]
+        if sabotage::is(Sabotage::LookBehindLock) {
+            return Ok(());
+        }
+        // What holds visibility back is commits that are being installed, and mostly gone by now.
+        for attempt in 0.. {
+            if self.may_look(txn) {
+                break;
+            }
+            if attempt < VISIBILITY_LOOKS {
+                runtime::yield_now().await;
+            } else {
+                runtime::sleep(VISIBILITY_LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     /// What a statement that writes sees, and the command it writes as.

@@ -37,6 +37,8 @@ pub enum EngineError {
     Program(SqlError),
     /// The transaction was aborted while the statement ran (cancel, terminate, shutdown).
     Aborted,
+    /// The transaction has put off an update of the row, and this one has to see it: settle first. Sessions do not get this.
+    MustSettle,
     /// What should not happen did (XX000).
     Internal(&'static str),
     /// A row that no log record can hold (54000).
@@ -94,6 +96,7 @@ impl From<EngineError> for SqlError {
             EngineError::Aborted => {
                 SqlError::new(SqlState::QUERY_CANCELED, "canceling statement because its transaction was aborted")
             }
+            EngineError::MustSettle => SqlError::internal("an update has to see one that was put off"),
             EngineError::Internal(what) => SqlError::internal(what),
             EngineError::RowTooLarge { bytes, limit } => {
                 SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("row is too big: size {bytes}, maximum size {limit}"))

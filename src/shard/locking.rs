@@ -34,6 +34,7 @@ impl Engine {
                 self.ask(core, Request::LockTable(request)).await.done()?;
             }
         }
+        txn.locks_held_until = self.0.shared.clock.now();
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub struct Modified {
     pub action: crate::shard::api::RowAction,
     /// What the program had to say.
     pub reply: Vec<u8>,
+    /// It will be done when the transaction ends, or settles.
+    pub put_off: bool,
 }
 
 /// What happened to one row of an insert.
@@ -91,6 +93,8 @@ pub enum WriteJob {
         keys: Vec<Key>,
         /// What to do to each.
         program: Arc<dyn RowUpdate>,
+        /// The statement has no other key.
+        alone: bool,
     },
     /// Lock rows and read their newest versions.
     Lock {
@@ -103,6 +107,13 @@ pub enum WriteJob {
         /// Rows that still qualify.
         filter: Option<Arc<dyn RowFilter>>,
     },
+    /// Wait until rows are free for what was put off.
+    Settle {
+        /// Keys.
+        keys: Vec<Key>,
+        /// Have the rows for oneself, and carry it out; else only other transactions' intents are in the way.
+        alone: bool,
+    },
 }
 
 /// What a [`WriteJob`] brought about.
@@ -110,7 +121,7 @@ pub enum WriteJob {
 pub enum WriteOutcome {
     /// Of an insert, one a row.
     Inserted(Vec<Inserted>),
-    /// Of an update or delete, one a key.
+    /// Of an update or delete, one a key; of settling, none.
     Modified(Vec<Modified>),
     /// Of a lock: newest rows, `None` where there is none any more or it was skipped.
     Locked(RowBatch),
@@ -123,6 +134,8 @@ pub struct WriteReply {
     pub outcome: WriteOutcome,
     /// The first key (by position) that this core does not own: send it and the rest to its owner.
     pub moved_at: Option<usize>,
+    /// Who had these rows before has committed no later.
+    pub held_until: CommitTs,
 }
 
 /// Where a scan goes on.
@@ -173,6 +186,8 @@ pub enum Request {
         /// What.
         job: WriteJob,
     },
+    /// Have the rows for oneself that were added to, and carry out what was put off.
+    Settle(Writer),
     /// Promise to commit: reserve log space and publish a bound.
     Prepare {
         /// Whom.

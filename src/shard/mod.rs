@@ -7,6 +7,7 @@
 //! [`state::Shard`] is what a core owns, plain data that never awaits; `engine` and its companions are the asynchronous part
 //! around it: they split work by owner, send it, wait for rows, for log space and for durability.
 
+mod additions;
 mod advisory;
 #[cfg(test)]
 mod advisory_tests;
@@ -48,6 +49,7 @@ mod validation;
 mod write;
 mod writes;
 
+pub use additions::ADDERS_MAX;
 pub use advisory::SessionLocks;
 pub use api::{KeyRange, ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate, ScanSpec};
 pub use boot::no_tables;

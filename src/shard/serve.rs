@@ -10,7 +10,7 @@ use crate::shard::api::RowBatch;
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::Engine;
 use crate::shard::error::EngineResult;
-use crate::shard::messages::{Reply, Request, ScanNext, WriteJob, WriteReply, Writer};
+use crate::shard::messages::{Reply, Request, ScanNext, WriteJob, Writer};
 use crate::shard::write::{Step, WriteTask};
 use crate::txn::row_locks::Wake;
 
@@ -106,12 +106,13 @@ impl Engine {
         let answer = answer.defer();
         let engine = self.clone();
         let class = match request {
-            Request::LockTable(_) => QueueClass::Interactive,
+            Request::LockTable(_) | Request::Settle(_) => QueueClass::Interactive,
             _ => QueueClass::Background,
         };
         runtime::spawn(class, async move {
             let reply = match request {
                 Request::LockTable(request) => Reply::Done(engine.lock_table_here(request).await),
+                Request::Settle(writer) => Reply::Done(engine.settle_here(writer).await),
                 Request::GiveTablet { storage, surplus, to } => Reply::Given(engine.give_tablet_here(storage, surplus, to).await),
                 Request::DropStorage(storage) => {
                     engine.drop_storage_here(storage).await;
@@ -148,17 +149,13 @@ impl Engine {
         let step = task.step(&mut self.0.shard.borrow_mut());
         match step {
             Err(error) => answer.reply(Reply::Write(Err(error))),
-            Ok(Step::Done) => {
-                let (outcome, moved_at) = task.finish();
-                answer.reply(Reply::Write(Ok(WriteReply { outcome, moved_at })));
-            }
+            Ok(Step::Done) => answer.reply(Reply::Write(Ok(task.finish()))),
             Ok(Step::Wait(receiver)) => {
                 // The row's holder may need this very credit to commit.
                 let answer = answer.defer();
                 let engine = self.clone();
                 runtime::spawn(QueueClass::Interactive, async move {
-                    let result = engine.drive_from(task, receiver).await;
-                    answer.reply(Reply::Write(result.map(|(outcome, moved_at)| WriteReply { outcome, moved_at })));
+                    answer.reply(Reply::Write(engine.drive_from(task, receiver).await));
                 });
             }
         }

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::base::{CommitTs, CoreId, StorageId, TabletId, TxnId};
 use crate::metrics::CoreMetrics;
 use crate::runtime::sync::WaitQueue;
+use crate::shard::additions::Additions;
 use crate::shard::api::ReadView;
 use crate::shard::durable::DurableWaiters;
 use crate::shard::error::{EngineError, EngineResult};
@@ -199,6 +200,9 @@ pub struct Shard {
     pub(super) row_locks: RowLocks,
     pub(super) table_locks: TableLocks,
     pub(super) advisory_locks: AdvisoryLocks,
+    pub(super) additions: Additions,
+    /// The latest end of a transaction that had locked rows here, beyond those it has written.
+    pub(super) locks_held_until: CommitTs,
     pub(super) snapshots: ActiveSnapshots,
     /// Promises by slot: their lowest bound is this core's `undecided`.
     pub(super) promises: BTreeMap<u32, Promise>,
@@ -238,6 +242,8 @@ impl Shard {
             row_locks: RowLocks::default(),
             table_locks: TableLocks::default(),
             advisory_locks: AdvisoryLocks::default(),
+            additions: Additions::default(),
+            locks_held_until: CommitTs(0),
             snapshots: ActiveSnapshots::default(),
             promises: BTreeMap::new(),
             guards: Vec::new(),

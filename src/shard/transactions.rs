@@ -30,6 +30,8 @@ struct Ending {
     id: TxnId,
     touched: SmallVec<[CoreId; 4]>,
     durable: bool,
+    /// Additions were put off: participants prepare in the order of the cores, so that commits do not wait for each other in a circle.
+    in_order: bool,
 }
 
 impl Engine {
@@ -51,7 +53,10 @@ impl Engine {
             self.finish(txn);
             return Ok(Self::NOTHING_COMMITTED);
         }
-        let ending = Ending { id: txn.id, touched: txn.touched.clone(), durable: txn.durable };
+        let mut ending = Ending { id: txn.id, touched: txn.touched.clone(), durable: txn.durable, in_order: txn.has_put_off };
+        if ending.in_order {
+            ending.touched.sort_unstable();
+        }
         let ts = match ending.touched[..] {
             [core] if core == self.0.core => self.commit_alone_here(ending.id, ending.durable).await?,
             [core] => {
@@ -140,11 +145,18 @@ impl Engine {
     /// Commits on several cores.
     async fn commit_across(self, ending: Ending) -> EngineResult<CommitTs> {
         let mut calls = Vec::with_capacity(ending.touched.len());
+        let mut votes = Vec::with_capacity(ending.touched.len());
         for &core in &ending.touched {
-            calls.push((core, self.prepare_on(core, ending.id)));
+            let call = self.prepare_on(core, ending.id);
+            if ending.in_order {
+                votes.push((core, call.await));
+            } else {
+                calls.push((core, call));
+            }
         }
+        votes.extend(join_calls(calls).await);
         let mut writers: SmallVec<[CoreId; 4]> = SmallVec::new();
-        for (core, prepared) in join_calls(calls).await {
+        for (core, prepared) in votes {
             if prepared? {
                 writers.push(core);
             }

@@ -95,6 +95,10 @@ impl Engine {
     /// Prepares a transaction: when it returns, the transaction survives this session and this server, and waits for
     /// [`Engine::commit_prepared`] or [`Engine::rollback_prepared`]. After an error it is aborted.
     pub async fn prepare_transaction(&self, mut txn: Txn, said: PrepareAs) -> SqlResult<()> {
+        if let Err(error) = self.settle_additions(&mut txn).await {
+            self.abort(txn).await;
+            return Err(error.into());
+        }
         let reserved = check_preparable(&txn).and_then(|()| self.0.shared.prepared.reserve(&said.gid));
         let number = match reserved {
             Ok(number) => number,

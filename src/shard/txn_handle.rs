@@ -30,6 +30,10 @@ pub struct Txn {
     pub(crate) pin: Option<SnapshotPin>,
     /// Whether a statement has written or locked rows.
     pub(crate) writing: bool,
+    /// Whether updates are put off to its end: it is to be settled before it observes anything.
+    pub(crate) has_put_off: bool,
+    /// Who had its locks before has committed no later.
+    pub(crate) locks_held_until: CommitTs,
     /// The current command: one a statement. Its own writes are not visible to itself.
     pub(crate) command: u32,
     /// Cores that may hold intents, row locks or waits of it. A core is added before the first message that could make it one.
@@ -69,6 +73,8 @@ impl Txn {
             snapshot: None,
             pin: None,
             writing: false,
+            has_put_off: false,
+            locks_held_until: CommitTs(0),
             command: 0,
             touched: SmallVec::new(),
             table_locks: SmallVec::new(),
@@ -101,6 +107,12 @@ impl Txn {
     /// Records what the current command has made of the catalog.
     pub fn set_catalog(&mut self, catalog: Arc<Catalog>) {
         self.catalogs.push((self.command, catalog));
+    }
+
+    /// Whether updates are put off to its end, so that it has to be settled before it observes anything
+    /// ([`Engine::settle_additions`](super::Engine::settle_additions)).
+    pub fn has_put_off(&self) -> bool {
+        self.has_put_off
     }
 
     /// Whether it has written, locked or changed anything.

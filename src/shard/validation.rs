@@ -168,6 +168,7 @@ fn opposite(start: &Bound<Key>) -> Bound<Key> {
 impl Engine {
     /// Validates what a transaction has read here and, if it has written here, promises to commit, waiting for whatever that takes.
     pub(super) async fn promise_slowly(&self, slot: u32) -> EngineResult<()> {
+        self.carry_out_here(slot).await?;
         let reads = self.0.shard.borrow_mut().guard(slot);
         let guarding = reads.is_some();
         if let Some((snapshot, ranges)) = reads {

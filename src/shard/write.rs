@@ -6,11 +6,14 @@
 //! READ COMMITTED re-evaluates on the newest version after waiting (PostgreSQL 15 documentation, 13.2.1); the other levels
 //! answer 40001 when the newest version is newer than the snapshot.
 
-use crate::base::StorageId;
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::base::{CommitTs, StorageId, TxnId};
 use crate::runtime::signal::Receiver;
 use crate::shard::api::{ReadView, RowAction, RowBatch, RowFilter, RowOutput, RowUpdate};
 use crate::shard::error::{EngineError, EngineResult};
-use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutcome, Writer};
+use crate::shard::messages::{Inserted, Modified, OnExisting, WriteJob, WriteOutcome, WriteReply, Writer};
 use crate::shard::state::{CATALOG_STORAGE, Need, Shard};
 use crate::storage::{Head, Key, View};
 use crate::txn::row_locks::{Ticket, Wake};
@@ -21,7 +24,7 @@ use crate::wal::WriteRef as LogWrite;
 use crate::shard::sim::sabotage::{self, Sabotage};
 
 /// Bytes a write's bookkeeping takes beyond key and row: the reference, the version header, the log entry's head.
-const WRITE_OVERHEAD: usize = size_of::<WriteRef>() + 24 + 32;
+pub(super) const WRITE_OVERHEAD: usize = size_of::<WriteRef>() + 24 + 32;
 
 /// What trying one key came to.
 enum Attempt<T> {
@@ -50,6 +53,8 @@ pub struct WriteTask {
     moved_at: Option<usize>,
     ticket: Option<Ticket>,
     output: RowOutput,
+    /// Who had the rows so far before has committed no later.
+    held_until: CommitTs,
 }
 
 impl WriteTask {
@@ -59,13 +64,24 @@ impl WriteTask {
             WriteJob::Insert { selection, .. } => WriteOutcome::Inserted(Vec::with_capacity(selection.len())),
             WriteJob::Modify { keys, .. } => WriteOutcome::Modified(Vec::with_capacity(keys.len())),
             WriteJob::Lock { .. } => WriteOutcome::Locked(RowBatch::default()),
+            WriteJob::Settle { .. } => WriteOutcome::Modified(Vec::new()),
         };
-        Self { writer, storage, job, outcome, next: 0, moved_at: None, ticket: None, output: RowOutput::default() }
+        Self {
+            writer,
+            storage,
+            job,
+            outcome,
+            next: 0,
+            moved_at: None,
+            ticket: None,
+            output: RowOutput::default(),
+            held_until: CommitTs(0),
+        }
     }
 
-    /// What was done, and the position of the first key that belongs elsewhere.
-    pub fn finish(self) -> (WriteOutcome, Option<usize>) {
-        (self.outcome, self.moved_at)
+    /// What was done, in answer to whoever asked.
+    pub fn finish(self) -> WriteReply {
+        WriteReply { outcome: self.outcome, moved_at: self.moved_at, held_until: self.held_until }
     }
 
     /// For whom.
@@ -76,7 +92,7 @@ impl WriteTask {
     fn keys(&self) -> usize {
         match &self.job {
             WriteJob::Insert { selection, .. } => selection.len(),
-            WriteJob::Modify { keys, .. } | WriteJob::Lock { keys, .. } => keys.len(),
+            WriteJob::Modify { keys, .. } | WriteJob::Lock { keys, .. } | WriteJob::Settle { keys, .. } => keys.len(),
         }
     }
 
@@ -84,12 +100,18 @@ impl WriteTask {
     fn key(&self) -> &Key {
         match &self.job {
             WriteJob::Insert { rows, selection, .. } => &rows[selection[self.next] as usize].0,
-            WriteJob::Modify { keys, .. } | WriteJob::Lock { keys, .. } => &keys[self.next],
+            WriteJob::Modify { keys, .. } | WriteJob::Lock { keys, .. } | WriteJob::Settle { keys, .. } => &keys[self.next],
         }
     }
 
     /// Goes on as far as it can.
     pub fn step(&mut self, shard: &mut Shard) -> EngineResult<Step> {
+        let step = self.step_on(shard);
+        self.held_until = self.held_until.max(shard.locks_held_until);
+        step
+    }
+
+    fn step_on(&mut self, shard: &mut Shard) -> EngineResult<Step> {
         while self.next < self.keys() {
             match self.try_next(shard) {
                 Ok(Attempt::Done(())) => {
@@ -103,7 +125,8 @@ impl WriteTask {
                 }
                 Ok(Attempt::Wait(strength)) => {
                     let key = self.key().clone();
-                    let (ticket, receiver) = shard.row_locks.wait(self.storage, &key, self.writer.asker, strength, self.ticket);
+                    let (asker, has_intent) = (self.writer.asker, shard.has_intent(self.writer.asker.txn, self.storage, &key));
+                    let (ticket, receiver) = shard.row_locks.wait(self.storage, &key, asker, strength, self.ticket, has_intent);
                     self.ticket = Some(ticket);
                     return Ok(Step::Wait(receiver));
                 }
@@ -124,22 +147,26 @@ impl WriteTask {
     }
 
     fn try_next(&mut self, shard: &mut Shard) -> EngineResult<Attempt<()>> {
-        let Self { writer, storage, job, outcome, next, ticket, output, .. } = self;
-        let at = Target { writer, storage: *storage, ticket: *ticket };
-        match (job, outcome) {
+        let Self { writer, storage, job, outcome, next, ticket, output, held_until, .. } = self;
+        let alone = matches!(job, WriteJob::Modify { alone: true, .. });
+        let at = Target { writer, storage: *storage, ticket: *ticket, alone, held_until: Cell::new(*held_until) };
+        let attempt = match (job, outcome) {
             (WriteJob::Insert { rows, selection, on_existing }, WriteOutcome::Inserted(done)) => {
                 let (key, row) = &rows[selection[*next] as usize];
                 Ok(shard.try_insert(&at, key, row, on_existing, output)?.map(|inserted| done.push(inserted)))
             }
-            (WriteJob::Modify { keys, program }, WriteOutcome::Modified(done)) => {
+            (WriteJob::Modify { keys, program, .. }, WriteOutcome::Modified(done)) => {
                 let key = &keys[*next];
-                Ok(shard.try_modify(&at, key, program.as_ref(), output)?.map(|modified| done.push(modified)))
+                Ok(shard.try_modify(&at, key, program, output)?.map(|modified| done.push(modified)))
             }
             (WriteJob::Lock { keys, strength, wait, filter }, WriteOutcome::Locked(batch)) => {
                 shard.try_lock_row(&at, &keys[*next], *strength, *wait, filter.as_deref(), batch)
             }
+            (WriteJob::Settle { keys, alone }, _) => shard.try_settle(&at, &keys[*next], *alone),
             _ => unreachable!("the outcome was made for the job"),
-        }
+        };
+        *held_until = at.held_until.get();
+        attempt
     }
 }
 
@@ -154,10 +181,22 @@ impl<T> Attempt<T> {
 }
 
 /// For whom and where a key is tried.
-struct Target<'a> {
-    writer: &'a Writer,
-    storage: StorageId,
-    ticket: Option<Ticket>,
+pub(super) struct Target<'a> {
+    pub writer: &'a Writer,
+    pub storage: StorageId,
+    pub ticket: Option<Ticket>,
+    /// It is the only key of an UPDATE.
+    pub alone: bool,
+    /// Raised to the commits of who had the row before.
+    pub held_until: Cell<CommitTs>,
+}
+
+/// Whose intent is placed, and where.
+pub(super) struct Place {
+    pub slot: u32,
+    pub storage: StorageId,
+    pub command: u32,
+    pub need: Need,
 }
 
 /// A key's state once it is known that its owner is this core and no other undecided transaction is in the way.
@@ -178,7 +217,7 @@ impl Shard {
             };
         };
         self.track_write(at.writer, at.storage, key);
-        if !self.row_locks.is_empty() && self.row_locks.must_wait(at.storage, key, at.writer.asker.txn, strength, at.ticket) {
+        if self.locks_make_wait(at, key, strength) {
             return Ok(Free::Wait);
         }
         self.resolve_leftover(at.storage, position, key);
@@ -190,12 +229,29 @@ impl Shard {
                 let held = if tombstone { LockStrength::Update } else { LockStrength::NoKeyUpdate };
                 if crate::txn::row_locks::conflict(held, strength) { Ok(Free::Wait) } else { Ok(Free::Head(head)) }
             }
+            Head::Committed(ts, _) => {
+                at.held_until.set(at.held_until.get().max(ts));
+                Ok(Free::Head(head))
+            }
             _ => Ok(Free::Head(head)),
         }
     }
 
+    /// Whether others' locks on a row, or their places in its queue, are in a writer's way.
+    fn locks_make_wait(&self, at: &Target<'_>, key: &Key, strength: LockStrength) -> bool {
+        let txn = at.writer.asker.txn;
+        !self.row_locks.is_empty()
+            && self.row_locks.must_wait(at.storage, key, txn, strength, at.ticket, self.has_intent(txn, at.storage, key))
+    }
+
+    /// Whether a transaction has an intent on a row.
+    pub(super) fn has_intent(&self, txn: TxnId, storage: StorageId, key: &Key) -> bool {
+        let intent = |slot| self.tablet(storage, key).is_some_and(|tablet| tablet.intent(key, slot).is_some());
+        self.txns.find(txn).is_some_and(intent)
+    }
+
     /// Resolves the intents that a large, already decided transaction has left on a key.
-    fn resolve_leftover(&mut self, storage: StorageId, position: usize, key: &Key) {
+    pub(super) fn resolve_leftover(&mut self, storage: StorageId, position: usize, key: &Key) {
         if self.unresolved.is_empty() {
             return;
         }
@@ -214,19 +270,27 @@ impl Shard {
     }
 
     /// Places an intent of the writer; `row` is `None` for a deletion.
-    fn place(&mut self, at: &Target<'_>, key: &Key, row: Option<&[u8]>) -> EngineResult<()> {
-        let bytes = key.heap_bytes() * 2 + row.map_or(0, <[u8]>::len) + WRITE_OVERHEAD;
+    fn place_for(&mut self, at: &Target<'_>, key: &Key, row: Option<&[u8]>) -> EngineResult<()> {
         let makes_room = row.is_none() || at.storage == CATALOG_STORAGE;
-        self.check_memory(bytes, if makes_room { Need::MakesRoom } else { Need::Data })?;
-        let log_bytes = LogWrite { storage: at.storage, key: key.as_ref(), value: row }.encoded_bytes();
-        self.check_log_bytes(log_bytes)?;
+        let need = if makes_room { Need::MakesRoom } else { Need::Data };
         let slot = self.txns.slot_of(at.writer.asker.txn);
-        let command = at.writer.command;
-        let tablet = self.tablet_mut(at.storage, key).expect("the caller found the tablet in this poll");
+        self.place(&Place { slot, storage: at.storage, command: at.writer.command, need }, key, row)
+    }
+
+    /// Places an intent; `row` is `None` for a deletion.
+    pub(super) fn place(&mut self, at: &Place, key: &Key, row: Option<&[u8]>) -> EngineResult<()> {
+        let &Place { slot, storage, command, need } = at;
+        let bytes = key.heap_bytes() * 2 + row.map_or(0, <[u8]>::len) + WRITE_OVERHEAD;
+        self.check_memory(bytes, need)?;
+        let log_bytes = LogWrite { storage, key: key.as_ref(), value: row }.encoded_bytes();
+        self.check_log_bytes(log_bytes)?;
+        let tablet = self.tablet_mut(storage, key).expect("the caller found the tablet in this poll");
         tablet.place_intent(key, slot, command, row)?;
         let entry = self.txns.get_mut(slot);
         entry.log_bytes += log_bytes;
-        entry.writes.push(WriteRef { storage: at.storage, key: key.clone(), command });
+        // What was put off is of an earlier command than what was written since.
+        let position = entry.writes.iter().rposition(|write| write.command <= command).map_or(0, |last| last + 1);
+        entry.writes.insert(position, WriteRef { storage, key: key.clone(), command });
         Ok(())
     }
 
@@ -245,7 +309,7 @@ impl Shard {
         };
         match head {
             Head::Absent | Head::Committed(_, true) | Head::Intent { tombstone: true, .. } => {
-                self.place(at, key, Some(row))?;
+                self.place_for(at, key, Some(row))?;
                 self.split_if_large(at.storage, key);
                 Ok(Attempt::Done(Inserted::New))
             }
@@ -290,13 +354,14 @@ impl Shard {
         &mut self,
         at: &Target<'_>,
         key: &Key,
-        program: &dyn RowUpdate,
+        program: &Arc<dyn RowUpdate>,
         output: &mut RowOutput,
     ) -> EngineResult<Attempt<Modified>> {
-        const SKIP: Modified = Modified { action: RowAction::Skip, reply: Vec::new() };
-        let head = match self.free_for(at, key, LockStrength::NoKeyUpdate)? {
+        const SKIP: Modified = Modified { action: RowAction::Skip, reply: Vec::new(), put_off: false };
+        let strength = self.strength_of_update(at, key, program.as_ref())?;
+        let head = match self.free_for(at, key, strength)? {
             Free::Moved => return Ok(Attempt::Moved),
-            Free::Wait => return Ok(Attempt::Wait(LockStrength::NoKeyUpdate)),
+            Free::Wait => return Ok(Attempt::Wait(self.strength_to_wait_in(at, key, program.as_ref(), strength))),
             Free::Head(head) => head,
         };
         match head {
@@ -307,13 +372,13 @@ impl Shard {
             Head::Intent { .. } => {}
             Head::Committed(ts, tombstone) => {
                 if ts > at.writer.view.snapshot {
-                    match self.recheck_old_version(at, key, program, output)? {
+                    match self.recheck_old_version(at, key, program.as_ref(), output)? {
                         false => return Ok(Attempt::Done(SKIP)),
                         true if at.writer.isolation != Isolation::ReadCommitted => return Err(EngineError::SerializationFailure),
                         #[cfg(test)]
                         true if sabotage::is(Sabotage::StaleUpdate) && !tombstone => {
-                            self.place(at, key, Some(&output.row))?;
-                            return Ok(Attempt::Done(Modified { action: RowAction::Replace, reply: Vec::new() }));
+                            self.place_for(at, key, Some(&output.row))?;
+                            return Ok(Attempt::Done(Modified { action: RowAction::Replace, reply: Vec::new(), put_off: false }));
                         }
                         true => self.metrics.txn.retries.inc(),
                     }
@@ -323,7 +388,31 @@ impl Shard {
                 }
             }
         }
-        self.apply_to_newest(at, key, program, output)
+        if strength == LockStrength::Add {
+            self.put_off(at, key, program)?;
+            return Ok(Attempt::Done(Modified { action: RowAction::Replace, reply: Vec::new(), put_off: true }));
+        }
+        self.apply_to_newest(at, key, program.as_ref(), output)
+    }
+
+    /// Waits until a row is free for what was put off on it.
+    fn try_settle(&mut self, at: &Target<'_>, key: &Key, alone: bool) -> EngineResult<Attempt<()>> {
+        let strength = if alone { LockStrength::NoKeyUpdate } else { LockStrength::Add };
+        match self.free_for(at, key, strength)? {
+            Free::Moved => Ok(Attempt::Moved),
+            Free::Wait => {
+                if alone {
+                    self.take_turns(at.storage);
+                }
+                Ok(Attempt::Wait(strength))
+            }
+            Free::Head(_) => {
+                if alone {
+                    self.settle_row(at.writer.asker.txn, at.storage, key)?;
+                }
+                Ok(Attempt::Done(()))
+            }
+        }
     }
 
     /// Whether the statement's snapshot has a version of the row that qualifies: only then is the newest one its business.
@@ -357,16 +446,16 @@ impl Shard {
         let action = program.apply(row, output)?;
         match action {
             RowAction::Skip => {}
-            RowAction::Replace => self.place(at, key, Some(&output.row))?,
+            RowAction::Replace => self.place_for(at, key, Some(&output.row))?,
             RowAction::Delete => {
                 // A deletion is the stronger lock: somebody with KEY SHARE is in its way, though not in an update's.
-                if self.row_locks.must_wait(at.storage, key, at.writer.asker.txn, LockStrength::Update, at.ticket) {
+                if self.locks_make_wait(at, key, LockStrength::Update) {
                     return Ok(Attempt::Wait(LockStrength::Update));
                 }
-                self.place(at, key, None)?;
+                self.place_for(at, key, None)?;
             }
         }
-        Ok(Attempt::Done(Modified { action, reply: std::mem::take(&mut output.reply) }))
+        Ok(Attempt::Done(Modified { action, reply: std::mem::take(&mut output.reply), put_off: false }))
     }
 
     fn try_lock_row(
@@ -400,7 +489,7 @@ impl Shard {
             batch.push_missing();
             return Ok(Attempt::Done(()));
         }
-        let latest = ReadView { snapshot: crate::base::CommitTs(u64::MAX >> 1), ..at.writer.view };
+        let latest = ReadView { snapshot: CommitTs(u64::MAX >> 1), ..at.writer.view };
         let tablet = self.tablet(at.storage, key).expect("the caller found the tablet in this poll");
         let qualifies = match tablet.read(key, &View::from(&latest), &self.txns) {
             None => false,

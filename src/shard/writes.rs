@@ -113,6 +113,7 @@ impl Engine {
             |selection| WriteJob::Modify {
                 keys: selection.iter().map(|i| keys[*i as usize].clone()).collect(),
                 program: program.clone(),
+                alone: keys.len() == 1,
             },
             |positions, outcome| {
                 let WriteOutcome::Modified(done) = outcome else { unreachable!("an update's outcome") };
@@ -198,18 +199,29 @@ impl Engine {
                 calls.push((positions, self.write_on(core, writer, storage, job)));
             }
             // All parts are awaited even if one fails, so that nothing of the statement runs on after its error.
-            let mut failed = None;
+            let (mut failed, mut must_settle) = (None, None);
             for (positions, reply) in join_calls(calls).await {
                 match reply {
                     Ok(reply) => {
+                        txn.locks_held_until = txn.locks_held_until.max(reply.held_until);
                         todo.extend(reply.moved_at.map_or(&[][..], |at| &positions[at..]));
+                        if let WriteOutcome::Modified(modified) = &reply.outcome {
+                            txn.has_put_off |= modified.iter().any(|modified| modified.put_off);
+                        }
                         done(&positions, reply.outcome);
                     }
+                    // Only an update of a single row is told so.
+                    Err(EngineError::MustSettle) => must_settle = Some(positions),
                     Err(error) => failed = failed.or(Some(error)),
                 }
             }
             if let Some(error) = failed {
                 return Err(error);
+            }
+            if let Some(positions) = must_settle {
+                self.settle_additions(txn).await?;
+                todo.extend(positions);
+                continue;
             }
             if todo.is_empty() {
                 return Ok(());
@@ -238,12 +250,11 @@ impl Engine {
         if core != self.0.core {
             return self.ask(core, Request::Write { writer, storage, job }).await.write();
         }
-        let (outcome, moved_at) = self.drive(WriteTask::new(writer, storage, job)).await?;
-        Ok(WriteReply { outcome, moved_at })
+        self.drive(WriteTask::new(writer, storage, job)).await
     }
 
     /// Steps a task to its end, awaiting rows that others hold.
-    pub(super) async fn drive(&self, mut task: WriteTask) -> EngineResult<(WriteOutcome, Option<usize>)> {
+    pub(super) async fn drive(&self, mut task: WriteTask) -> EngineResult<WriteReply> {
         let step = task.step(&mut self.0.shard.borrow_mut())?;
         match step {
             Step::Done => Ok(task.finish()),
@@ -252,11 +263,7 @@ impl Engine {
     }
 
     /// Goes on with a task that waits for a row.
-    pub(super) async fn drive_from(
-        &self,
-        task: WriteTask,
-        mut receiver: Receiver<Wake>,
-    ) -> EngineResult<(WriteOutcome, Option<usize>)> {
+    pub(super) async fn drive_from(&self, task: WriteTask, mut receiver: Receiver<Wake>) -> EngineResult<WriteReply> {
         let asker = *task.asker();
         let mut driving = Driving { engine: self, task: Some(task) };
         loop {

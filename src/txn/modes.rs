@@ -15,6 +15,8 @@ pub enum Isolation {
 pub enum LockStrength {
     KeyShare,
     Share,
+    /// Of a row that its holder will add to when it commits: others may hold it as well. Not in PostgreSQL.
+    Add,
     NoKeyUpdate,
     Update,
 }

@@ -22,11 +22,12 @@ use crate::txn::modes::{LockStrength, TableLock};
 
 /// Whether two row locks exclude each other (PostgreSQL 15 documentation, table 13.3).
 pub fn conflict(a: LockStrength, b: LockStrength) -> bool {
-    use LockStrength::{KeyShare, NoKeyUpdate, Share, Update};
+    use LockStrength::{Add, KeyShare, NoKeyUpdate, Share, Update};
     match (a, b) {
         (KeyShare, other) | (other, KeyShare) => other == Update,
-        (Share, other) | (other, Share) => other >= NoKeyUpdate,
-        (NoKeyUpdate | Update, NoKeyUpdate | Update) => true,
+        (Share, other) | (other, Share) => other >= Add,
+        (Add, Add) => false,
+        (Add | NoKeyUpdate | Update, Add | NoKeyUpdate | Update) => true,
     }
 }
 
@@ -35,7 +36,7 @@ fn place_mode(strength: LockStrength) -> TableLock {
     match strength {
         LockStrength::KeyShare => TableLock::AccessShare,
         LockStrength::Share => TableLock::RowShare,
-        LockStrength::NoKeyUpdate => TableLock::Exclusive,
+        LockStrength::Add | LockStrength::NoKeyUpdate => TableLock::Exclusive,
         LockStrength::Update => TableLock::AccessExclusive,
     }
 }
@@ -60,6 +61,8 @@ struct Waiter {
     ticket: Ticket,
     asker: Asker,
     strength: LockStrength,
+    /// It has the row already, by a lock or an intent, and wants more of it.
+    has_row: bool,
     since: Since,
     /// `None` once woken.
     sender: Option<Sender<Wake>>,
@@ -77,6 +80,24 @@ struct Holder {
 struct Row {
     holders: SmallVec<[Holder; 1]>,
     queue: VecDeque<Waiter>,
+}
+
+impl Row {
+    fn is_held_by(&self, txn: TxnId) -> bool {
+        self.holders.iter().any(|holder| holder.txn == txn)
+    }
+
+    /// The locks that are in the way of a request at a place in the queue.
+    ///
+    /// Of several who add to the row and now want it for themselves, each waits for the others' ends, but for those who have asked
+    /// later: they get no further before it has, and have not looked at the row.
+    fn in_the_way(&self, txn: TxnId, strength: LockStrength, place: usize) -> impl Iterator<Item = &Holder> {
+        let asks_later = move |holder: &Holder| {
+            holder.strength == LockStrength::Add && self.queue.iter().skip(place + 1).any(|waiter| waiter.asker.txn == holder.txn)
+        };
+        let others = self.holders.iter().filter(move |holder| holder.txn != txn && conflict(holder.strength, strength));
+        others.filter(move |holder| !asks_later(holder))
+    }
 }
 
 /// Locks and queues of one core's rows.
@@ -131,23 +152,36 @@ impl RowLocks {
     }
 
     /// Whether a request must wait: another transaction holds a conflicting lock, or others have been waiting with
-    /// conflicting requests before (`ticket` is the request's own place, if it has one).
-    pub fn must_wait(&self, storage: StorageId, key: &Key, txn: TxnId, strength: LockStrength, ticket: Option<Ticket>) -> bool {
+    /// conflicting requests before (`ticket` is the request's own place, if it has one). `has_intent`: the transaction's own intent is
+    /// on the row.
+    pub fn must_wait(
+        &self,
+        storage: StorageId,
+        key: &Key,
+        txn: TxnId,
+        strength: LockStrength,
+        ticket: Option<Ticket>,
+        has_intent: bool,
+    ) -> bool {
         if self.rows.is_empty() {
             return false;
         }
         let Some(row) = self.rows.get(&(storage, key.clone())) else { return false };
-        if row.holders.iter().any(|holder| holder.txn != txn && conflict(holder.strength, strength)) {
+        let place = row.queue.iter().position(|waiter| Some(waiter.ticket) == ticket).unwrap_or(row.queue.len());
+        if row.in_the_way(txn, strength, place).next().is_some() {
             return true;
         }
         // Whoever holds the row already may take more of it ahead of the queue; else it would wait for itself.
-        if row.holders.iter().any(|holder| holder.txn == txn) {
-            return false;
-        }
-        row.queue
-            .iter()
-            .take_while(|waiter| Some(waiter.ticket) != ticket)
-            .any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
+        !has_intent
+            && !row.is_held_by(txn)
+            && row.queue.iter().take(place).any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
+    }
+
+    /// How many add to a row, or wait for that; `ticket` is the asker's own place, which does not count.
+    pub fn adders(&self, storage: StorageId, key: &Key, ticket: Option<Ticket>) -> usize {
+        let Some(row) = self.rows.get(&(storage, key.clone())) else { return 0 };
+        let holders = row.holders.iter().filter(|holder| holder.strength == LockStrength::Add).count();
+        holders + row.queue.iter().filter(|waiter| waiter.strength == LockStrength::Add && Some(waiter.ticket) != ticket).count()
     }
 
     /// Takes a place in the row's queue, or, with a ticket, keeps it and waits on.
@@ -158,17 +192,27 @@ impl RowLocks {
         asker: Asker,
         strength: LockStrength,
         ticket: Option<Ticket>,
+        has_intent: bool,
     ) -> (Ticket, Receiver<Wake>) {
         let (sender, receiver) = signal();
         let row = self.rows.entry((storage, key.clone())).or_default();
         if let Some(waiter) = ticket.and_then(|ticket| row.queue.iter_mut().find(|waiter| waiter.ticket == ticket)) {
             waiter.sender = Some(sender);
+            waiter.strength = strength;
             return (waiter.ticket, receiver);
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        row.queue.push_back(Waiter { ticket, asker, strength, since: Since::now(), sender: Some(sender) });
+        let is_adder = row.holders.iter().any(|holder| holder.txn == asker.txn && holder.strength == LockStrength::Add);
+        let has_row = has_intent || row.is_held_by(asker.txn);
+        row.queue.push_back(Waiter { ticket, asker, strength, has_row, since: Since::now(), sender: Some(sender) });
         self.waiting += 1;
+        if is_adder {
+            // It is no longer in the way of those who have asked before.
+            let (last, others) = row.queue.make_contiguous().split_last_mut().expect("it was just pushed");
+            debug_assert_eq!(last.ticket, ticket);
+            wake(others.iter_mut(), Wake::Retry);
+        }
         (ticket, receiver)
     }
 
@@ -199,11 +243,26 @@ impl RowLocks {
         row.holders.iter().filter(|holder| holder.slot == slot).map(|holder| holder.strength).max()
     }
 
-    /// Releases a transaction's locks on a row taken by commands from `from_command` on, and wakes the first who waits.
-    pub fn release(&mut self, storage: StorageId, key: &Key, slot: u32, from_command: u32) {
+    /// Releases a transaction's locks on a row taken by commands from `from_command` on, and wakes the first who waits. Whether
+    /// there was one that is no update's.
+    pub fn release(&mut self, storage: StorageId, key: &Key, slot: u32, from_command: u32) -> bool {
+        let place = (storage, key.clone());
+        let Some(row) = self.rows.get_mut(&place) else { return false };
+        let mut explicit = false;
+        row.holders.retain(|holder| {
+            let released = holder.slot == slot && holder.command >= from_command;
+            explicit |= released && holder.strength != LockStrength::Add;
+            !released
+        });
+        self.wake_first(&place);
+        explicit
+    }
+
+    /// Releases a transaction's lock as one of those who add to a row, and wakes the first who waits.
+    pub fn release_adder(&mut self, storage: StorageId, key: &Key, slot: u32) {
         let place = (storage, key.clone());
         let Some(row) = self.rows.get_mut(&place) else { return };
-        row.holders.retain(|holder| holder.slot != slot || holder.command < from_command);
+        row.holders.retain(|holder| holder.slot != slot || holder.strength != LockStrength::Add);
         self.wake_first(&place);
     }
 
@@ -225,15 +284,15 @@ impl RowLocks {
     /// Wakes the first of the queue and, as long as they do not exclude each other, those behind it.
     fn wake_first(&mut self, place: &(StorageId, Key)) {
         let Some(row) = self.rows.get_mut(place) else { return };
+        // Those who have the row go ahead of the queue.
+        wake(row.queue.iter_mut().filter(|waiter| waiter.has_row), Wake::Retry);
         let mut strongest: Option<LockStrength> = None;
         for waiter in &mut row.queue {
             if strongest.is_some_and(|ahead| conflict(ahead, waiter.strength)) {
                 break;
             }
             strongest = strongest.max(Some(waiter.strength));
-            if let Some(sender) = waiter.sender.take() {
-                sender.send(Wake::Retry);
-            }
+            wake(std::iter::once(waiter), Wake::Retry);
         }
         if row.queue.is_empty() && row.holders.is_empty() {
             self.rows.remove(place);
@@ -246,11 +305,7 @@ impl RowLocks {
             return;
         }
         for row in self.rows.values_mut() {
-            for waiter in row.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn) {
-                if let Some(sender) = waiter.sender.take() {
-                    sender.send(why);
-                }
-            }
+            wake(row.queue.iter_mut().filter(|waiter| waiter.asker.txn == txn), why);
         }
     }
 
@@ -261,9 +316,9 @@ impl RowLocks {
         for ((storage, key), row) in &self.rows {
             let writer = if row.queue.is_empty() { None } else { intent_holder(*storage, key) };
             for (i, waiter) in row.queue.iter().enumerate() {
-                let holders = row.holders.iter().filter(|held| conflict(held.strength, waiter.strength)).map(|held| held.txn);
-                let ahead =
-                    row.queue.iter().take(i).filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
+                let holders = row.in_the_way(waiter.asker.txn, waiter.strength, i).map(|held| held.txn);
+                let ahead = row.queue.iter().take(if waiter.has_row { 0 } else { i });
+                let ahead = ahead.filter(|other| conflict(other.strength, waiter.strength)).map(|w| w.asker.txn);
                 let place = (place_mode(waiter.strength), LockTarget::Row(*storage));
                 let ends = holders.chain(writer).map(|txn| (txn, (TableLock::Share, LockTarget::Transaction(txn))));
                 for (holder, wanted) in ends.chain(ahead.map(|txn| (txn, place))) {
@@ -310,6 +365,13 @@ impl RowLocks {
     }
 }
 
+/// Tells those who wait and were not told yet.
+fn wake<'w>(waiters: impl Iterator<Item = &'w mut Waiter>, why: Wake) {
+    for sender in waiters.filter_map(|waiter| waiter.sender.take()) {
+        sender.send(why);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,10 +380,14 @@ mod tests {
 
     #[test]
     fn the_conflict_table_is_postgresqls() {
-        use LockStrength::{KeyShare, NoKeyUpdate, Share, Update};
+        use LockStrength::{Add, KeyShare, NoKeyUpdate, Share, Update};
         let all = [KeyShare, Share, NoKeyUpdate, Update];
         let expected =
             [[false, false, false, true], [false, false, true, true], [false, true, true, true], [true, true, true, true]];
+        for other in all {
+            assert_eq!(conflict(Add, other), conflict(NoKeyUpdate, other), "to others, who adds is one who updates");
+        }
+        assert!(!conflict(Add, Add));
         for (i, a) in all.into_iter().enumerate() {
             for (j, b) in all.into_iter().enumerate() {
                 assert_eq!(conflict(a, b), expected[i][j], "{a:?} against {b:?}");
@@ -335,13 +401,13 @@ mod tests {
         let key = Key::Int(1);
         let (holder, first, second) = (TxnId(1), TxnId(2), TxnId(3));
         locks.grant(S, &key, (0, holder), LockStrength::Update, 0);
-        assert!(locks.must_wait(S, &key, first, LockStrength::Update, None));
-        let (ticket, _rx) = locks.wait(S, &key, Asker::of(first), LockStrength::Update, None);
+        assert!(locks.must_wait(S, &key, first, LockStrength::Update, None, false));
+        let (ticket, _rx) = locks.wait(S, &key, Asker::of(first), LockStrength::Update, None, false);
         locks.release(S, &key, 0, 0);
-        assert!(locks.must_wait(S, &key, second, LockStrength::Update, None), "the first in line has not tried yet");
-        assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket)));
+        assert!(locks.must_wait(S, &key, second, LockStrength::Update, None, false), "the first in line has not tried yet");
+        assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket), false));
         locks.leave(S, &key, ticket);
-        assert!(!locks.must_wait(S, &key, second, LockStrength::Update, None));
+        assert!(!locks.must_wait(S, &key, second, LockStrength::Update, None, false));
         assert!(locks.is_empty() && locks.waiting() == 0);
     }
 
@@ -349,8 +415,8 @@ mod tests {
     fn edges_name_holders_writers_and_those_ahead() {
         let mut locks = RowLocks::default();
         let key = Key::Int(1);
-        let _a = locks.wait(S, &key, Asker::of(TxnId(2)), LockStrength::Update, None);
-        let _b = locks.wait(S, &key, Asker::of(TxnId(3)), LockStrength::Update, None);
+        let _a = locks.wait(S, &key, Asker::of(TxnId(2)), LockStrength::Update, None, false);
+        let _b = locks.wait(S, &key, Asker::of(TxnId(3)), LockStrength::Update, None, false);
         let mut edges = locks.edges(|_, _| Some(TxnId(1)));
         edges.sort_by_key(|edge| (edge.waiter, edge.holder));
         let pairs: Vec<_> = edges.iter().map(|edge| (edge.waiter, edge.holder)).collect();

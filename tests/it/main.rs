@@ -1,6 +1,7 @@
 //! Tests of the whole crate from outside: house rules, configuration, and the server end to end.
 
 mod activity;
+mod additions;
 mod advisory;
 mod authentication;
 mod config;

@@ -16,6 +16,8 @@ pub struct TxnMetrics {
     pub rollbacks: Counter,
     /// Statements evaluated again on a newer row version.
     pub retries: Counter,
+    /// Updates put off to the end of their transaction.
+    pub put_off: Counter,
     /// Transactions refused with 40001.
     pub serialization_failures: Counter,
     /// Transactions refused with 40P01.
@@ -39,6 +41,7 @@ impl Default for TxnMetrics {
             commits_several_cores: Counter::default(),
             rollbacks: Counter::default(),
             retries: Counter::default(),
+            put_off: Counter::default(),
             serialization_failures: Counter::default(),
             deadlocks: Counter::default(),
             prepared: Gauge::default(),
@@ -56,6 +59,7 @@ impl Group for TxnMetrics {
         out.counter(&families::TXN_COMMITS, one("cores", "several"), self.commits_several_cores.get());
         out.counter(&families::TXN_ROLLBACKS, none(), self.rollbacks.get());
         out.counter(&families::TXN_RETRIES, none(), self.retries.get());
+        out.counter(&families::TXN_PUT_OFF, none(), self.put_off.get());
         out.counter(&families::TXN_CONFLICTS, none(), self.serialization_failures.get());
         out.counter(&families::TXN_DEADLOCKS, none(), self.deadlocks.get());
         out.gauge(&families::TXN_PREPARED, none(), self.prepared.get());

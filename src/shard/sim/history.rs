@@ -9,6 +9,8 @@ pub const ACCOUNTS: i64 = 24;
 pub const OPENING: i64 = 1000;
 /// Counters, each a row that all clients increment.
 pub const COUNTERS: i64 = 3;
+/// The counter that clients read and write while they have account 0 for themselves.
+pub const GUARDED_COUNTER: i64 = COUNTERS;
 
 /// A transfer between two accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct History {
     pub increments: BTreeMap<i64, (i64, i64)>,
     /// Deadlocks met.
     pub deadlocks: u64,
+    /// Transactions acknowledged that had put off an addition to their end.
+    pub put_off: u64,
     /// Changes of duty acknowledged, and those refused because of what others did.
     pub changes: (u64, u64),
     /// Whether a recovery has dropped what came after damage, and that was accepted.
@@ -73,6 +77,8 @@ pub struct Totals {
     /// Commits of transfers with notes.
     pub large: u64,
     pub deadlocks: u64,
+    /// Transactions with additions put off to their end.
+    pub put_off: u64,
     /// SERIALIZABLE transactions, committed and refused.
     pub changes: (u64, u64),
     /// Prepared transactions, committed and rolled back.
@@ -91,6 +97,7 @@ impl Totals {
         self.commits += other.commits;
         self.large += other.large;
         self.deadlocks += other.deadlocks;
+        self.put_off += other.put_off;
         self.changes.0 += other.changes.0;
         self.changes.1 += other.changes.1;
         self.decided.0 += other.decided.0;
@@ -147,11 +154,11 @@ impl History {
 
     /// The damage was in the first commit: the bank has never been opened.
     pub fn accept_all_lost(&mut self) {
-        let lost = self.acknowledged.len();
-        let (next, attempted) = (self.next, std::mem::take(&mut self.attempted));
+        let (next, lost) = (self.next, self.acknowledged.len());
+        // What is replaced is counted as it goes, with all that it knows.
+        let attempted = self.attempted.clone();
         *self = Self::default();
-        (self.next, self.attempted) = (next, attempted);
-        (self.accepted_losses, self.lost) = (true, lost);
+        (self.next, self.attempted, self.lost, self.accepted_losses) = (next, attempted, lost, true);
     }
 
     /// Takes what a recovery from damage has kept for all there is. Whether that is a whole state is for [`Self::check`].
@@ -245,6 +252,7 @@ impl Drop for History {
             commits: self.acknowledged.len() as u64,
             large: self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64,
             deadlocks: self.deadlocks,
+            put_off: self.put_off,
             changes: self.changes,
             decided: self.decided,
             found_prepared: self.found_prepared,

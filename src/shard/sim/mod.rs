@@ -77,7 +77,8 @@ fn check_part(part: u64) {
     }
     eprintln!("{sum:?}");
     assert!(sum.commits > 0, "the workload commits");
-    let rare = [sum.large, sum.deadlocks, sum.changes.0, sum.changes.1, sum.decided.0, sum.decided.1, sum.found_prepared];
+    let rare =
+        [sum.large, sum.deadlocks, sum.put_off, sum.changes.0, sum.changes.1, sum.decided.0, sum.decided.1, sum.found_prepared];
     assert!(sum.commits < 5000 || rare.iter().all(|count| *count > 0), "what is rare has happened: {sum:?}");
 }
 
@@ -180,6 +181,21 @@ fn forgetting_a_savepoint_is_caught() {
 fn moving_tablets_under_a_checkpoint_is_caught() {
     // It takes a move at the worst moment, which few seeds have: the search begins not far from one.
     is_caught_among(Sabotage::CheckpointDuringMoves, 550..=1550);
+}
+
+#[test]
+fn losing_an_addition_is_caught() {
+    is_caught(Sabotage::LostAddition, 200);
+}
+
+#[test]
+fn looking_without_having_the_row_is_caught() {
+    is_caught(Sabotage::LookWithoutTurn, 200);
+}
+
+#[test]
+fn looking_behind_a_lock_is_caught() {
+    is_caught(Sabotage::LookBehindLock, 200);
 }
 
 #[test]

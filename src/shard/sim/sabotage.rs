@@ -29,6 +29,12 @@ pub(crate) enum Sabotage {
     CheckpointForgetsPrepared,
     /// Recovery brings back a prepared transaction without its intents on one core.
     ForgottenIntents,
+    /// Updates that are put off are forgotten when their transaction commits.
+    LostAddition,
+    /// A transaction that has added to a row looks around without having it for itself.
+    LookWithoutTurn,
+    /// A statement's snapshot is older than the locks that its transaction has got.
+    LookBehindLock,
     /// Nobody minds what a SERIALIZABLE transaction guards while it commits.
     SkipGuard,
 }

@@ -23,7 +23,8 @@ pub async fn prepare(engine: &Engine, txn: Txn, history: &Rc<RefCell<History>>, 
             history.prepared.insert(number, Phase::Prepared);
             Ok(())
         }
-        Err(error) if error.message().starts_with("maximum number") => {
+        // To be prepared, it has to have the rows for itself that it has added to.
+        Err(error) if error.message().starts_with("maximum number") || error.message().starts_with("deadlock") => {
             history.prepared.remove(&number);
             history.refused.push(number);
             Ok(())

@@ -10,7 +10,7 @@ use crate::base::StorageId;
 use crate::error::SqlResult;
 use crate::runtime;
 use crate::shard::sim::duty::Duty;
-use crate::shard::sim::history::{ACCOUNTS, COUNTERS, History, OPENING, Transfer};
+use crate::shard::sim::history::{ACCOUNTS, COUNTERS, GUARDED_COUNTER, History, OPENING, Transfer};
 use crate::shard::sim::two_phase;
 use crate::shard::{
     CATALOG_STORAGE, Engine, EngineError, EngineResult, KeyRange, ReadView, RowAction, RowOutput, RowUpdate, ScanSpec, engine,
@@ -40,6 +40,20 @@ impl RowUpdate for Add {
     fn apply(&self, row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
         let value = i64::from_le_bytes(row.try_into().expect("rows of the bank are eight bytes"));
         out.row.extend_from_slice(&(value + self.0).to_le_bytes());
+        Ok(RowAction::Replace)
+    }
+
+    fn commutes(&self, _row: &[u8]) -> bool {
+        true
+    }
+}
+
+/// Replaces a row, whatever it was.
+struct Set(i64);
+
+impl RowUpdate for Set {
+    fn apply(&self, _row: &[u8], out: &mut RowOutput) -> SqlResult<RowAction> {
+        out.row.extend_from_slice(&self.0.to_le_bytes());
         Ok(RowAction::Replace)
     }
 }
@@ -92,7 +106,7 @@ impl Bank {
         let rows = |count: i64, value: i64| (0..count).map(|key| (Key::Int(key), value.to_le_bytes().to_vec())).collect();
         let view = engine.write_view(&mut txn);
         engine.insert(&mut txn, &view, bank.accounts, rows(ACCOUNTS, OPENING)).await?;
-        engine.insert(&mut txn, &view, bank.counters, rows(COUNTERS, 0)).await?;
+        engine.insert(&mut txn, &view, bank.counters, rows(GUARDED_COUNTER + 1, 0)).await?;
         for storage in bank.duty.people {
             engine.insert(&mut txn, &view, storage, Duty::rows()).await?;
         }
@@ -104,10 +118,11 @@ impl Bank {
     /// One client: a number of random transactions.
     pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
         for _ in 0..transactions {
-            match runtime::random_u64() % 13 {
+            match runtime::random_u64() % 15 {
                 0..=4 => self.transfer(&history).await?,
                 5 | 6 => self.increment(&history).await?,
                 7 | 8 => self.look().await?,
+                13 | 14 => self.increment_guarded(&history).await?,
                 11 => two_phase::decide_one(&engine(), &history).await?,
                 9 | 10 => {
                     let changed = self.duty.change().await?;
@@ -143,8 +158,12 @@ impl Bank {
         if runtime::random_u64().is_multiple_of(6) {
             return two_phase::prepare(&engine, txn, history, number).await;
         }
+        let put_off = txn.has_put_off();
         match engine.commit(txn).await {
-            Ok(_) => history.borrow_mut().acknowledged.push(number),
+            Ok(_) => {
+                history.borrow_mut().put_off += u64::from(put_off);
+                history.borrow_mut().acknowledged.push(number);
+            }
             Err(error) => return Err(format!("a commit failed: {error:?}")),
         }
         Ok(())
@@ -207,6 +226,41 @@ impl Bank {
             Err(error) => return Err(format!("an increment failed: {error:?}")),
         }
         Ok(())
+    }
+
+    /// Reads a counter and writes what comes next, which is right only if nobody else does meanwhile: account 0, once it has been
+    /// changed, keeps them out.
+    async fn increment_guarded(&self, history: &Rc<RefCell<History>>) -> Result<(), String> {
+        history.borrow_mut().increments.entry(GUARDED_COUNTER).or_default().0 += 1;
+        let engine = engine();
+        let mut txn = engine.begin(Isolation::ReadCommitted, false);
+        let written = self.write_guarded(&engine, &mut txn).await;
+        let committed = match written {
+            Ok(()) => engine.commit(txn).await,
+            Err(error) => {
+                engine.abort(txn).await;
+                Err(error)
+            }
+        };
+        match committed {
+            Ok(_) => history.borrow_mut().increments.entry(GUARDED_COUNTER).or_default().1 += 1,
+            Err(EngineError::Deadlock { .. }) => history.borrow_mut().deadlocks += 1,
+            Err(error) => return Err(format!("a guarded increment failed: {error:?}")),
+        }
+        Ok(())
+    }
+
+    async fn write_guarded(&self, engine: &Engine, txn: &mut crate::shard::Txn) -> EngineResult<()> {
+        self.add(engine, txn, 0, 0).await?;
+        engine.before_looking(txn).await?;
+        let view = engine.read_view(Some(&mut *txn));
+        let row = engine.get_many(&view, self.counters, vec![Key::Int(GUARDED_COUNTER)]).await?;
+        let value = row.iter().next().flatten().map(|row| word(row, 0)).expect("counters are never deleted");
+        if runtime::random_u64().is_multiple_of(2) {
+            runtime::yield_now().await;
+        }
+        let view = engine.write_view(txn);
+        engine.modify(txn, &view, self.counters, Key::Int(GUARDED_COUNTER), Arc::new(Set(value + 1))).await.map(drop)
     }
 
     /// A reader must see whole transfers only.

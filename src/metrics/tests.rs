@@ -16,6 +16,7 @@ fn driven(core: u16) -> CoreMetrics {
     m.txn.commits_one_core.inc();
     m.txn.rollbacks.inc();
     m.txn.retries.inc();
+    m.txn.put_off.inc();
     m.txn.serialization_failures.inc();
     m.txn.deadlocks.inc();
     m.txn.prepared.set(1);

@@ -11,8 +11,8 @@
 //! has its rows for itself, as it would have had to at the update, and carries the additions out. The caller sees to that
 //! ([`Engine::settle_additions`]); what is left to do without is to add, to insert and to commit.
 //!
-//! A commit waits only for intents of commits, which end by themselves: those on several cores prepare in the order of the
-//! cores, and on one core all rows are free or none is taken. A row where settling had to wait is not added to in this way for a while:
+//! A commit waits only for intents of commits, which end by themselves: those with additions on several cores prepare in the order
+//! of the cores, and on one core all rows are free or none is taken. A row where settling had to wait is not added to in this way for a while:
 //! there, transactions look at what they have added to, and would only take their turns later than need be.
 
 use std::time::Duration;
@@ -229,7 +229,7 @@ impl Engine {
     /// Has a transaction's rows for itself before it observes anything: waits for others who add to them, and carries out what was
     /// put off.
     pub async fn settle_additions(&self, txn: &mut Txn) -> EngineResult<()> {
-        if !txn.has_put_off {
+        if !txn.has_put_off() {
             return Ok(());
         }
         #[cfg(test)]
@@ -238,7 +238,7 @@ impl Engine {
         }
         let view = ReadView { snapshot: CommitTs(0), txn: Some(txn.id), command: txn.command, tracked: false };
         let writer = self.writer(txn, &view);
-        let mut cores = txn.touched.clone();
+        let mut cores = txn.put_off_on.clone();
         cores.sort_unstable();
         for core in cores {
             if core == self.0.core {
@@ -247,7 +247,7 @@ impl Engine {
                 self.ask(core, Request::Settle(writer)).await.done()?;
             }
         }
-        txn.has_put_off = false;
+        txn.put_off_on.clear();
         txn.locks_held_until = self.0.shared.clock.now();
         Ok(())
     }

@@ -194,7 +194,7 @@ impl Engine {
 
     /// Whether a transaction may look around at once; else [`Engine::before_looking`] comes first.
     pub fn may_look(&self, txn: &Txn) -> bool {
-        !txn.has_put_off && (txn.snapshot.is_some() || self.0.shared.clock.visible() >= txn.locks_held_until)
+        !txn.has_put_off() && (txn.snapshot.is_some() || self.0.shared.clock.visible() >= txn.locks_held_until)
     }
 
     /// Makes a transaction ready for a statement that observes anything: it has the rows for itself that it has added to, and the

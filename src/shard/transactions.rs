@@ -30,7 +30,7 @@ struct Ending {
     id: TxnId,
     touched: SmallVec<[CoreId; 4]>,
     durable: bool,
-    /// Additions were put off: participants prepare in the order of the cores, so that commits do not wait for each other in a circle.
+    /// Several cores have put additions off: participants prepare in the order of the cores, so that commits do not wait for each other in a circle.
     in_order: bool,
 }
 
@@ -53,7 +53,8 @@ impl Engine {
             self.finish(txn);
             return Ok(Self::NOTHING_COMMITTED);
         }
-        let mut ending = Ending { id: txn.id, touched: txn.touched.clone(), durable: txn.durable, in_order: txn.has_put_off };
+        let mut ending =
+            Ending { id: txn.id, touched: txn.touched.clone(), durable: txn.durable, in_order: txn.put_off_on.len() > 1 };
         if ending.in_order {
             ending.touched.sort_unstable();
         }

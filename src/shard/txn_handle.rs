@@ -30,8 +30,8 @@ pub struct Txn {
     pub(crate) pin: Option<SnapshotPin>,
     /// Whether a statement has written or locked rows.
     pub(crate) writing: bool,
-    /// Whether updates are put off to its end: it is to be settled before it observes anything.
-    pub(crate) has_put_off: bool,
+    /// Cores that have put updates off to its end: it is to be settled before it observes anything.
+    pub(crate) put_off_on: SmallVec<[CoreId; 2]>,
     /// Who had its locks before has committed no later.
     pub(crate) locks_held_until: CommitTs,
     /// The current command: one a statement. Its own writes are not visible to itself.
@@ -73,7 +73,7 @@ impl Txn {
             snapshot: None,
             pin: None,
             writing: false,
-            has_put_off: false,
+            put_off_on: SmallVec::new(),
             locks_held_until: CommitTs(0),
             command: 0,
             touched: SmallVec::new(),
@@ -112,7 +112,7 @@ impl Txn {
     /// Whether updates are put off to its end, so that it has to be settled before it observes anything
     /// ([`Engine::settle_additions`](super::Engine::settle_additions)).
     pub fn has_put_off(&self) -> bool {
-        self.has_put_off
+        !self.put_off_on.is_empty()
     }
 
     /// Whether it has written, locked or changed anything.

@@ -196,17 +196,20 @@ impl Engine {
             for (core, positions) in groups {
                 txn.touch(core);
                 let job = job(positions.clone());
-                calls.push((positions, self.write_on(core, writer, storage, job)));
+                calls.push(((core, positions), self.write_on(core, writer, storage, job)));
             }
             // All parts are awaited even if one fails, so that nothing of the statement runs on after its error.
             let (mut failed, mut must_settle) = (None, None);
-            for (positions, reply) in join_calls(calls).await {
+            for ((core, positions), reply) in join_calls(calls).await {
                 match reply {
                     Ok(reply) => {
                         txn.locks_held_until = txn.locks_held_until.max(reply.held_until);
                         todo.extend(reply.moved_at.map_or(&[][..], |at| &positions[at..]));
-                        if let WriteOutcome::Modified(modified) = &reply.outcome {
-                            txn.has_put_off |= modified.iter().any(|modified| modified.put_off);
+                        if let WriteOutcome::Modified(modified) = &reply.outcome
+                            && modified.iter().any(|modified| modified.put_off)
+                            && !txn.put_off_on.contains(&core)
+                        {
+                            txn.put_off_on.push(core);
                         }
                         done(&positions, reply.outcome);
                     }

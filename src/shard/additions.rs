@@ -238,6 +238,7 @@ impl Engine {
         }
         let view = ReadView { snapshot: CommitTs(0), txn: Some(txn.id), command: txn.command, tracked: false };
         let writer = self.writer(txn, &view);
+        txn.is_settling = true;
         let mut cores = txn.put_off_on.clone();
         cores.sort_unstable();
         for core in cores {
@@ -248,6 +249,7 @@ impl Engine {
             }
         }
         txn.put_off_on.clear();
+        txn.is_settling = false;
         txn.locks_held_until = self.0.shared.clock.now();
         Ok(())
     }

@@ -53,6 +53,10 @@ impl Engine {
             self.finish(txn);
             return Ok(Self::NOTHING_COMMITTED);
         }
+        // Somebody may have gone ahead of it, and may wait for whatever it would hold back while it waits to commit.
+        if txn.is_settling {
+            self.settle_additions(txn).await?;
+        }
         let mut ending =
             Ending { id: txn.id, touched: txn.touched.clone(), durable: txn.durable, in_order: txn.put_off_on.len() > 1 };
         if ending.in_order {

@@ -32,6 +32,8 @@ pub struct Txn {
     pub(crate) writing: bool,
     /// Cores that have put updates off to its end: it is to be settled before it observes anything.
     pub(crate) put_off_on: SmallVec<[CoreId; 2]>,
+    /// Whether settling was begun and did not succeed.
+    pub(crate) is_settling: bool,
     /// Who had its locks before has committed no later.
     pub(crate) locks_held_until: CommitTs,
     /// The current command: one a statement. Its own writes are not visible to itself.
@@ -74,6 +76,7 @@ impl Txn {
             pin: None,
             writing: false,
             put_off_on: SmallVec::new(),
+            is_settling: false,
             locks_held_until: CommitTs(0),
             command: 0,
             touched: SmallVec::new(),

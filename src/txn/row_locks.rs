@@ -90,10 +90,16 @@ impl Row {
     /// The locks that are in the way of a request at a place in the queue.
     ///
     /// Of several who add to the row and now want it for themselves, each waits for the others' ends, but for those who have asked
-    /// later: they get no further before it has, and have not looked at the row.
+    /// later: they get no further before it has, and have not looked at the row. One that waits to commit is no such: it may hold
+    /// visibility back meanwhile, so nobody may go ahead of it who does not commit.
     fn in_the_way(&self, txn: TxnId, strength: LockStrength, place: usize) -> impl Iterator<Item = &Holder> {
         let asks_later = move |holder: &Holder| {
-            holder.strength == LockStrength::Add && self.queue.iter().skip(place + 1).any(|waiter| waiter.asker.txn == holder.txn)
+            holder.strength == LockStrength::Add
+                && self
+                    .queue
+                    .iter()
+                    .skip(place + 1)
+                    .any(|waiter| waiter.asker.txn == holder.txn && waiter.strength > LockStrength::Add)
         };
         let others = self.holders.iter().filter(move |holder| holder.txn != txn && conflict(holder.strength, strength));
         others.filter(move |holder| !asks_later(holder))

@@ -204,24 +204,32 @@ impl Shard {
         self.tablets[&storage][position].head_slot(key).is_none_or(|slot| slot == own)
     }
 
-    /// Turns additions into intents, in the order of their commands.
+    /// Turns additions into intents, in the order of their commands. After an error those that are left are put off still: a
+    /// savepoint may save the transaction.
     fn carry_out(&mut self, slot: u32, which: impl Fn(&Addition) -> bool) -> EngineResult<()> {
-        let Some(own) = self.additions.by_slot.remove(&slot) else { return Ok(()) };
-        let (now, later): (Vec<_>, Vec<_>) = own.into_iter().partition(which);
-        if !later.is_empty() {
-            self.additions.by_slot.insert(slot, later);
+        let mut left = self.additions.by_slot.remove(&slot).unwrap_or_default();
+        let mut outcome = Ok(());
+        left.retain(|addition| {
+            if outcome.is_err() || !which(addition) {
+                return true;
+            }
+            outcome = self.carry_out_one(slot, addition);
+            outcome.is_err()
+        });
+        if !left.is_empty() {
+            self.additions.by_slot.insert(slot, left);
         }
+        outcome
+    }
+
+    fn carry_out_one(&mut self, slot: u32, addition: &Addition) -> EngineResult<()> {
+        let Addition { storage, key, command, program } = addition;
+        let tablet = self.tablet(*storage, key).expect("a tablet with locked rows stays where it is");
+        let row = tablet.newest_row(key).expect("a row that somebody adds to is not deleted");
         let mut output = RowOutput::default();
-        for Addition { storage, key, command, program } in &now {
-            let tablet = self.tablet(*storage, key).expect("a tablet with locked rows stays where it is");
-            let row = tablet.newest_row(key).expect("a row that somebody adds to is not deleted");
-            output.row.clear();
-            output.reply.clear();
-            let action = program.apply(row, &mut output)?;
-            assert_eq!(action, RowAction::Replace, "a program that commutes adds to every row that it was told of");
-            self.place(&Place { slot, storage: *storage, command: *command, need: Need::MakesRoom }, key, Some(&output.row))?;
-        }
-        Ok(())
+        let action = program.apply(row, &mut output)?;
+        assert_eq!(action, RowAction::Replace, "a program that commutes adds to every row that it was told of");
+        self.place(&Place { slot, storage: *storage, command: *command, need: Need::MakesRoom }, key, Some(&output.row))
     }
 }
 

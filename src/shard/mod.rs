@@ -8,6 +8,8 @@
 //! around it: they split work by owner, send it, wait for rows, for log space and for durability.
 
 mod additions;
+#[cfg(test)]
+mod additions_tests;
 mod advisory;
 #[cfg(test)]
 mod advisory_tests;

@@ -6,7 +6,7 @@ use crate::shard::ADDERS_MAX;
 use crate::sql::expr::Expr;
 use crate::sql::expr::walk;
 use crate::sql::function::Volatility;
-use crate::sql::plan::{Access, Node, Plan, Statement, UpdatePlan};
+use crate::sql::plan::{Access, Node, Plan, Statement};
 use crate::types::{Datum, SqlType};
 
 /// Whether a statement tells nobody what is stored, but for whether a key is there.
@@ -15,7 +15,10 @@ pub fn observes_nothing(statement: &Statement) -> bool {
         Plan::Insert(plan) => plan.on_conflict.is_none() && plan.returning.is_empty() && is_of_values(&plan.source),
         Plan::Update(plan) => {
             let one = matches!(&plan.access, Access::Points(points) if points.len() == 1);
-            plan.source.is_none() && one && plan.returning.is_empty() && only_adds(plan)
+            plan.source.is_none()
+                && one
+                && plan.returning.is_empty()
+                && adds(&plan.table, plan.filter.as_ref(), &plan.assignments)
         }
         _ => false,
     }
@@ -28,10 +31,6 @@ fn is_of_values(source: &Node) -> bool {
         Node::Project { input, exprs } => is_of_values(input) && exprs.iter().all(harmless),
         _ => false,
     }
-}
-
-fn only_adds(plan: &UpdatePlan) -> bool {
-    adds(&plan.table, plan.filter.as_ref(), &plan.assignments)
 }
 
 /// Whether an UPDATE of rows found by their keys does nothing but add constants to integer columns beside the key.

@@ -214,8 +214,7 @@ impl SessionInfo for FrozenSession {
     }
 
     fn clock_micros(&self) -> i64 {
-        // PostgreSQL's epoch is 30 years and 7 leap days after Unix's.
-        crate::runtime::wall_clock_micros() - 946_684_800_000_000
+        crate::runtime::wall_clock_micros() - crate::types::datetime::calendar::UNIX_EPOCH_MICROS
     }
 
     fn backend_pid(&self) -> i32 {

@@ -124,18 +124,16 @@ async fn modify_points(
     moved: &mut Vec<Vec<u8>>,
 ) -> SqlResult<u64> {
     // Only an update of one row begins before the transaction may look around. If there is no such row, that is something to see.
-    let [key] = &keys[..] else { return modify_keys(target, keys, context, sink, moved).await };
-    if context.engine.may_look(context.txn) {
-        return modify_keys(target, keys, context, sink, moved).await;
-    }
-    let key = key.clone();
+    let again = (keys.len() == 1 && !context.engine.may_look(context.txn)).then(|| keys.clone());
     let count = modify_keys(target, keys, context, sink, moved).await?;
-    if count > 0 {
-        return Ok(count);
+    match again {
+        Some(keys) if count == 0 => {
+            context.engine.before_looking(context.txn).await?;
+            context.view = context.engine.write_view(context.txn);
+            modify_keys(target, keys, context, sink, moved).await
+        }
+        _ => Ok(count),
     }
-    context.engine.before_looking(context.txn).await?;
-    context.view = context.engine.write_view(context.txn);
-    modify_keys(target, vec![key], context, sink, moved).await
 }
 
 async fn modify_range(

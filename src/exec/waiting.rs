@@ -146,7 +146,8 @@ async fn signal_session(args: &[Datum], terminate: bool, context: &mut ExecConte
     if let Some(role) = role {
         may_signal(role, terminate, context)?;
     }
-    if role.is_none() || !(if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) }) {
+    let found = role.is_some() && if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) };
+    if !found {
         context.notices.push(Notice::warning(format!("PID {pid} is not a PostgreSQL backend process")));
         return Ok(Datum::Bool(false));
     }

@@ -14,9 +14,7 @@ use crate::session::settings::{Effective, Settings};
 use crate::shard::{SessionLocks, Sizes};
 use crate::sql::{SessionInfo, Sessions};
 use crate::types::SessionFormat;
-
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
 
 /// A change that a statement has asked for through `set_config`; carried out when the statement ends.
 #[derive(Clone, Debug)]
@@ -45,7 +43,7 @@ pub struct Environment {
 
 /// Now, in microseconds since 2000-01-01 UTC.
 pub fn clock_micros() -> i64 {
-    runtime::wall_clock_micros() - POSTGRES_EPOCH_MICROS
+    runtime::wall_clock_micros() - UNIX_EPOCH_MICROS
 }
 
 impl Environment {

@@ -169,9 +169,11 @@ impl Backend for NativeBackend {
     }
 
     async fn finish_prepared(&self, gid: &str, commit: bool, only_of: Option<&str>) -> SqlResult<()> {
-        let prepared = self.engine.shared().prepared.list();
-        let owner = prepared.iter().find(|info| info.gid == gid).map(|info| info.owner.as_str());
-        if only_of.is_some() && owner.is_some() && only_of != owner {
+        let is_of_another = |user: &str| {
+            let prepared = self.engine.shared().prepared.list();
+            prepared.iter().any(|info| info.gid == gid && info.owner != user)
+        };
+        if only_of.is_some_and(is_of_another) {
             let message = "permission denied to finish prepared transaction";
             return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
                 .hint("Must be superuser or the user that prepared the transaction."));

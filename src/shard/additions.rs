@@ -233,6 +233,12 @@ impl Shard {
     }
 }
 
+/// Who settles: every addition has its own command, and the newest version is its row.
+fn settler(asker: Asker) -> Writer {
+    let view = ReadView { snapshot: CommitTs(0), txn: Some(asker.txn), command: 0, tracked: false };
+    Writer { asker, isolation: Isolation::ReadCommitted, command: 0, view }
+}
+
 impl Engine {
     /// Has a transaction's rows for itself before it observes anything: waits for others who add to them, and carries out what was
     /// put off.
@@ -244,8 +250,7 @@ impl Engine {
         if sabotage::is(Sabotage::LookWithoutTurn) {
             return Ok(());
         }
-        let view = ReadView { snapshot: CommitTs(0), txn: Some(txn.id), command: txn.command, tracked: false };
-        let writer = self.writer(txn, &view);
+        let writer = settler(txn.asker());
         txn.is_settling = true;
         let mut cores = txn.put_off_on.clone();
         cores.sort_unstable();
@@ -288,9 +293,7 @@ impl Engine {
                 }
                 shard.txns.get(slot).id
             };
-            let view = ReadView { snapshot: CommitTs(0), txn: Some(txn), command: 0, tracked: false };
-            let writer = Writer { asker: Asker::of(txn), isolation: Isolation::ReadCommitted, command: 0, view };
-            self.visit_rows_put_off(writer, false).await?;
+            self.visit_rows_put_off(settler(Asker::of(txn)), false).await?;
         }
     }
 }

@@ -30,7 +30,8 @@ struct Ending {
     id: TxnId,
     touched: SmallVec<[CoreId; 4]>,
     durable: bool,
-    /// Several cores have put additions off: participants prepare in the order of the cores, so that commits do not wait for each other in a circle.
+    /// Several cores have put additions off: participants prepare in the order of the cores, so that commits do not wait for each
+    /// other in a circle.
     in_order: bool,
 }
 

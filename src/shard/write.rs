@@ -241,7 +241,7 @@ impl Shard {
     fn locks_make_wait(&self, at: &Target<'_>, key: &Key, strength: LockStrength) -> bool {
         let txn = at.writer.asker.txn;
         !self.row_locks.is_empty()
-            && self.row_locks.must_wait(at.storage, key, txn, strength, at.ticket, self.has_intent(txn, at.storage, key))
+            && self.row_locks.must_wait(at.storage, key, txn, strength, at.ticket, || self.has_intent(txn, at.storage, key))
     }
 
     /// Whether a transaction has an intent on a row.

@@ -158,8 +158,8 @@ impl RowLocks {
     }
 
     /// Whether a request must wait: another transaction holds a conflicting lock, or others have been waiting with
-    /// conflicting requests before (`ticket` is the request's own place, if it has one). `has_intent`: the transaction's own intent is
-    /// on the row.
+    /// conflicting requests before (`ticket` is the request's own place, if it has one). `has_intent` says whether the transaction's own
+    /// intent is on the row, and is asked only if that decides.
     pub fn must_wait(
         &self,
         storage: StorageId,
@@ -167,7 +167,7 @@ impl RowLocks {
         txn: TxnId,
         strength: LockStrength,
         ticket: Option<Ticket>,
-        has_intent: bool,
+        has_intent: impl FnOnce() -> bool,
     ) -> bool {
         if self.rows.is_empty() {
             return false;
@@ -178,9 +178,9 @@ impl RowLocks {
             return true;
         }
         // Whoever holds the row already may take more of it ahead of the queue; else it would wait for itself.
-        !has_intent
+        row.queue.iter().take(place).any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
             && !row.is_held_by(txn)
-            && row.queue.iter().take(place).any(|waiter| waiter.asker.txn != txn && conflict(waiter.strength, strength))
+            && !has_intent()
     }
 
     /// How many add to a row, or wait for that; `ticket` is the asker's own place, which does not count.
@@ -209,16 +209,13 @@ impl RowLocks {
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        let is_adder = row.holders.iter().any(|holder| holder.txn == asker.txn && holder.strength == LockStrength::Add);
+        if row.holders.iter().any(|holder| holder.txn == asker.txn && holder.strength == LockStrength::Add) {
+            // It is no longer in the way of those who have asked before.
+            wake(row.queue.iter_mut(), Wake::Retry);
+        }
         let has_row = has_intent || row.is_held_by(asker.txn);
         row.queue.push_back(Waiter { ticket, asker, strength, has_row, since: Since::now(), sender: Some(sender) });
         self.waiting += 1;
-        if is_adder {
-            // It is no longer in the way of those who have asked before.
-            let (last, others) = row.queue.make_contiguous().split_last_mut().expect("it was just pushed");
-            debug_assert_eq!(last.ticket, ticket);
-            wake(others.iter_mut(), Wake::Retry);
-        }
         (ticket, receiver)
     }
 
@@ -407,13 +404,13 @@ mod tests {
         let key = Key::Int(1);
         let (holder, first, second) = (TxnId(1), TxnId(2), TxnId(3));
         locks.grant(S, &key, (0, holder), LockStrength::Update, 0);
-        assert!(locks.must_wait(S, &key, first, LockStrength::Update, None, false));
+        assert!(locks.must_wait(S, &key, first, LockStrength::Update, None, || false));
         let (ticket, _rx) = locks.wait(S, &key, Asker::of(first), LockStrength::Update, None, false);
         locks.release(S, &key, 0, 0);
-        assert!(locks.must_wait(S, &key, second, LockStrength::Update, None, false), "the first in line has not tried yet");
-        assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket), false));
+        assert!(locks.must_wait(S, &key, second, LockStrength::Update, None, || false), "the first in line has not tried yet");
+        assert!(!locks.must_wait(S, &key, first, LockStrength::Update, Some(ticket), || false));
         locks.leave(S, &key, ticket);
-        assert!(!locks.must_wait(S, &key, second, LockStrength::Update, None, false));
+        assert!(!locks.must_wait(S, &key, second, LockStrength::Update, None, || false));
         assert!(locks.is_empty() && locks.waiting() == 0);
     }
 

@@ -20,13 +20,11 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::Counter;
 use crate::runtime;
 use crate::session::response::{Client, Gone};
+use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
 use crate::wire::framer::{Cut, HEADER_BYTES, cut};
 use crate::wire::peer::Peer;
 use crate::wire::startup::StartupRequest;
 use crate::wire::stream::ByteStream;
-
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// What decides who is let in. Shared by all cores, and touched when a connection starts.
 #[derive(Debug)]
@@ -89,7 +87,7 @@ impl Gate {
                 let user = &request.user;
                 tracing::warn!(user, %origin, "a client could not log in: {}", error.message());
                 if let Origin::Address(address) = origin {
-                    self.attempts(|attempts| attempts.failed(address, since_start()));
+                    self.attempts(|attempts| attempts.failed(address, unix_time()));
                 }
                 Ok(Err(error))
             }
@@ -130,7 +128,7 @@ impl Gate {
     }
 
     fn check_attempts(&self, address: IpAddr) -> Result<(), Stop> {
-        if self.attempts(|attempts| attempts.may_try(address, since_start())) {
+        if self.attempts(|attempts| attempts.may_try(address, unix_time())) {
             return Ok(());
         }
         let message = format!("too many failed logins from \"{address}\"");
@@ -164,7 +162,7 @@ impl Gate {
 
     /// The user's verifier, if there is one that counts.
     fn account(&self, user: &str, catalog: &Catalog) -> Account {
-        let now = runtime::wall_clock_micros() - POSTGRES_EPOCH_MICROS;
+        let now = runtime::wall_clock_micros() - UNIX_EPOCH_MICROS;
         let valid = |role: &&Arc<RoleDef>| role.valid_until.is_none_or(|until| now < until);
         // Made for everybody, so that it takes the same time.
         let mock = Account::mock(user, &self.secret, self.iterations);
@@ -173,7 +171,7 @@ impl Gate {
     }
 }
 
-fn since_start() -> Duration {
+fn unix_time() -> Duration {
     Duration::from_micros(u64::try_from(runtime::wall_clock_micros()).unwrap_or_default())
 }
 

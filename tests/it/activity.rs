@@ -25,12 +25,6 @@ fn rows(observer: &mut Client, sessions: &[&Session], sql: &str) -> Vec<String> 
     observer.column(sql).iter().map(|row| row.split('|').map(name).collect::<Vec<_>>().join(" ")).collect()
 }
 
-#[track_caller]
-fn wait_for_waiters(server: &Server, observer: &mut Client, count: &str) {
-    let waiters = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
-    server.wait_until("the sessions that wait", || observer.column(waiters) == [count]);
-}
-
 #[test]
 fn columns_are_postgresqls() {
     let server = Server::start(&[]);
@@ -56,9 +50,9 @@ fn waits_for_rows_are_shown_on_either_core() {
         let update = format!("UPDATE t SET n = n * 2 WHERE id = {id}");
         a.client.run(&format!("BEGIN; {update}"));
         b.client.send(&query(&format!("BEGIN; {update}")));
-        wait_for_waiters(&server, &mut observer, "1");
+        server.wait_for_waiters(&mut observer, 1);
         c.client.send(&query(&update));
-        wait_for_waiters(&server, &mut observer, "2");
+        server.wait_for_waiters(&mut observer, 2);
         let all = [&a, &b, &c];
         let locks = "SELECT '#' || pid, locktype, relation::regclass, mode, granted, waitstart <= clock_timestamp() FROM pg_locks \
                      WHERE locktype <> 'virtualxid' ORDER BY pid, locktype, granted";
@@ -105,7 +99,7 @@ fn table_and_advisory_locks_are_shown_once() {
         .run("BEGIN; LOCK TABLE t; SELECT pg_advisory_lock(-2), pg_advisory_xact_lock(1, -1), pg_advisory_lock_shared(1, -1)");
     b.client.send(&query("SELECT count(*) FROM t"));
     c.client.send(&query("SELECT pg_advisory_xact_lock_shared(-2)"));
-    wait_for_waiters(&server, &mut observer, "2");
+    server.wait_for_waiters(&mut observer, 2);
     let all = [&a, &b, &c];
     let locks = "SELECT '#' || pid, locktype, database, relation::regclass, classid, objid, objsubid, mode, granted FROM pg_locks \
                  WHERE locktype <> 'virtualxid' ORDER BY pid, locktype, classid, objid, mode";

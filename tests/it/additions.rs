@@ -5,7 +5,7 @@ use crate::server::raw::{Client, query};
 
 /// Clients in transactions that have added 1, 10, 100 … to row 1 of `c` after one that held it for itself, and so did not wait for
 /// each other.
-fn adders(server: &Server, count: u32) -> Vec<Client> {
+fn adders(server: &Server, count: usize) -> Vec<Client> {
     let mut observer = server.connect();
     observer.run("CREATE TABLE c (id int PRIMARY KEY, n int, m int); INSERT INTO c VALUES (1, 0, 0), (2, 0, 0)");
     let mut first = server.connect();
@@ -15,8 +15,7 @@ fn adders(server: &Server, count: u32) -> Vec<Client> {
         client.run("BEGIN");
         client.send(&query(&format!("UPDATE c SET n = n + {} WHERE id = 1", 10_i32.pow(power))));
     }
-    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
-    server.wait_until("all to wait for the first", || observer.column(waiting) == [count.to_string()]);
+    server.wait_for_waiters(&mut observer, count);
     first.run("COMMIT");
     for client in &mut clients {
         assert_eq!(client.until_ready(), ["C UPDATE 1", "Z T"]);
@@ -24,10 +23,10 @@ fn adders(server: &Server, count: u32) -> Vec<Client> {
     clients
 }
 
+#[track_caller]
 fn waits(server: &Server, client: &mut Client, observer: &mut Client, sql: &str) {
     client.send(&query(sql));
-    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
-    server.wait_until(sql, || observer.column(waiting) == ["1"]);
+    server.wait_for_waiters(observer, 1);
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! Starting on a damaged data directory: refused, unless asked to recover until the corruption; then whole transactions are
 //! kept up to the damage on all cores, the rest is named and put aside, and the server is an ordinary one again.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::server::{Remains, Server};
+use crate::server::{Remains, Server, flip_byte};
 
 const ROWS: usize = 20;
 const SALVAGE: &str = "--recover-until-corruption";
@@ -53,14 +51,6 @@ fn commits(remains: &Remains, core: usize) -> Vec<Commit> {
         Some(Commit { ts, of_both: line.contains(" of cores 0, 1,"), offset })
     };
     of_core.filter_map(commit).collect()
-}
-
-fn flip_byte(path: &Path, offset: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("the file is there");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("the file is that long");
-    byte[0] ^= 0x10;
-    file.write_all_at(&byte, offset).expect("the file can be written to");
 }
 
 fn log_of(remains: &Remains, core: usize) -> PathBuf {

@@ -1,10 +1,8 @@
 //! `omendb check` and `omendb wal inspect` on what a killed server has left, whole and damaged.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::server::{Remains, Server};
+use crate::server::{Remains, Server, flip_byte};
 
 /// A table with rows in a checkpoint and rows in the log, on both cores.
 fn remains() -> Remains {
@@ -18,14 +16,6 @@ fn remains() -> Remains {
     }
     client.query("DELETE FROM t WHERE a = 7");
     server.kill()
-}
-
-fn flip_byte(path: &Path, offset: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("the file is there");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("the file is that long");
-    byte[0] ^= 0x10;
-    file.write_all_at(&byte, offset).expect("the file can be written to");
 }
 
 /// The files below a directory of the data directory, largest first.

@@ -10,12 +10,10 @@ use super::{DATABASE, Rows, SystemContext};
 use crate::base::{Oid, TxnId};
 use crate::txn::lock_view::{LockTarget, LockView};
 use crate::types::Datum;
+use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
 
 /// Bytes of a statement's text that are shown (`track_activity_query_size` without its end).
 const QUERY_BYTES_MAX: usize = 1_023;
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 UTC.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
-
 /// What a session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
@@ -161,7 +159,7 @@ fn columns<const N: usize>(
         ("pid", if lock.pid == 0 { Datum::Null } else { Datum::Int4(lock.pid) }),
         ("mode", Datum::text(mode)),
         ("granted", Datum::Bool(granted)),
-        ("waitstart", since.map_or(Datum::Null, |unix| Datum::TimestampTz(unix - POSTGRES_EPOCH_MICROS))),
+        ("waitstart", since.map_or(Datum::Null, |unix| Datum::TimestampTz(unix - UNIX_EPOCH_MICROS))),
     ];
     OF_NO_LOCK.into_iter().map(|column| (column, Datum::Null)).chain(what).chain(common)
 }

@@ -120,7 +120,7 @@ pub(super) async fn run(core: Rc<GlommioCore>) {
             // They may have woken others, and asked the ring for something.
         } else if driver.core.idle.end() {
             // Now they are ready.
-        } else if !driver.linger() && !driver.nap() {
+        } else if !(driver.may_wait_here() && (driver.linger() || driver.nap())) {
             driver.sleep().await;
         }
     }
@@ -195,10 +195,9 @@ impl Driver {
     }
 
     /// Gives the CPU to others for a moment. Whether there is something to do.
-    fn linger(&mut self) -> bool {
-        if !self.may_wait_here() {
-            return false;
-        }
+    ///
+    /// If [`may_wait_here`](Self::may_wait_here).
+    fn linger(&self) -> bool {
         let began = now();
         loop {
             std::thread::yield_now();
@@ -212,10 +211,9 @@ impl Driver {
     }
 
     /// Waits for a short while without the reactor. Whether there is something to do.
+    ///
+    /// If [`may_wait_here`](Self::may_wait_here).
     fn nap(&mut self) -> bool {
-        if !self.may_wait_here() {
-            return false;
-        }
         let core = &self.core;
         let began = now();
         let time = core.timers.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(began).min(NAP_MAX));

@@ -14,6 +14,8 @@ pub const MINUTE_MICROS: i64 = 60_000_000;
 pub const SECOND_MICROS: i64 = 1_000_000;
 /// Seconds from 1970-01-01 to 2000-01-01.
 pub const UNIX_EPOCH_SECONDS: i64 = 946_684_800;
+/// Microseconds from 1970-01-01 to 2000-01-01.
+pub const UNIX_EPOCH_MICROS: i64 = UNIX_EPOCH_SECONDS * SECOND_MICROS;
 /// The Julian day of 2000-01-01.
 pub const JULIAN_2000: i64 = 2_451_545;
 

@@ -7,8 +7,10 @@ pub mod bystander;
 pub mod raw;
 
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -180,6 +182,13 @@ impl Server {
         assert!(panics == 0.0 && logged.is_empty(), "{panics} panics: {logged:#?}");
     }
 
+    /// Waits until so many sessions wait for a lock.
+    #[track_caller]
+    pub fn wait_for_waiters(&self, observer: &mut raw::Client, count: usize) {
+        let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
+        self.wait_until("the sessions that wait", || observer.column(waiting) == [count.to_string()]);
+    }
+
     /// Waits until a condition holds.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
@@ -189,6 +198,15 @@ impl Server {
             sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Damages a file.
+pub fn flip_byte(path: &Path, offset: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the file is there");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("the file is that long");
+    byte[0] ^= 0x10;
+    file.write_all_at(&byte, offset).expect("the file can be written to");
 }
 
 impl Drop for Server {

@@ -174,13 +174,17 @@ class OmenDB(Server):
             command += ["--cores", str(self.cores)]
         return command + self.flags
 
-    def commits(self):
+    def metric(self, name, **labels):
+        """The sum of a metric's samples that carry these labels; name with the suffix it is exported under."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
-        return tuple(
-            int(float(re.search(rf'^omendb_transactions_committed_total\{{cores="{cores}"\}} (\S+)', text, re.MULTILINE)[1]))
-            for cores in ("one", "several")
-        )
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        samples = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
+        assert samples, f"{name} is not exported"
+        return sum(float(value) for found, value in samples if all(label in found for label in wanted))
+
+    def commits(self):
+        return tuple(int(self.metric("omendb_transactions_committed_total", cores=cores)) for cores in ("one", "several"))
 
     def version(self):
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::runtime::fs;
 use crate::wal::Damage;
 
 /// An error of a checkpoint or the manifest. None of them has changed the current checkpoint.
@@ -75,7 +76,6 @@ impl CheckpointError {
 
     /// Whether the file system is full: the checkpoint is tried again later.
     pub fn is_disk_full(&self) -> bool {
-        let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, CheckpointError::Io { cause, .. } if full(cause))
+        matches!(self, CheckpointError::Io { cause, .. } if fs::is_disk_full(cause))
     }
 }

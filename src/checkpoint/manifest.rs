@@ -213,6 +213,15 @@ fn decode_contents(fields: &mut Fields<'_>) -> Option<Manifest> {
 
 /// Removes data files of other checkpoints than the current one, abandoned attempts included. Only after `manifest` is durable.
 pub async fn remove_old_checkpoints(root: &Path, manifest: &Manifest) -> Result<usize, CheckpointError> {
+    remove_data_files(root, |id| id != manifest.checkpoint).await
+}
+
+/// Removes data files of attempts that came to nothing, which gives back their room. `manifest` is the one there is, durable or not.
+pub async fn discard_attempts(root: &Path, manifest: &Manifest) -> Result<usize, CheckpointError> {
+    remove_data_files(root, |id| id > manifest.checkpoint).await
+}
+
+async fn remove_data_files(root: &Path, goes: impl Fn(CheckpointId) -> bool) -> Result<usize, CheckpointError> {
     let directory = checkpoint_directory(root);
     let wrap = |error| CheckpointError::io("clearing", &directory, error);
     if !fs::exists(&directory).await.map_err(wrap)? {
@@ -220,7 +229,7 @@ pub async fn remove_old_checkpoints(root: &Path, manifest: &Manifest) -> Result<
     }
     let mut removed = 0;
     for name in fs::list_dir(&directory).await.map_err(wrap)? {
-        if parse_data_file_name(&name).is_some_and(|id| id != manifest.checkpoint) {
+        if parse_data_file_name(&name).is_some_and(&goes) {
             fs::remove(directory.join(&name)).await.map_err(wrap)?;
             removed += 1;
         }

@@ -28,7 +28,7 @@ pub use aside::{finish_setting_aside, replace_and_set_aside};
 pub use directory::{DataDir, DataDirError, HBA_FILE, SECRET_FILE};
 pub use error::CheckpointError;
 pub use format::{BlockRef, Entries, EntryRef, decode_block};
-pub use manifest::{DataFile, MANIFEST_FORMAT, Manifest, remove_old_checkpoints};
+pub use manifest::{DataFile, MANIFEST_FORMAT, Manifest, discard_attempts, remove_old_checkpoints};
 pub use reader::CheckpointReader;
 pub use writer::CheckpointWriter;
 

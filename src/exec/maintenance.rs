@@ -32,8 +32,7 @@ pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mu
             Ok(CommandTag::Plain("LOCK TABLE"))
         }
         Utility::Checkpoint => {
-            let taken = context.engine.request_checkpoint().await;
-            taken.map_err(|problem| SqlError::new(SqlState::IO_ERROR, format!("checkpoint failed: {problem}")))?;
+            context.engine.request_checkpoint().await?;
             Ok(CommandTag::Plain("CHECKPOINT"))
         }
         Utility::Explain { statement, options, planning } => {

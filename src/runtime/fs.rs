@@ -187,6 +187,11 @@ impl fmt::Debug for File {
     }
 }
 
+/// Whether an error says that there is no room: it may pass, and what was not written has not been.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Appends what a read of whole blocks gave, from `skip` on and at most `wanted`; how many bytes that was.
 fn append_read(bytes: &mut Vec<u8>, read: &[u8], skip: usize, wanted: usize) -> usize {
     let useful = read.get(skip..).unwrap_or_default();
@@ -221,7 +226,7 @@ pub async fn sync_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::File::open(path)?.sync_all()).await,
-        Backend::Sim(core) => sim::names(core.world(), |disk| disk.sync_dir(&path)).await,
+        Backend::Sim(core) => sim::sync_dir(core.world(), &path).await,
     }
 }
 

@@ -115,7 +115,7 @@ pub fn note_panic(report: &PanicReport) {
     let Some(engine) = try_engine() else { return };
     engine.metrics().connections.panics.inc();
     if report.class == QueueClass::Log {
-        engine.stop_for_log_failure(&format!("its task has panicked: {}", report.message));
+        engine.stop_for_failure(&format!("a task of the write-ahead log has panicked: {}", report.message));
     }
 }
 
@@ -124,7 +124,7 @@ pub async fn run(core: CoreId, fabric: Fabric<Request, Reply>, services: Arc<Cor
     let engine = Engine::install(services.shared.clone(), fabric.join(core));
     engine.serve();
     let failing = services.clone();
-    engine.on_log_failure(move |why| failing.fail(format!("the write-ahead log has failed: {why}")));
+    engine.on_failure(move |why| failing.fail(why.to_owned()));
     let observed = engine.metrics().clone();
     engine.on_flush(move |report| observe_flush(&observed, report));
     if core == CoreId(0) {

@@ -34,7 +34,7 @@ const VISIBILITY_LOOK: Duration = Duration::from_micros(100);
 pub(super) const REDIRECTS_MAX: u32 = 10_000;
 
 /// What stops the server when a log has failed.
-pub(super) type LogFailureHook = Rc<dyn Fn(&str)>;
+pub(super) type FailureHook = Rc<dyn Fn(&str)>;
 /// What looks at each flush.
 pub(super) type FlushHook = Rc<dyn Fn(&crate::wal::FlushReport)>;
 
@@ -46,7 +46,7 @@ pub struct EngineInner {
     pub(super) metrics: Rc<CoreMetrics>,
     pub(super) mesh: Mesh<Request, Reply>,
     next_txn: std::cell::Cell<u64>,
-    pub(super) on_log_failure: RefCell<Option<LogFailureHook>>,
+    pub(super) on_failure: RefCell<Option<FailureHook>>,
     pub(super) on_flush: RefCell<Option<FlushHook>>,
     /// Whether a checkpoint is under way (core 0).
     pub(super) checkpointing: std::cell::Cell<bool>,
@@ -103,7 +103,7 @@ pub(super) fn uninstall_all() {
     let engines = ENGINES.with_borrow_mut(std::mem::take);
     for engine in engines.iter().flatten() {
         // The log's callbacks hold the engine, which holds the log.
-        *engine.0.on_log_failure.borrow_mut() = None;
+        *engine.0.on_failure.borrow_mut() = None;
         *engine.0.on_flush.borrow_mut() = None;
         engine.0.shard.borrow_mut().wal = None;
     }
@@ -123,7 +123,7 @@ impl Engine {
             metrics,
             mesh,
             next_txn: std::cell::Cell::new(1),
-            on_log_failure: RefCell::new(None),
+            on_failure: RefCell::new(None),
             on_flush: RefCell::new(None),
             checkpointing: std::cell::Cell::new(false),
             moving: std::cell::Cell::new(false),

@@ -24,27 +24,27 @@ impl Engine {
                 }
                 after_flush.durability_advanced();
             },
-            move |error| after_failure.stop_for_log_failure(&error.to_string()),
+            move |error| after_failure.stop_for_failure(&error.to_string()),
         );
         self.0.shard.borrow_mut().wal = Some(wal);
     }
 
-    /// Stops the server: what is not durable never will be, and nobody may be told that it is.
-    pub fn stop_for_log_failure(&self, why: &str) {
+    /// Stops the server, because of its disk or its log: what is not durable never will be, and nobody may be told that it is.
+    pub fn stop_for_failure(&self, why: &str) {
         self.0.shared.stopping.store(true, Ordering::SeqCst);
-        tracing::error!(core = %self.0.core, why, "the log has failed; the server stops");
+        tracing::error!(core = %self.0.core, why, "the server cannot go on and stops");
         let waiters = self.0.shard.try_borrow_mut().map(|mut shard| shard.durable_waiters.take_all()).unwrap_or_default();
         for waiter in waiters {
             waiter.fail();
         }
-        if let Some(stop) = self.0.on_log_failure.borrow().as_ref() {
+        if let Some(stop) = self.0.on_failure.borrow().as_ref() {
             stop(why);
         }
     }
 
-    /// What to do when the log has failed: the server passes how it stops the process.
-    pub fn on_log_failure(&self, stop: impl Fn(&str) + 'static) {
-        *self.0.on_log_failure.borrow_mut() = Some(Rc::new(stop));
+    /// What to do when the server cannot go on: the server passes how it stops the process.
+    pub fn on_failure(&self, stop: impl Fn(&str) + 'static) {
+        *self.0.on_failure.borrow_mut() = Some(Rc::new(stop));
     }
 
     /// Calls `observer` after each flush of this core's log (metrics).

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
+use crate::shard::checkpointing::{CheckpointFailure, CheckpointReport};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
@@ -345,11 +346,11 @@ pub enum Reply {
     /// To `GiveTablet`: how many keys went.
     Given(usize),
     /// To `Checkpoint`.
-    Checkpointed(Result<Option<crate::checkpoint::DataFile>, String>),
+    Checkpointed(Result<Option<crate::checkpoint::DataFile>, CheckpointFailure>),
     /// To `Boot`.
     Booted(Result<crate::shard::recovery::BootReply, String>),
     /// To `TakeCheckpoint`.
-    CheckpointTaken(Result<crate::shard::checkpointing::CheckpointReport, String>),
+    CheckpointTaken(Result<CheckpointReport, CheckpointFailure>),
     /// To `Run`.
     Ran(Box<dyn std::any::Any + Send>),
     /// To `Sample`.

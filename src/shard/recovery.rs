@@ -10,7 +10,8 @@
 //! 3. *Load*: each core reads its checkpoint files and gives every row to its owner.
 //! 4. *Scan*: each core reads its logs and reports which timestamps they hold, and the catalog's writes; core 0 computes the
 //!    cut R and brings back the catalog, so that rows of storages that no longer exist are left out below.
-//! 5. *Replay*: each core reads its logs again and gives every write in (K, R] to its owner, where the newest timestamp wins,
+//! 5. *Replay*: each core syncs its logs, for what is read may have been written and not synced when the process was killed, reads
+//!    them again and gives every write in (K, R] to its owner, where the newest timestamp wins,
 //!    so the order of replay does not matter.
 //! 6. The cut and a new incarnation are made durable; then each core opens its log and the server serves.
 //!
@@ -32,8 +33,11 @@ use crate::shard::messages::{Reply, Request};
 use crate::shard::state::{CATALOG_STORAGE, Shard};
 use crate::storage::{Key, KeyKind};
 use crate::wal::cut::CommitList;
-use crate::wal::reader::{LogDirectory, LogScan, Relevance, SetAside, scan_log};
+use crate::wal::reader::{LogDirectory, LogScan, Relevance, SetAside, scan_log, sync_log};
 use crate::wal::{Damage, Dropped, IncarnationHistory, LogReplay, OnDamage, Wal, WalError, WalOptions};
+
+#[cfg(test)]
+use crate::shard::sim::sabotage::{self, Sabotage};
 
 /// Rows given to an owner in one message.
 const REPLAY_BATCH: usize = 512;
@@ -302,7 +306,7 @@ impl Engine {
                 self.scan_logs(logs, Relevance { history: &history, checkpoint, on_damage }).await
             }
             BootStep::Checkpoint { id, through, root } => {
-                self.checkpoint_here(id, through, &root).await.map(BootReply::Checkpointed)
+                self.checkpoint_here(id, through, &root).await.map(BootReply::Checkpointed).map_err(text)
             }
             BootStep::Replay { history, checkpoint, on_damage, recovered, live } => {
                 let relevance = Relevance { history: &history, checkpoint, on_damage };
@@ -367,6 +371,12 @@ impl Engine {
         let scanned = std::mem::take(&mut self.0.boot.borrow_mut().scanned);
         let (mut total, mut dropped) = (0, Vec::new());
         for (log, scan) in &scanned {
+            let syncs = true;
+            #[cfg(test)]
+            let syncs = syncs && !sabotage::is(Sabotage::KeepUnsynced);
+            if syncs {
+                sync_log(log).await.map_err(log_error)?;
+            }
             let mut replay = LogReplay::new(log, scan, relevance, recovered);
             total += self.replay_one(&mut replay, live).await?;
             dropped.extend(replay.dropped().cloned());

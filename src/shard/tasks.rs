@@ -239,7 +239,7 @@ impl Engine {
             Err(error) => {
                 // The handler panicked with the tablet in its hands: rows would be missing from here on.
                 tracing::error!(?error, %storage, "a tablet was lost in a move");
-                self.stop_for_log_failure("a tablet was lost in a move between cores");
+                self.stop_for_failure("a tablet was lost in a move between cores");
                 0
             }
         }

@@ -29,10 +29,12 @@ pub enum WalError {
         limit: usize,
     },
     /// Invariant 7: a write or sync of the log failed and the server must stop.
-    #[error("the write-ahead log failed while {doing} and is not usable any more: {cause}")]
+    #[error("the write-ahead log failed while {doing} {} and is not usable any more: {cause}", path.display())]
     Poisoned {
         /// The operation.
         doing: &'static str,
+        /// On what.
+        path: PathBuf,
         /// What the system said.
         cause: Rc<io::Error>,
     },

@@ -45,10 +45,14 @@ pub(super) async fn run(inner: Rc<Inner>) {
 
 /// Writes a group and makes it durable. An error leaves it unknown how much of it is (invariant 7).
 async fn flush(inner: &Inner, group: Group) -> Result<(), WalError> {
-    let poisoned = |doing| move |cause| WalError::Poisoned { doing, cause: Rc::new(cause) };
     let started = now();
     let buffer = IoBuf::padded(&group.bytes);
-    group.file.write_durable(&buffer, group.offset).await.map_err(poisoned("writing"))?;
+    let written = group.file.write_durable(&buffer, group.offset).await;
+    written.map_err(|cause| WalError::Poisoned {
+        doing: "writing",
+        path: group.file.path().to_owned(),
+        cause: Rc::new(cause),
+    })?;
     let duration = started.elapsed();
     let (bytes, records) = (buffer.len() as u64, group.records);
     let (durable_lsn, lowest_unflushed_ts) = {

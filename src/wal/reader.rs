@@ -331,6 +331,17 @@ pub async fn scan_log(
     Ok(joined)
 }
 
+/// Makes what can be read of a log durable. A process that was killed may have written it and never synced it: before anybody
+/// promises to keep it, it has to be.
+pub async fn sync_log(log: &LogDirectory) -> Result<(), WalError> {
+    for segment in &log.segments {
+        let path = log.segment_path(*segment);
+        let wrap = |error| WalError::io("syncing", &path, error);
+        File::open(&path, OpenMode::READ).await.map_err(wrap)?.sync_data().await.map_err(wrap)?;
+    }
+    fs::sync_dir(&log.path).await.map_err(|error| WalError::io("syncing", &log.path, error))
+}
+
 async fn file_bytes(path: &Path) -> Result<u64, WalError> {
     let wrap = |error| WalError::io("opening", path, error);
     File::open(path, OpenMode::READ).await.map_err(wrap)?.len().await.map_err(wrap)

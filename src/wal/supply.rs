@@ -40,12 +40,19 @@ pub(super) async fn run(inner: Rc<Inner>) {
         inner.supply_attempts.set(inner.supply_attempts.get() + 1);
         match outcome {
             Ok(()) => {
-                *inner.supply_error.borrow_mut() = None;
+                if inner.supply_error.take().is_some() {
+                    tracing::info!(core = %inner.options.core, "there is room for the log again: writes go on");
+                }
                 inner.room.wake_all();
             }
             Err(full @ WalError::DiskFull(_)) => {
                 add(&inner.counters.disk_full, 1);
-                *inner.supply_error.borrow_mut() = Some(full);
+                if inner.supply_error.replace(Some(full)).is_none() {
+                    tracing::warn!(
+                        core = %inner.options.core, directory = %inner.directory.display(),
+                        "no room for another segment of the log: writes fail when the last one is full, and go on once there is room"
+                    );
+                }
                 inner.room.wake_all();
                 // Tried again when a reservation asks, or a recycled segment arrives.
                 inner.supply.notified().await;
@@ -111,10 +118,7 @@ async fn write_header(directory: &Path, source: &Path, target: &Path, header: &S
 
 /// A full disk is for the client to hear of; everything else in the log's directory is as bad as a failed write of the log.
 fn classify(doing: &'static str, path: &Path, error: io::Error) -> WalError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WalError::DiskFull(Rc::new(error)),
-        _ => WalError::io(doing, path, error),
-    }
+    if fs::is_disk_full(&error) { WalError::DiskFull(Rc::new(error)) } else { WalError::io(doing, path, error) }
 }
 
 /// Opens a log's directory for a new incarnation: what is found, and an empty segment to go on at.
@@ -251,9 +255,14 @@ pub(super) async fn recycle(inner: &Inner, through: CommitTs, hold: Option<Lsn>)
     let outcome = loop {
         let Some(full) = inner.state.borrow_mut().take_recyclable(through, hold) else { break Ok(freed) };
         if let Err(error) = release_file(inner, &full).await {
-            let error = WalError::io("recycling", &full.path, error);
-            // Back to where it was: freeing a later one first would leave a hole in the log.
-            inner.state.borrow_mut().full.push_front(full);
+            let error = classify("recycling", &full.path, error);
+            if let WalError::DiskFull(_) = error {
+                // Back to where it was: freeing a later one first would leave a hole in the log.
+                inner.state.borrow_mut().full.push_front(full);
+            } else {
+                // What its name is after a crash is not known any more, so it can neither be kept nor used.
+                inner.poison(error.clone());
+            }
             break Err(error);
         }
         freed += 1;

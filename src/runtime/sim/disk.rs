@@ -25,6 +25,8 @@ pub struct DiskFaults {
     /// One sync in so many fails with EIO, after which any part of what it covered is lost for good even though reads still
     /// see it and the next sync succeeds (as Linux behaves); 0: none.
     pub sync_error_one_in: u64,
+    /// One sync of a directory in so many fails with EIO, and makes nothing durable; 0: none.
+    pub directory_error_one_in: u64,
     /// One read in so many fails with EIO; 0: none.
     pub read_error_one_in: u64,
     /// Bytes all files together may hold; beyond that writes fail with ENOSPC.
@@ -134,14 +136,19 @@ impl Disk {
         self.pending_names.push(change);
     }
 
+    /// Bytes that all files together hold.
+    pub fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.files[inode].visible.len() as u64).sum()
+    }
+
     /// A write begins: from now on it may survive a crash. Gives what to hand to [`finish`](Self::finish).
     pub(super) fn begin_write(&mut self, inode: Inode, position: u64, bytes: &[u8]) -> io::Result<u64> {
         let position = usize::try_from(position).expect("simulated files are small");
-        let used: usize = self.names.values().map(|inode| self.files[inode].visible.len()).sum();
+        let used = self.used();
         let file = self.files.get_mut(&inode).expect("open files exist");
         let end = position + bytes.len();
         let grown = end.saturating_sub(file.visible.len());
-        if self.faults.capacity.is_some_and(|capacity| (used + grown) as u64 > capacity) {
+        if self.faults.capacity.is_some_and(|capacity| used + grown as u64 > capacity) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         let change = Change::Write { position, bytes: bytes.to_vec() };
@@ -291,6 +298,21 @@ impl Disk {
         }
         let linked: BTreeSet<Inode> = self.names.values().copied().collect();
         self.files.retain(|inode, _| linked.contains(inode));
+    }
+
+    /// The process ends and the machine goes on: what was written stays to be read, and stays unsynced. Calls under way have happened or not.
+    pub(super) fn end_process(&mut self, random: &SplitMix64) {
+        for file in self.files.values_mut() {
+            file.pending.retain_mut(|pending| {
+                let happened = pending.returned || random.next().is_multiple_of(2);
+                pending.returned = happened;
+                happened
+            });
+            file.visible = file.durable.clone();
+            for pending in &file.pending {
+                apply(&mut file.visible, &pending.change, |_| true);
+            }
+        }
     }
 
     fn crash_names(&mut self, random: &SplitMix64) {

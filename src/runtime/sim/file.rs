@@ -33,6 +33,16 @@ pub(in crate::runtime) async fn names<T>(world: &World, operation: impl FnOnce(&
     operation(&mut world.disk().borrow_mut())
 }
 
+/// Makes the names in a directory durable, unless the disk fails.
+pub(in crate::runtime) async fn sync_dir(world: &World, path: &Path) -> io::Result<()> {
+    device_time(world, NAME_NANOS_MAX).await;
+    let mut disk = world.disk().borrow_mut();
+    if world.one_in(disk.faults.directory_error_one_in) {
+        return Err(device_error());
+    }
+    disk.sync_dir(path)
+}
+
 /// An open file of a simulated core.
 pub(in crate::runtime) struct SimFile {
     world: Rc<World>,

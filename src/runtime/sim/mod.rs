@@ -12,7 +12,8 @@
 //!   threads do when the kernel has other things to run.
 //! - Time is virtual: it creeps forward with every poll and jumps to the next event when nobody is ready.
 //! - The disk ([`Disk`]) survives a crash with some, none or torn parts of what was not synced, and can be made to fail.
-//! - Crash: at a random poll everything is dropped, and the disk decides what it kept. The next [`Sim::run`] is the restart.
+//! - Crash: at a random poll everything is dropped, and the disk decides what it kept. The next [`Sim::run`] is the restart. If only
+//!   the process ends, what it has written is there at the restart, and may still be lost after it.
 //!
 //! Same seed, same configuration, same code: the same run ([`Run::trace`] is a hash over every poll). That holds only for
 //! code without other sources of chance: no `RandomState` hash maps that are iterated, no addresses, no clocks but
@@ -32,7 +33,7 @@ use crate::base::CoreId;
 use super::context::SplitMix64;
 use super::task::PanicReport;
 pub use disk::{Disk, DiskFaults};
-pub(super) use file::{SimFile, names};
+pub(super) use file::{SimFile, names, sync_dir};
 pub(super) use world::SimCore;
 use world::World;
 
@@ -41,6 +42,8 @@ use world::World;
 pub struct SimConfig {
     /// Crash after this many polls on average; `None`: never.
     pub crash_one_in: Option<u64>,
+    /// One crash in so many ends the process alone: what it had written stays, synced or not, until the machine crashes; 0: none.
+    pub process_crash_one_in: u64,
     /// End with [`End::StepLimit`] after so many polls: a livelock, most likely.
     pub steps_max: u64,
     /// One wake-up in so many is late by up to `delay_max`; 0: none.
@@ -61,6 +64,7 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self {
             crash_one_in: None,
+            process_crash_one_in: 0,
             steps_max: 20_000_000,
             delay_one_in: 8,
             delay_max: Duration::from_micros(200),
@@ -176,7 +180,9 @@ impl Sim {
         let end = world.run_to_end();
         world.tear_down();
         if end == End::Crashed {
-            self.disk.borrow_mut().crash(&self.random);
+            let process_alone = world.one_in(self.config.process_crash_one_in);
+            let mut disk = self.disk.borrow_mut();
+            if process_alone { disk.end_process(&self.random) } else { disk.crash(&self.random) }
         }
         self.time = world.time_nanos();
         Run {
@@ -188,6 +194,15 @@ impl Sim {
             panics: world.take_panics(),
         }
     }
+}
+
+/// Looks at or changes the machine's disk, which the file operations under way do not see in the middle of anything. On a simulated
+/// core only.
+pub fn with_disk<T>(f: impl FnOnce(&mut Disk) -> T) -> T {
+    super::context::with_backend(|backend| match backend {
+        super::context::Backend::Sim(core) => f(&mut core.world().disk().borrow_mut()),
+        super::context::Backend::Glommio(_) => panic!("only simulated machines have a simulated disk"),
+    })
 }
 
 /// Crashes the simulated machine at the caller's next await. On a simulated core only.

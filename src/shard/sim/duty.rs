@@ -48,7 +48,7 @@ impl Duty {
         match self.write_change(&engine, &mut txn, pair, comes).await {
             Ok(()) => match engine.commit(txn).await {
                 Ok(_) => Ok(true),
-                Err(EngineError::ReadConflict) => Ok(false),
+                Err(EngineError::ReadConflict | EngineError::DiskFull) => Ok(false),
                 Err(error) => Err(format!("a change of duty was not committed: {error:?}")),
             },
             Err(error) => {

@@ -60,6 +60,10 @@ pub struct History {
     pub increments: BTreeMap<i64, (i64, i64)>,
     /// Deadlocks met.
     pub deadlocks: u64,
+    /// Commits refused because the disk was full.
+    pub disk_full: u64,
+    /// Times the server stopped because the disk had failed.
+    pub disk_failures: u64,
     /// Transactions acknowledged that had put off an addition to their end.
     pub put_off: u64,
     /// Changes of duty acknowledged, and those refused because of what others did.
@@ -77,6 +81,10 @@ pub struct Totals {
     /// Commits of transfers with notes.
     pub large: u64,
     pub deadlocks: u64,
+    /// Commits refused on a full disk.
+    pub disk_full: u64,
+    /// Stops because of a failed disk.
+    pub disk_failures: u64,
     /// Transactions with additions put off to their end.
     pub put_off: u64,
     /// SERIALIZABLE transactions, committed and refused.
@@ -97,6 +105,8 @@ impl Totals {
         self.commits += other.commits;
         self.large += other.large;
         self.deadlocks += other.deadlocks;
+        self.disk_full += other.disk_full;
+        self.disk_failures += other.disk_failures;
         self.put_off += other.put_off;
         self.changes.0 += other.changes.0;
         self.changes.1 += other.changes.1;
@@ -252,6 +262,8 @@ impl Drop for History {
             commits: self.acknowledged.len() as u64,
             large: self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64,
             deadlocks: self.deadlocks,
+            disk_full: self.disk_full,
+            disk_failures: self.disk_failures,
             put_off: self.put_off,
             changes: self.changes,
             decided: self.decided,

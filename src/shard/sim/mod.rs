@@ -37,6 +37,7 @@ fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<(), String> {
     for boot in 0..BOOTS {
         let last = boot + 1 == BOOTS;
         sim.config.crash_one_in = (!last).then(|| 500 + sim.random_u64() % 20_000);
+        sim.config.process_crash_one_in = 3;
         let cores = 1 + (sim.random_u64() % 4) as usize;
         let options = machine::BootOptions::random(&sim, last);
         let problems = Rc::new(RefCell::new(Vec::new()));
@@ -77,9 +78,11 @@ fn check_part(part: u64) {
     }
     eprintln!("{sum:?}");
     assert!(sum.commits > 0, "the workload commits");
-    let rare =
-        [sum.large, sum.deadlocks, sum.put_off, sum.changes.0, sum.changes.1, sum.decided.0, sum.decided.1, sum.found_prepared];
-    assert!(sum.commits < 5000 || rare.iter().all(|count| *count > 0), "what is rare has happened: {sum:?}");
+    let rare = [
+        [sum.large, sum.deadlocks, sum.put_off, sum.disk_full, sum.disk_failures],
+        [sum.changes.0, sum.changes.1, sum.decided.0, sum.decided.1, sum.found_prepared],
+    ];
+    assert!(sum.commits < 5000 || rare.as_flattened().iter().all(|count| *count > 0), "what is rare has happened: {sum:?}");
 }
 
 #[test]
@@ -135,6 +138,11 @@ fn acknowledging_before_the_flush_is_caught() {
 #[test]
 fn skipping_a_participant_is_caught() {
     is_caught(Sabotage::SkipParticipant, 200);
+}
+
+#[test]
+fn keeping_what_was_never_synced_is_caught() {
+    is_caught(Sabotage::KeepUnsynced, 200);
 }
 
 #[test]

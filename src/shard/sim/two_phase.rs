@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::base::StorageId;
+use crate::error::SqlState;
 use crate::runtime;
 use crate::shard::sim::history::{History, Phase, Transfer};
 use crate::shard::two_phase::PrepareAs;
@@ -24,7 +25,11 @@ pub async fn prepare(engine: &Engine, txn: Txn, history: &Rc<RefCell<History>>, 
             Ok(())
         }
         // To be prepared, it has to have the rows for itself that it has added to.
-        Err(error) if error.message().starts_with("maximum number") || error.message().starts_with("deadlock") => {
+        Err(error)
+            if error.message().starts_with("maximum number")
+                || error.message().starts_with("deadlock")
+                || error.code() == SqlState::DISK_FULL =>
+        {
             history.prepared.remove(&number);
             history.refused.push(number);
             Ok(())
@@ -44,8 +49,14 @@ pub async fn decide_one(engine: &Engine, history: &Rc<RefCell<History>>) -> Resu
     };
     let gid = number.to_string();
     let outcome = if commits { engine.commit_prepared(&gid).await } else { engine.rollback_prepared(&gid).await };
-    outcome.map_err(|error| format!("transfer {number} could not be decided: {error}"))?;
-    history.borrow_mut().settle(number, commits);
+    let mut history = history.borrow_mut();
+    match outcome {
+        Ok(_) => history.settle(number, commits),
+        Err(error) if error.code() == SqlState::DISK_FULL => {
+            history.prepared.insert(number, Phase::Prepared);
+        }
+        Err(error) => return Err(format!("transfer {number} could not be decided: {error}")),
+    }
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub struct Bank {
 }
 
 /// Bytes of a note: two of them fit no log record of the simulator.
-const NOTE_BYTES: usize = 40_000;
+const NOTE_BYTES: usize = 10_000;
 /// Notes of a transfer that has any.
 const NOTES: i64 = 3;
 
@@ -164,6 +164,10 @@ impl Bank {
                 history.borrow_mut().put_off += u64::from(put_off);
                 history.borrow_mut().acknowledged.push(number);
             }
+            Err(EngineError::DiskFull) => {
+                history.borrow_mut().disk_full += 1;
+                history.borrow_mut().refused.push(number);
+            }
             Err(error) => return Err(format!("a commit failed: {error:?}")),
         }
         Ok(())
@@ -223,6 +227,7 @@ impl Bank {
         };
         match committed {
             Ok(_) => history.borrow_mut().increments.entry(counter).or_default().1 += 1,
+            Err(EngineError::DiskFull) => history.borrow_mut().disk_full += 1,
             Err(error) => return Err(format!("an increment failed: {error:?}")),
         }
         Ok(())
@@ -245,6 +250,7 @@ impl Bank {
         match committed {
             Ok(_) => history.borrow_mut().increments.entry(GUARDED_COUNTER).or_default().1 += 1,
             Err(EngineError::Deadlock { .. }) => history.borrow_mut().deadlocks += 1,
+            Err(EngineError::DiskFull) => history.borrow_mut().disk_full += 1,
             Err(error) => return Err(format!("a guarded increment failed: {error:?}")),
         }
         Ok(())

@@ -40,7 +40,7 @@ impl fmt::Display for Source {
 const RECOVER_UNTIL_CORRUPTION: &str = "recover-until-corruption";
 
 /// What the program is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve.
     Serve {
@@ -55,6 +55,16 @@ pub enum Command {
     InspectLog {
         /// With every write.
         writes: bool,
+    },
+    /// Have the running server write a backup.
+    Backup {
+        /// The directory that it is to be.
+        target: PathBuf,
+    },
+    /// Make the data directory from a backup.
+    Restore {
+        /// The backup.
+        source: PathBuf,
     },
 }
 
@@ -82,6 +92,14 @@ impl Invocation {
 /// Values as text, by key.
 pub(super) type Texts = BTreeMap<&'static str, (String, Source)>;
 
+fn directory_argument(help: &'static str) -> Arg {
+    Arg::new("directory").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).required(true).help(help)
+}
+
+fn directory(matches: &clap::ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("directory").expect("clap asks for it").clone()
+}
+
 pub(super) fn resolve(
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
@@ -96,6 +114,8 @@ pub(super) fn resolve(
             Some((_inspect, inner)) => (Command::InspectLog { writes: inner.get_flag("writes") }, inner.clone()),
             None => unreachable!("clap asks for the subcommand"),
         },
+        Some(("backup", inner)) => (Command::Backup { target: directory(inner) }, inner.clone()),
+        Some(("restore", inner)) => (Command::Restore { source: directory(inner) }, inner.clone()),
         Some((_, inner)) => {
             (Command::Serve { recover_until_corruption: inner.get_flag(RECOVER_UNTIL_CORRUPTION) }, inner.clone())
         }
@@ -148,6 +168,16 @@ fn command_line() -> clap::Command {
         ))
         .subcommand(clap::Command::new("config").about("Print the resolved configuration and where each value comes from"))
         .subcommand(clap::Command::new("check").about("Verify the data directory of a stopped server from end to end"))
+        .subcommand(
+            clap::Command::new("backup")
+                .about("Have the running server write a backup, as its superuser; PGPASSWORD has the password")
+                .arg(directory_argument("Directory that the backup is to be, on the server's machine")),
+        )
+        .subcommand(
+            clap::Command::new("restore")
+                .about("Verify a backup and make a new data directory of it")
+                .arg(directory_argument("The backup")),
+        )
         .subcommand(
             clap::Command::new("wal")
                 .about("Look at the write-ahead log of a stopped server")

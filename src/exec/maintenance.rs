@@ -1,4 +1,4 @@
-//! VACUUM, ANALYZE, LOCK TABLE, CHECKPOINT and EXPLAIN.
+//! VACUUM, ANALYZE, LOCK TABLE, CHECKPOINT, BACKUP and EXPLAIN.
 
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
@@ -34,6 +34,10 @@ pub async fn utility(utility: &Utility, context: &mut ExecContext<'_>, sink: &mu
         Utility::Checkpoint => {
             context.engine.request_checkpoint().await?;
             Ok(CommandTag::Plain("CHECKPOINT"))
+        }
+        Utility::Backup(target) => {
+            context.engine.request_backup(target.into()).await?;
+            Ok(CommandTag::Plain("BACKUP"))
         }
         Utility::Explain { statement, options, planning } => {
             super::query::explain::explain(statement, *options, *planning, context, sink).await?;

@@ -111,6 +111,7 @@ families! {
     WAL_GROUP_SIZE = Histogram One per_core "omendb_wal_group_size" "Records made durable by one write.";
     WAL_BACKLOG = Gauge One per_core "omendb_wal_backlog_bytes" "Bytes appended to a core's log and not yet durable.";
     WAL_HELD = Gauge One per_core "omendb_wal_held_bytes" "Bytes of a core's log that a restart would read.";
+    WAL_DISK_FULL = Counter One per_core "omendb_wal_disk_full_total" "Attempts to extend a core's log that found the disk full.";
 
     CHECKPOINTS = Counter One per_core "omendb_checkpoints_total" "Checkpoints finished.";
     CHECKPOINT_FAILURES = Counter One per_core "omendb_checkpoint_failures_total" "Checkpoints given up.";

@@ -36,6 +36,7 @@ fn driven(core: u16) -> CoreMetrics {
     m.wal.flushed(3, 4_096, 80_000);
     m.wal.backlog_bytes.set(1);
     m.wal.held_bytes.set(2);
+    m.wal.disk_full.inc();
     m.checkpoint.finished.inc();
     m.checkpoint.failed.inc();
     m.checkpoint.running.set(1);

@@ -200,7 +200,28 @@ fn append_read(bytes: &mut Vec<u8>, read: &[u8], skip: usize, wanted: usize) -> 
     useful.len()
 }
 
-/// Renames a file, replacing `to` if it exists. Atomic; durable after [`sync_dir`] of the directory.
+/// Copies the first `used` bytes of a file into a new one and fills it with zeros up to `len` bytes, both whole blocks or the file's end.
+/// The contents are durable on return.
+pub async fn copy_file(from: &Path, to: &Path, used: u64, len: u64) -> io::Result<()> {
+    let source = File::open(from, OpenMode::READ).await?;
+    let target = File::open(to, OpenMode::CREATE).await?;
+    let mut position = 0;
+    while position < len {
+        let chunk = (len - position).min(CHUNK_BYTES as u64);
+        let wanted = used.saturating_sub(position).min(chunk);
+        let mut bytes = source.read_at(position, usize::try_from(wanted).expect("at most a chunk")).await?;
+        if (bytes.len() as u64) < wanted {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it should be"));
+        }
+        bytes.resize(usize::try_from(chunk).expect("at most a chunk"), 0);
+        target.write_at(&IoBuf::padded(&bytes), position).await?;
+        position += chunk;
+    }
+    target.truncate(len).await?;
+    target.sync_data().await
+}
+
+/// Renames a file, replacing `to` if it exists, or a directory, replacing an empty one. Atomic; durable after [`sync_dir`] of the directory.
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
     match context::with_backend(Backend::clone) {
@@ -215,6 +236,15 @@ pub async fn remove(path: impl AsRef<Path>) -> io::Result<()> {
     match context::with_backend(Backend::clone) {
         Backend::Glommio(_) => run_blocking(move || std::fs::remove_file(path)).await,
         Backend::Sim(core) => sim::names(core.world(), |disk| disk.remove(&path)).await,
+    }
+}
+
+/// Removes a directory and everything in it.
+pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref().to_owned();
+    match context::with_backend(Backend::clone) {
+        Backend::Glommio(_) => run_blocking(move || std::fs::remove_dir_all(path)).await,
+        Backend::Sim(core) => sim::names(core.world(), |disk| disk.remove_dir_all(&path)).await,
     }
 }
 

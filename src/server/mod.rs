@@ -1,5 +1,6 @@
 //! Assembly: checks the machine, starts the cores and the control plane, and stops them.
 
+pub mod backup;
 pub mod banner;
 pub mod core;
 pub mod front_door;

@@ -23,7 +23,12 @@ use crate::wal::{LogReplay, OnDamage, SegmentCursor, Writes, cut};
 /// records, that what is durable follows without a gap, and that prepared transactions are whole. Prints what it finds; an error says what is wrong and where,
 /// and what was printed before it, how much of the database can be kept all the same.
 pub fn check(config: &Config) -> Result<(), String> {
-    on_a_core(config, |root| async move {
+    check_directory(config, &config.data_dir)
+}
+
+/// The same for any directory.
+pub(super) fn check_directory(config: &Config, root: &Path) -> Result<(), String> {
+    on_a_core(config, root, |root| async move {
         let verified = verify(&root).await;
         if verified.is_err()
             && let Err(problem) = foretell(&root).await
@@ -127,7 +132,7 @@ impl PreparedRows {
 
 /// Prints every record of the logs, with `writes` each write in it too.
 pub fn inspect_log(config: &Config, writes: bool) -> Result<(), String> {
-    on_a_core(config, move |root| async move {
+    on_a_core(config, &config.data_dir, move |root| async move {
         for log in list_logs(&root).await.map_err(text)? {
             for segment in &log.segments {
                 inspect_segment(&log, *segment, writes).await?;
@@ -205,7 +210,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Output that somebody reads through a pipe that may close.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     if writeln!(std::io::stdout(), "{line}").is_err() {
         std::process::exit(1);
     }
@@ -216,11 +221,10 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// Runs `work` with the directory, which must be one of ours and in use by nobody, on a core of its own.
-fn on_a_core<F>(config: &Config, work: impl Fn(PathBuf) -> F + Clone + Send + 'static) -> Result<(), String>
+fn on_a_core<F>(config: &Config, root: &Path, work: impl Fn(PathBuf) -> F + Clone + Send + 'static) -> Result<(), String>
 where
     F: Future<Output = Result<(), String>> + 'static,
 {
-    let root = &config.data_dir;
     if !Manifest::path(root).exists() {
         return Err(format!("{} is not a data directory of OmenDB: it has no MANIFEST", root.display()));
     }

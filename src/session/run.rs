@@ -152,6 +152,9 @@ impl<B: Backend> Session<B> {
                 if let Plan::Utility(Utility::Vacuum { .. }) = &statement.plan {
                     self.txn.forbid_block("VACUUM")?;
                 }
+                if let Plan::Utility(Utility::Backup(_)) = &statement.plan {
+                    self.txn.forbid_block("BACKUP")?;
+                }
                 if let Plan::Utility(Utility::Lock { .. }) = &statement.plan {
                     self.txn.require_block("LOCK TABLE")?;
                 }
@@ -213,7 +216,12 @@ fn announce(client: &mut impl Client, statement: &Statement, shape: &RowShape, d
 fn is_own(utility: &Utility) -> bool {
     !matches!(
         utility,
-        Utility::Explain { .. } | Utility::Vacuum { .. } | Utility::Analyze { .. } | Utility::Lock { .. } | Utility::Checkpoint
+        Utility::Explain { .. }
+            | Utility::Vacuum { .. }
+            | Utility::Analyze { .. }
+            | Utility::Lock { .. }
+            | Utility::Checkpoint
+            | Utility::Backup(_)
     )
 }
 

@@ -70,6 +70,7 @@ fn utility_name(utility: &Utility) -> &'static str {
         Utility::Analyze { .. } => "ANALYZE",
         Utility::Lock { .. } => "LOCK TABLE",
         Utility::Checkpoint => "CHECKPOINT",
+        Utility::Backup(_) => "BACKUP",
         Utility::Prepare { .. } => "PREPARE",
         Utility::Execute { .. } => "EXECUTE",
         Utility::Deallocate(None) => "DEALLOCATE ALL",

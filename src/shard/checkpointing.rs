@@ -91,6 +91,15 @@ impl Drop for MovesFrozen<'_> {
     }
 }
 
+/// The turn to take a checkpoint, for as long as it lives.
+pub(super) struct CheckpointTurn(Engine);
+
+impl Drop for CheckpointTurn {
+    fn drop(&mut self) {
+        self.0.0.checkpointing.set(false);
+    }
+}
+
 impl Engine {
     /// Has core 0 take a checkpoint of all cores, after one that may be under way.
     pub async fn request_checkpoint(&self) -> Result<CheckpointReport, CheckpointFailure> {
@@ -107,12 +116,23 @@ impl Engine {
     pub(super) async fn checkpoint_in_turn(&self) -> Result<CheckpointReport, CheckpointFailure> {
         let not_ready = CheckpointFailure::NotNow("the server has not recovered yet");
         let root = self.0.shared.root.get().cloned().ok_or(not_ready)?;
+        let _turn = self.checkpoint_turn().await;
+        self.measured_checkpoint(&root).await
+    }
+
+    /// Waits until no checkpoint is under way; none begins as long as what is returned lives.
+    pub(super) async fn checkpoint_turn(&self) -> CheckpointTurn {
         while self.0.checkpointing.replace(true) {
             runtime::sleep(Duration::from_millis(5)).await;
         }
+        CheckpointTurn(self.clone())
+    }
+
+    /// Takes a checkpoint, which has its turn, and counts it.
+    pub(super) async fn measured_checkpoint(&self, root: &Path) -> Result<CheckpointReport, CheckpointFailure> {
         let metrics = &self.0.metrics.checkpoint;
         metrics.running.set(1);
-        let report = self.checkpoint(&root).await;
+        let report = self.checkpoint(root).await;
         metrics.running.set(0);
         match &report {
             Ok(done) => {
@@ -122,7 +142,6 @@ impl Engine {
             }
             Err(_) => metrics.failed.inc(),
         }
-        self.0.checkpointing.set(false);
         report
     }
 

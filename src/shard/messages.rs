@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
+use crate::shard::backup::BackupReport;
 use crate::shard::checkpointing::{CheckpointFailure, CheckpointReport};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::two_phase::Effects;
@@ -315,6 +316,10 @@ pub enum Request {
     Stats,
     /// Take a checkpoint of all cores; core 0 directs it.
     TakeCheckpoint,
+    /// Core 0: take a checkpoint and write a backup there.
+    TakeBackup(std::path::PathBuf),
+    /// Copy the core's log into the backup there.
+    CopyLog(std::path::PathBuf),
     /// Run this on the core: how the server places connections and gathers figures, which the engine knows nothing of.
     Run(Box<dyn FnOnce() -> Box<dyn std::any::Any + Send> + Send>),
     /// Write out the log and stop accepting writes.
@@ -349,6 +354,10 @@ pub enum Reply {
     Checkpointed(Result<Option<crate::checkpoint::DataFile>, CheckpointFailure>),
     /// To `Boot`.
     Booted(Result<crate::shard::recovery::BootReply, String>),
+    /// To `TakeBackup`.
+    BackedUp(crate::error::SqlResult<BackupReport>),
+    /// To `CopyLog`: bytes.
+    LogCopied(crate::error::SqlResult<u64>),
     /// To `TakeCheckpoint`.
     CheckpointTaken(Result<CheckpointReport, CheckpointFailure>),
     /// To `Run`.

@@ -14,6 +14,7 @@ mod advisory;
 #[cfg(test)]
 mod advisory_tests;
 pub mod api;
+pub mod backup;
 mod boot;
 pub mod checkpointing;
 mod commit;

@@ -3,6 +3,8 @@
 //! The handler runs inside the mesh's poller and never awaits: what can be answered at once is, and what has to wait for a
 //! row, for log space or for a flush goes on as a task, or as an entry among the durable waiters, and answers later.
 
+use std::rc::Rc;
+
 use crate::base::{CommitTs, StorageId, TxnId};
 use crate::mesh::Replier;
 use crate::runtime::{self, QueueClass};
@@ -21,8 +23,13 @@ impl Engine {
     pub fn serve(&self) {
         let engine = self.clone();
         self.0.mesh.serve(move |_from, request, answer| engine.handle(request, answer));
-        let engine = self.clone();
-        self.0.mesh.add_pass_hook(move || engine.wake_durable());
+        // The mesh belongs to the engine: it must not keep it alive.
+        let engine = Rc::downgrade(&self.0);
+        self.0.mesh.add_pass_hook(move || {
+            if let Some(engine) = engine.upgrade() {
+                Engine(engine).wake_durable();
+            }
+        });
     }
 
     fn handle(&self, request: Request, answer: Answer) {
@@ -133,6 +140,8 @@ impl Engine {
                     engine.recycle_log_here(through).await;
                     Reply::Done(Ok(()))
                 }
+                Request::TakeBackup(target) => Reply::BackedUp(engine.backup_in_turn(&target).await),
+                Request::CopyLog(partial) => Reply::LogCopied(engine.copy_log_here(&partial).await),
                 Request::TakeCheckpoint => Reply::CheckpointTaken(engine.checkpoint_in_turn().await),
                 Request::Shutdown => {
                     engine.close_log_here().await;

@@ -149,6 +149,8 @@ pub enum Utility {
     },
     /// CHECKPOINT.
     Checkpoint,
+    /// BACKUP TO 'directory'.
+    Backup(String),
     /// PREPARE name AS …: the statement's text.
     Prepare {
         /// Name.

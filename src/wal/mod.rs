@@ -12,6 +12,7 @@
 //! | `state`, `space` | the log in memory: groups, segments, reservations: pure but for file handles |
 //! | `writer` | [`Wal`], what the engine calls |
 //! | `flusher`, `supply` | its two tasks: group commit; segments made ahead and recycled |
+//! | `copy` | what a backup takes of it |
 //! | `cursor`, `reader`, `replay` | reading a log back: verify, collect, replay |
 //! | `damage` | bytes that are not what was written: what is done, what is said |
 //!
@@ -19,6 +20,7 @@
 //! follows from votes instead of decisions (docs/architecture.md). Byte layouts and the recovery case table: docs/storage-format.md.
 
 mod bytes;
+mod copy;
 mod counters;
 mod cursor;
 pub mod cut;

@@ -4,6 +4,7 @@ mod activity;
 mod additions;
 mod advisory;
 mod authentication;
+mod backup;
 mod config;
 mod damage;
 mod hop;

@@ -18,6 +18,8 @@ pub struct WalMetrics {
     pub backlog_bytes: Gauge,
     /// Bytes a restart would read.
     pub held_bytes: Gauge,
+    /// Attempts to extend the log that found the disk full.
+    pub disk_full: Counter,
     /// Nanoseconds a durable write took.
     pub sync_ns: Distribution,
     /// Records a durable write carried.
@@ -32,6 +34,7 @@ impl Default for WalMetrics {
             bytes: Counter::default(),
             backlog_bytes: Gauge::default(),
             held_bytes: Gauge::default(),
+            disk_full: Counter::default(),
             sync_ns: Distribution::of_times(),
             group_size: Distribution::of_amounts(),
         }
@@ -56,6 +59,7 @@ impl Group for WalMetrics {
         out.counter(&families::WAL_BYTES, none(), self.bytes.get());
         out.gauge(&families::WAL_BACKLOG, none(), self.backlog_bytes.get());
         out.gauge(&families::WAL_HELD, none(), self.held_bytes.get());
+        out.counter(&families::WAL_DISK_FULL, none(), self.disk_full.get());
         out.distribution(&families::WAL_SYNC_DURATION, none(), &self.sync_ns);
         out.distribution(&families::WAL_GROUP_SIZE, none(), &self.group_size);
     }

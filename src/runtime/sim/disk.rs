@@ -226,6 +226,10 @@ impl Disk {
     }
 
     pub(in crate::runtime) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.directories.contains(from) {
+            self.rename_directory(from, to);
+            return Ok(());
+        }
         let inode = *self.names.get(from).ok_or_else(|| not_found(from))?;
         if !self.directories.contains(to.parent().unwrap_or(Path::new(""))) {
             return Err(not_found(to));
@@ -234,11 +238,39 @@ impl Disk {
         Ok(())
     }
 
+    /// Like directories themselves, durable at once, with what is durable of the names in it.
+    fn rename_directory(&mut self, from: &Path, to: &Path) {
+        let moved = |path: &PathBuf| path.strip_prefix(from).map_or_else(|_| path.clone(), |rest| to.join(rest));
+        for names in [&mut self.names, &mut self.durable_names] {
+            *names = std::mem::take(names).into_iter().map(|(path, inode)| (moved(&path), inode)).collect();
+        }
+        self.directories = self.directories.iter().map(moved).collect();
+        for change in &mut self.pending_names {
+            match change {
+                NameChange::Create { path, .. } | NameChange::Remove { path } => *path = moved(path),
+                NameChange::Rename { from, to, .. } => (*from, *to) = (moved(from), moved(to)),
+            }
+        }
+    }
+
     pub(in crate::runtime) fn remove(&mut self, path: &Path) -> io::Result<()> {
         if !self.names.contains_key(path) {
             return Err(not_found(path));
         }
         self.change_names(NameChange::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    /// Everything below a directory, and the directory.
+    pub(in crate::runtime) fn remove_dir_all(&mut self, path: &Path) -> io::Result<()> {
+        if !self.directories.contains(path) {
+            return Err(not_found(path));
+        }
+        let below: Vec<PathBuf> = self.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
+        for path in below {
+            self.change_names(NameChange::Remove { path });
+        }
+        self.directories.retain(|directory| !directory.starts_with(path));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use crate::catalog::TableDef;
 use crate::catalog::system::SystemTable;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::Binder;
+use crate::sql::utility::Utility;
 
 fn denied(message: String) -> SqlError {
     SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
@@ -40,11 +41,14 @@ impl Binder<'_> {
         self.context.catalog.is_superuser(self.context.session.role())
     }
 
-    /// 42501 for CHECKPOINT by others than superusers.
-    pub fn check_checkpoint(&self) -> SqlResult<()> {
+    /// 42501 for CHECKPOINT and BACKUP by others than superusers.
+    pub fn check_maintainer(&self, utility: &Utility) -> SqlResult<()> {
         if self.is_superuser() {
             return Ok(());
         }
-        Err(denied("must be superuser or have privileges of pg_checkpoint to do CHECKPOINT".to_owned()))
+        Err(denied(match utility {
+            Utility::Backup(_) => "must be superuser to do BACKUP".to_owned(),
+            _ => "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT".to_owned(),
+        }))
     }
 }

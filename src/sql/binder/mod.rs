@@ -176,8 +176,8 @@ impl<'a> Binder<'a> {
         match body {
             Body::Sql(statement) => self.sql(statement),
             Body::Unsupported(name) => Err(SqlError::unsupported(name)),
-            Body::Ready(utility @ Utility::Checkpoint) => {
-                self.check_checkpoint()?;
+            Body::Ready(utility @ (Utility::Checkpoint | Utility::Backup(_))) => {
+                self.check_maintainer(utility)?;
                 Ok((Plan::Utility(utility.clone()), Vec::new()))
             }
             Body::Ready(utility) => Ok((Plan::Utility(utility.clone()), utility::output_columns(utility))),

@@ -1,4 +1,4 @@
-//! VACUUM, ANALYZE, CHECKPOINT, TRUNCATE, EXPLAIN, PREPARE and its kin, DROP TABLE and ALTER TABLE.
+//! VACUUM, ANALYZE, CHECKPOINT, BACKUP, TRUNCATE, EXPLAIN, PREPARE and its kin, DROP TABLE and ALTER TABLE.
 
 use sqlparser::tokenizer::Token;
 
@@ -14,6 +14,10 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
     let body = match word {
         "vacuum" => vacuum(cursor)?,
         "checkpoint" => Body::Ready(Utility::Checkpoint),
+        "backup" => {
+            cursor.expect("to")?;
+            Body::Ready(Utility::Backup(cursor.string()?))
+        }
         "truncate" => truncate(cursor)?,
         _ => analyze(cursor)?,
     };

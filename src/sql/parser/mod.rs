@@ -138,7 +138,7 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
         }
         "set" | "show" | "reset" | "discard" => settings::parse(cursor, &word),
         "lock" => maintenance::lock(cursor),
-        "vacuum" | "analyze" | "analyse" | "checkpoint" | "truncate" => maintenance::parse(cursor, &word),
+        "vacuum" | "analyze" | "analyse" | "checkpoint" | "backup" | "truncate" => maintenance::parse(cursor, &word),
         "explain" => maintenance::explain(cursor, nesting),
         "prepare" | "execute" | "deallocate" => maintenance::prepared(cursor, &word),
         "copy" => copy::parse(cursor),

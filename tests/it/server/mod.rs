@@ -57,7 +57,13 @@ impl Remains {
 
     /// Starts a server on it.
     pub fn start(self, flags: &[&str]) -> Server {
-        Server::start_in(self.directory, flags)
+        let data = self.data();
+        Server::start_in(self.directory, &data, flags)
+    }
+
+    /// Starts a server on another directory.
+    pub fn start_on(self, data: &Path, flags: &[&str]) -> Server {
+        Server::start_in(self.directory, data, flags)
     }
 }
 
@@ -73,17 +79,19 @@ fn command() -> Command {
 impl Server {
     /// Starts one on two cores, with these flags besides, and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to"), flags)
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory can be written to");
+        let data = directory.path().join("data");
+        Self::start_in(directory, &data, flags)
     }
 
-    fn start_in(directory: TempDir, flags: &[&str]) -> Self {
+    fn start_in(directory: TempDir, data: &Path, flags: &[&str]) -> Self {
         let log = directory.path().join("log");
         let stderr = std::fs::File::create(&log).expect("a fresh directory takes a file");
         let mut command = command();
         command
             .arg("serve")
             .arg("--data-dir")
-            .arg(directory.path().join("data"))
+            .arg(data)
             // Ports that the kernel chooses, so that tests side by side never want the same.
             .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--wal-segment-size", "4MB"])
             .args(if flags.contains(&"--cores") { &[][..] } else { &["--cores", "2"] })
@@ -115,6 +123,14 @@ impl Server {
             assert!(started.elapsed() < WAIT, "the server does not say \"{words}\":\n{log}");
             sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Has it write a backup of itself: whether that succeeded, and all that was printed.
+    pub fn backup(&self, target: &Path) -> (bool, String) {
+        let output = command().arg("backup").arg(target).arg("--listen").arg(self.address.to_string()).output();
+        let output = output.expect("the binary was built with this test");
+        let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
+        (output.status.success(), printed)
     }
 
     /// Kills it, as kill -9 does.

@@ -8,6 +8,7 @@ use crate::base::{CommitTs, CoreId, StorageId};
 use crate::checkpoint::{CheckpointId, CheckpointReader, Manifest, finish_setting_aside};
 use crate::runtime;
 use crate::shard::engine::Engine;
+use crate::shard::maintenance::MovedGarbage;
 use crate::shard::range_map::{Route, StorageMap};
 use crate::shard::recovery::{
     BootReply, BootStep, RecoveredWrites, RecoveryOptions, RecoveryReport, StorageKinds, checkpoint_error,
@@ -166,7 +167,7 @@ impl Boot<'_> {
         let engine = self.engine;
         let id = engine.0.shared.new_tablet_id();
         let tablet = Tablet::new(id, CATALOG_STORAGE, None, None, empty_map(KeyKind::Int));
-        engine.0.shard.borrow_mut().adopt(tablet, Vec::new());
+        engine.0.shard.borrow_mut().adopt(tablet, MovedGarbage::default());
         let route = Route { lower: None, tablet: id, core: CoreId(0) };
         engine.0.shared.ranges.put(CATALOG_STORAGE, StorageMap::new(KeyKind::Int, vec![route]));
         let checkpoint = self.report.checkpoint;

@@ -3,10 +3,12 @@
 
 use std::ops::{Bound, ControlFlow};
 
+use smallvec::SmallVec;
+
 use crate::base::{CommitTs, CoreId, StorageId, TabletId};
 use crate::shard::error::EngineResult;
-use crate::shard::state::{Garbage, Shard};
-use crate::storage::{Key, Tablet};
+use crate::shard::state::{Garbage, Held, Shard};
+use crate::storage::{Horizon, Key, Tablet};
 
 /// Keys handled in one slice.
 const SLICE: usize = 256;
@@ -14,7 +16,16 @@ const SLICE: usize = 256;
 const SHIFT: usize = 128;
 
 /// A tablet taken out for a move, with its keys that have garbage.
-pub(super) type TakenTablet = (Box<Tablet>, Vec<(CommitTs, Key)>);
+pub(super) type TakenTablet = (Box<Tablet>, MovedGarbage);
+
+/// Garbage on its way to another core.
+#[derive(Default)]
+pub struct MovedGarbage {
+    /// Chains that have something to collect once the horizon reaches a timestamp.
+    waiting: Vec<(CommitTs, Key)>,
+    /// Versions that old snapshots keep, by snapshot: key and timestamp.
+    held: Vec<(CommitTs, Key, CommitTs)>,
+}
 
 /// What a slice came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,21 +53,44 @@ impl Shard {
         Slice::More
     }
 
-    /// Collects garbage that the watermark has passed. The queue is nearly in timestamp order: commits of several cores may be
+    /// Collects garbage that the horizon has passed, and what old snapshots have kept that are gone. The queue is nearly in timestamp order: commits of several cores may be
     /// installed out of order by as much as a message takes.
     pub(super) fn collect_slice(&mut self) -> Slice {
-        let watermark = self.shared.clock.watermark();
+        let horizon = self.shared.clock.horizon();
         for _ in 0..SLICE {
+            if let Some(Held { storage, key, begin }) = self.next_released(&horizon) {
+                self.collect_key(storage, key, &horizon, Some(begin));
+                continue;
+            }
             let Some(front) = self.garbage.front() else { return Slice::Idle };
-            if front.ts > watermark {
+            if front.ts > horizon.recent {
                 return Slice::Idle;
             }
             let Garbage { storage, key, .. } = self.garbage.pop_front().expect("the front was there");
-            if let Some(tablet) = self.tablet_mut(storage, &key) {
-                self.stats.collected += tablet.collect(&key, watermark) as u64;
-            }
+            self.collect_key(storage, key, &horizon, None);
         }
         Slice::More
+    }
+
+    /// A version kept by an old snapshot that is gone.
+    fn next_released(&mut self, horizon: &Horizon) -> Option<Held> {
+        let pin = *self.held.keys().find(|pin| !horizon.is_pinned(**pin))?;
+        let held = self.held.get_mut(&pin).expect("it was found");
+        let next = held.pop();
+        if held.is_empty() {
+            self.held.remove(&pin);
+        }
+        next
+    }
+
+    fn collect_key(&mut self, storage: StorageId, key: Key, horizon: &Horizon, again: Option<CommitTs>) {
+        let mut held: SmallVec<[(CommitTs, CommitTs); 2]> = SmallVec::new();
+        let Some(tablet) = self.tablet_mut(storage, &key) else { return };
+        let collected = tablet.collect(&key, horizon, again, |pin, begin| held.push((pin, begin)));
+        self.stats.collected += collected as u64;
+        for (pin, begin) in held {
+            self.held.entry(pin).or_default().push(Held { storage, key: key.clone(), begin });
+        }
     }
 
     /// After an insert: splits the key's tablet if it has grown too large, at once and for nothing where keys are appended,
@@ -150,24 +184,32 @@ impl Shard {
             return None;
         }
         let tablet = tablets.remove(position);
-        let mut garbage = Vec::new();
+        let mut garbage = MovedGarbage::default();
         self.garbage.retain(|entry| {
             let goes = entry.storage == storage && tablet.covers(&entry.key);
             if goes {
-                garbage.push((entry.ts, entry.key.clone()));
+                garbage.waiting.push((entry.ts, entry.key.clone()));
             }
             !goes
         });
+        for (pin, held) in &mut self.held {
+            let goes = |held: &mut Held| held.storage == storage && tablet.covers(&held.key);
+            garbage.held.extend(held.extract_if(.., goes).map(|held| (*pin, held.key, held.begin)));
+        }
+        self.held.retain(|_, held| !held.is_empty());
         self.stats.moves += 1;
         Some((Box::new(tablet), garbage))
     }
 
     /// Becomes the owner of a tablet.
-    pub(super) fn adopt(&mut self, tablet: Tablet, garbage: Vec<(CommitTs, Key)>) {
+    pub(super) fn adopt(&mut self, tablet: Tablet, garbage: MovedGarbage) {
         let storage = tablet.storage;
         self.add_tablet(tablet);
-        self.garbage.extend(garbage.into_iter().map(|(ts, key)| Garbage { ts, storage, key }));
+        self.garbage.extend(garbage.waiting.into_iter().map(|(ts, key)| Garbage { ts, storage, key }));
         self.garbage.make_contiguous().sort_by_key(|entry| entry.ts);
+        for (pin, key, begin) in garbage.held {
+            self.held.entry(pin).or_default().push(Held { storage, key, begin });
+        }
     }
 
     /// A tablet whose move would bring this core and one with `surplus` fewer keys of the storage closer together.

@@ -12,6 +12,7 @@ use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
 use crate::shard::backup::BackupReport;
 use crate::shard::checkpointing::{CheckpointFailure, CheckpointReport};
 use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::maintenance::MovedGarbage;
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
 use crate::txn::lock_view::LockView;
@@ -266,8 +267,8 @@ pub enum Request {
     Adopt {
         /// The tablet.
         tablet: Box<Tablet>,
-        /// Its keys with garbage: superseded at, key.
-        garbage: Vec<(CommitTs, Key)>,
+        /// What is to be collected of it.
+        garbage: MovedGarbage,
     },
     /// Give a tablet away, if one can be spared.
     GiveTablet {

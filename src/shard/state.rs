@@ -21,7 +21,7 @@ use crate::shard::range_map::{RangeMap, SharedRangeMap};
 use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
 use crate::storage::heap::HeapFull;
-use crate::storage::{IntentStatus, Key, Tablet, View};
+use crate::storage::{Horizon, IntentStatus, Key, Tablet, View};
 use crate::txn::advisory_locks::AdvisoryLocks;
 use crate::txn::clock::Clock;
 use crate::txn::prepared::PreparedTransactions;
@@ -182,6 +182,15 @@ pub(super) struct Garbage {
     pub key: Key,
 }
 
+/// A superseded version that an old snapshot keeps.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub storage: StorageId,
+    pub key: Key,
+    /// The version's timestamp.
+    pub begin: CommitTs,
+}
+
 /// A prepared transaction's promise.
 pub(super) struct Promise {
     pub bound: CommitTs,
@@ -207,6 +216,8 @@ pub struct Shard {
     /// Promises by slot: their lowest bound is this core's `undecided`.
     pub(super) promises: BTreeMap<u32, Promise>,
     pub(super) garbage: VecDeque<Garbage>,
+    /// By the old snapshot that keeps them; looked at again when it is gone.
+    pub(super) held: BTreeMap<CommitTs, Vec<Held>>,
     /// Slots that guard what they have read.
     pub(super) guards: Vec<u32>,
     /// Those who wait for a guard to end.
@@ -249,6 +260,7 @@ impl Shard {
             guards: Vec::new(),
             guards_freed: Rc::default(),
             garbage: VecDeque::new(),
+            held: BTreeMap::new(),
             unresolved: VecDeque::new(),
             bytes: 0,
             next_row_ids: FxHashMap::default(),
@@ -323,7 +335,8 @@ impl Shard {
         let tablets: u64 = sizes.values().map(|size| size.bytes()).sum();
         let tablets = usize::try_from(tablets).expect("what lies in memory can be counted in a word");
         self.shared.sizes.publish(self.core, sizes);
-        let garbage = self.garbage.capacity() * size_of::<Garbage>();
+        let held: usize = self.held.values().map(Vec::capacity).sum();
+        let garbage = self.garbage.capacity() * size_of::<Garbage>() + held * size_of::<Held>();
         let transactions: usize = self.txns.bytes();
         self.bytes = tablets + garbage + transactions;
         self.shared.memory[self.core.index()].store(self.bytes, Ordering::Relaxed);
@@ -345,6 +358,8 @@ impl Shard {
         let lowest = lowest.filter(|_| !sabotage::is(Sabotage::EarlyCollection));
         let floor = lowest.map_or(durable, |lowest| lowest.min(durable));
         self.shared.clock.set_floor(self.core, floor);
+        let pins = if floor < durable { self.snapshots.below(durable) } else { Vec::new() };
+        self.shared.clock.set_horizon(self.core, Horizon { recent: durable, pins });
     }
 
     /// The figures of this core.
@@ -361,6 +376,7 @@ impl Shard {
         }
         stats.transaction_bytes = self.txns.bytes();
         stats.garbage = self.garbage.len();
+        stats.held = self.held.values().map(Vec::len).sum();
         stats.transactions = self.txns.len();
         stats.locked_rows = self.row_locks.len();
         stats.waiting = self.row_locks.waiting();

@@ -21,6 +21,8 @@ pub struct ShardStats {
     pub storages: Vec<(StorageId, usize)>,
     /// Chains waiting for collection.
     pub garbage: usize,
+    /// Superseded versions that old snapshots keep.
+    pub held: usize,
     /// Versions collected since start.
     pub collected: u64,
     /// Bytes of transactions' bookkeeping.

@@ -4,6 +4,7 @@ use crate::base::{CoreId, StorageId};
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::maintenance::MovedGarbage;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::range_map::{Route, StorageMap};
 use crate::shard::state::Shard;
@@ -57,10 +58,10 @@ impl Engine {
 
     pub(super) async fn adopt_on(&self, core: CoreId, tablet: Box<Tablet>) -> EngineResult<()> {
         if core == self.0.core {
-            self.0.shard.borrow_mut().adopt(*tablet, Vec::new());
+            self.0.shard.borrow_mut().adopt(*tablet, MovedGarbage::default());
             return Ok(());
         }
-        self.ask(core, Request::Adopt { tablet, garbage: Vec::new() }).await.done()
+        self.ask(core, Request::Adopt { tablet, garbage: MovedGarbage::default() }).await.done()
     }
 
     /// Ends the last tablet of a storage with hidden keys above every key given out; returns where.

@@ -28,6 +28,8 @@ pub const INTENT: u64 = 1 << 63;
 
 /// Header flag: the row is deleted as of this version.
 const TOMBSTONE: u32 = 1;
+/// Header flag: superseded, and known to be kept by an old snapshot.
+const HELD: u32 = 2;
 
 /// A version's address within its heap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +77,8 @@ pub struct Header {
     pub command: u32,
     /// Whether the row is deleted as of this version.
     pub tombstone: bool,
+    /// Whether it is superseded and known to be kept by an old snapshot.
+    pub held: bool,
 }
 
 impl Header {
@@ -180,6 +184,7 @@ impl Heap {
             len: word(12),
             command: word(16),
             tombstone: word(20) & TOMBSTONE != 0,
+            held: word(20) & HELD != 0,
         }
     }
 
@@ -211,6 +216,13 @@ impl Heap {
     pub fn set_begin(&mut self, at: VersionRef, begin: u64) {
         let o = at.offset();
         self.pages[at.page()].data[o..o + 8].copy_from_slice(&begin.to_le_bytes());
+    }
+
+    /// Notes that a superseded version is kept by an old snapshot.
+    pub fn set_held(&mut self, at: VersionRef) {
+        let flags = at.offset() + 20;
+        let page = &mut self.pages[at.page()];
+        page.put_u32(flags, page.u32_at(flags) | HELD);
     }
 
     /// Sets a version's `prev`.

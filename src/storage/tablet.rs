@@ -5,6 +5,8 @@
 //!
 //! One core owns a tablet; a move hands over the whole value. Nothing here is awaited.
 
+mod collect;
+
 use std::ops::{Bound, ControlFlow};
 
 use crate::base::{CommitTs, StorageId, TabletId, TxnId};
@@ -12,6 +14,8 @@ use crate::index::IndexStats;
 use crate::storage::heap::{Header, Heap, HeapFull, INTENT, VersionRef};
 use crate::storage::key::{Key, KeyRef};
 use crate::storage::key_map::KeyMap;
+
+pub use collect::Horizon;
 
 /// What a reader asks about an intent it meets.
 pub trait IntentStatus {
@@ -411,20 +415,6 @@ impl Tablet {
         *self.map.get_mut(key).expect("the key is there") = at;
     }
 
-    /// Collects a key's garbage as of the watermark: versions nobody can see, and the key itself if it is deleted. Returns
-    /// how many versions went.
-    pub fn collect(&mut self, key: &Key, watermark: CommitTs) -> usize {
-        let Some(head) = self.map.get(key) else { return 0 };
-        let before = self.heap.versions();
-        self.prune_below(head, watermark);
-        let header = self.heap.header(head);
-        if header.tombstone && header.intent().is_none() && header.prev.is_none() && header.begin <= watermark.0 {
-            self.heap.free(head);
-            self.map.remove(key);
-        }
-        before - self.heap.versions()
-    }
-
     /// Applies a recovered write, unless a newer one is there. Deletions stay as tombstones until [`Tablet::collect`], so that
     /// the order in which logs are replayed does not matter.
     pub fn replay(&mut self, key: &Key, ts: CommitTs, row: Option<&[u8]>) -> Result<(), HeapFull> {
@@ -483,6 +473,9 @@ impl Tablet {
             let header = from.header(at);
             let row = (!header.tombstone).then(|| from.row(at));
             let copy = self.heap.push(header.begin, VersionRef::NONE, header.command, row)?;
+            if header.held {
+                self.heap.set_held(copy);
+            }
             if newer.is_none() {
                 copied_head = copy;
             } else {

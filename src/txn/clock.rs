@@ -15,9 +15,11 @@
 //! then `undecided`, then `undurable`. Hence a timestamp at or below the loaded clock is either installed already or still
 //! held back by a bound that the later loads see. All accesses are sequentially consistent.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use crate::base::{CommitTs, CoreId};
+use crate::storage::Horizon;
 
 /// "Nothing" in a core's words.
 const NOTHING: u64 = u64::MAX;
@@ -29,6 +31,8 @@ struct CoreWords {
     undurable: AtomicU64,
     floor: AtomicU64,
     waiting: AtomicU64,
+    /// Written and read by housekeeping alone, a few times a second.
+    horizon: Mutex<Horizon>,
 }
 
 #[repr(align(128))]
@@ -48,6 +52,7 @@ impl Clock {
             undurable: AtomicU64::new(NOTHING),
             floor: AtomicU64::new(0),
             waiting: AtomicU64::new(NOTHING),
+            horizon: Mutex::default(),
         };
         Self { now: Padded(AtomicU64::new(last.0)), cores: (0..cores).map(words).collect() }
     }
@@ -109,6 +114,25 @@ impl Clock {
             durable = durable.min(core.undurable.load(SeqCst).saturating_sub(1));
         }
         CommitTs(durable)
+    }
+
+    /// Publishes what is read on `core`: every snapshot taken there from now on is at or above `horizon.recent`, and those in use that are
+    /// below it are its pins.
+    pub fn set_horizon(&self, core: CoreId, horizon: Horizon) {
+        *self.cores[core.index()].horizon.lock().expect("nothing panics while holding it") = horizon;
+    }
+
+    /// What is read on any core.
+    pub fn horizon(&self) -> Horizon {
+        let mut all = Horizon { recent: CommitTs(u64::MAX), pins: Vec::new() };
+        for core in &self.cores {
+            let horizon = core.horizon.lock().expect("nothing panics while holding it");
+            all.recent = all.recent.min(horizon.recent);
+            all.pins.extend_from_slice(&horizon.pins);
+        }
+        all.pins.sort_unstable();
+        all.pins.dedup();
+        all
     }
 
     /// The watermark: versions superseded at or before it are garbage.

@@ -44,6 +44,14 @@ impl ActiveSnapshots {
         self.slots.iter().flatten().min().copied()
     }
 
+    /// The registered snapshots below a timestamp, ascending, each once.
+    pub fn below(&self, recent: CommitTs) -> Vec<CommitTs> {
+        let mut below: Vec<CommitTs> = self.slots.iter().flatten().filter(|snapshot| **snapshot < recent).copied().collect();
+        below.sort_unstable();
+        below.dedup();
+        below
+    }
+
     /// How many are registered.
     pub fn len(&self) -> usize {
         self.slots.len() - self.vacant.len()

@@ -55,6 +55,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Prepared transactions at once.
     pub prepared_max: usize,
+    /// How long a client's snapshot keeps old versions of rows; `None`: as long as it is in use.
+    pub old_snapshot: Option<Duration>,
     /// Memory the server may use for data before writes are refused with 53200.
     pub memory_limit_bytes: u64,
     /// What is logged and how.

@@ -46,6 +46,7 @@ pub static SETTINGS: &[Setting] = settings! {
     "cores" "CORES" = "all", "Cores to run on: a count, a list of CPUs such as 0,1 or 0-3, or all";
     "spin_us" "MICROSECONDS" = "0", "How long an idle core looks for work before it sleeps; 50 saves a wake-up where cores have their CPUs to themselves";
     "max_connections" "COUNT" = "100", "Client connections at once";
+    "old_snapshot_threshold" "DURATION" = "off", "Age from which a snapshot keeps no old versions of rows any more, and reading at it is refused, or off";
     "max_prepared_transactions" "COUNT" = "64", "Transactions in the prepared state at once; 0 switches two-phase commit off";
     "memory_limit" "SIZE" = "70%", "Memory for data before writes are refused: a size or a share of the machine's";
     "log_level" "FILTER" = "info", "error, warn, info, debug or trace; or a list such as info,omendb::wal=debug";

@@ -56,7 +56,8 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let format = p.field("log_format", |text| one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
     let wal_segment_bytes = p.field("wal_segment_size", segment_size);
     let checkpoint_volume_bytes = p.field("checkpoint_volume", |text| within(units::bytes(text)?, 4 * MIB..=1024 * GIB));
-    let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, checkpoint_interval));
+    let old_snapshot = p.field("old_snapshot_threshold", |text| unless_off(text, |text| at_least_a_second(text, MINUTE)));
+    let checkpoint_interval = p.field("checkpoint_interval", |text| unless_off(text, |text| at_least_a_second(text, SECOND)));
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
     let hba_file = p.field("hba_file", |text| if text.eq_ignore_ascii_case("default") { Ok(None) } else { file(text).map(Some) });
@@ -85,6 +86,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         log: LogConfig { filter: filter?, format: format? },
         wal_segment_bytes: wal_segment_bytes?,
         checkpoint_volume_bytes: checkpoint_volume_bytes?,
+        old_snapshot: old_snapshot?,
         checkpoint_interval: checkpoint_interval?,
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
@@ -175,9 +177,15 @@ fn segment_size(text: &str) -> Result<u64, String> {
     if size.is_multiple_of(MIB) { Ok(size) } else { Err(format!("{size} bytes are not a multiple of 1 MB")) }
 }
 
-fn checkpoint_interval(text: &str) -> Result<Duration, String> {
-    let interval = units::duration(text, Duration::from_secs(1))?;
-    if interval < Duration::from_secs(1) { Err("it must be at least 1s".to_string()) } else { Ok(interval) }
+/// The unit of PostgreSQL's settings of times that are seconds.
+const SECOND: Duration = Duration::from_secs(1);
+/// And of those that are minutes.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// `bare` is the unit of a number without one.
+fn at_least_a_second(text: &str, bare: Duration) -> Result<Duration, String> {
+    let duration = units::duration(text, bare)?;
+    if duration < SECOND { Err("it must be at least 1s".to_string()) } else { Ok(duration) }
 }
 
 /// Levels and `module=level`, comma-separated. tracing itself would take any word for a module.

@@ -93,6 +93,9 @@ families! {
     LOCK_WAITERS = Gauge One summed "omendb_lock_waiters" "Statements waiting for a row at this moment.";
     LOCK_WAIT_DURATION = Histogram Nanoseconds summed "omendb_lock_wait_duration_seconds" "Time waited for rows held by other transactions.";
     SNAPSHOT_AGE = Gauge One per_core "omendb_snapshot_age_timestamps" "How far the oldest snapshot of a core lies behind the commit clock, in timestamps.";
+    SNAPSHOTS_EXPIRED = Counter One summed "omendb_snapshots_expired_total" "Snapshots that were in use for longer than old_snapshot_threshold.";
+    GARBAGE_WAITING = Gauge One per_core "omendb_garbage_versions_waiting" "Superseded row versions that wait for the next round of collection.";
+    GARBAGE_HELD = Gauge One per_core "omendb_garbage_versions_held" "Superseded row versions that an old snapshot keeps.";
     GARBAGE_VERSIONS = Counter One summed "omendb_garbage_versions_pruned_total" "Row versions freed because no snapshot could see them.";
 
     CONNECTIONS_ACTIVE = Gauge One per_core "omendb_connections_active" "Client connections open, by the core they live on.";

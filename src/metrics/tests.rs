@@ -24,6 +24,9 @@ fn driven(core: u16) -> CoreMetrics {
     m.txn.lock_wait_ns.record(5_000);
     m.txn.snapshot_age.set(3);
     m.txn.versions_pruned.add(2);
+    m.txn.versions_waiting.set(4);
+    m.txn.versions_held.set(1);
+    m.txn.snapshots_expired.inc();
     m.connections.active.inc();
     m.connections.opened.inc();
     m.connections.refused.inc();

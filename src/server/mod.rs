@@ -96,6 +96,7 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
         checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
         prepared_max: config.prepared_max,
+        old_snapshot: config.old_snapshot,
         ..EngineLimits::default()
     };
     CoreServices {

@@ -20,6 +20,9 @@ pub fn observe_engine(metrics: &CoreMetrics, stats: &ShardStats, clock: CommitTs
     storage.tablet_moves.set_total(stats.moves);
     storage.memory(MemoryKind::Intents).set(signed(stats.transaction_bytes));
     metrics.txn.versions_pruned.set_total(stats.collected);
+    metrics.txn.versions_waiting.set(signed(stats.garbage));
+    metrics.txn.versions_held.set(signed(stats.held));
+    metrics.txn.snapshots_expired.set_total(stats.snapshots_expired);
     metrics.txn.lock_waiters.set(signed(stats.waiting));
     let age = stats.oldest_snapshot.map_or(0, |oldest| clock.0.saturating_sub(oldest.0));
     metrics.txn.snapshot_age.set(i64::try_from(age).unwrap_or(i64::MAX));

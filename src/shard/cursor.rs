@@ -61,6 +61,7 @@ impl ScanCursor {
             } else {
                 engine.ask(owner, Request::Scan { view: self.view, spec: spec.clone() }).await.rows()?
             };
+            engine.check_age(&self.view)?;
             match next {
                 ScanNext::Moved => engine.wait_for_move(attempt).await,
                 ScanNext::Done => return Ok(Some(batch)),

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
 use crate::mesh::Mesh;
 use crate::metrics::{CoreMetrics, PeerMetrics};
-use crate::runtime;
+use crate::runtime::{self, MonoTime};
 use crate::shard::api::{ReadView, RowBatch};
 use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::messages::{Reply, Request, ScanNext};
@@ -178,7 +178,7 @@ impl Engine {
             Isolation::ReadCommitted => fresh,
             Isolation::RepeatableRead | Isolation::Serializable => *txn.snapshot.get_or_insert_with(|| {
                 let snapshot = if txn.read_only { clock.durable() } else { clock.visible() };
-                txn.pin = Some(self.pin_snapshot(snapshot));
+                txn.pin = Some(self.pin_for_client(snapshot));
                 snapshot
             }),
         };
@@ -234,13 +234,30 @@ impl Engine {
 
     /// Protects a view's snapshot until the pin is dropped. To be taken in the same poll as the view, by whatever keeps the
     /// view across an await.
+    ///
+    /// Where there is a limit to the age of snapshots, the pin ends with it, and what is read after that is refused.
     pub fn pin(&self, view: &ReadView) -> SnapshotPin {
-        self.pin_snapshot(view.snapshot)
+        self.pin_for_client(view.snapshot)
     }
 
+    fn pin_for_client(&self, snapshot: CommitTs) -> SnapshotPin {
+        self.register(snapshot, self.0.shared.limits.old_snapshot.map(|_| runtime::now()))
+    }
+
+    /// Protects a snapshot without a limit, for what is not asked for by clients.
     pub(super) fn pin_snapshot(&self, snapshot: CommitTs) -> SnapshotPin {
-        let slot = self.0.shard.borrow_mut().snapshots.register(snapshot);
+        self.register(snapshot, None)
+    }
+
+    fn register(&self, snapshot: CommitTs, since: Option<MonoTime>) -> SnapshotPin {
+        let slot = self.0.shard.borrow_mut().snapshots.register(snapshot, since);
         SnapshotPin { core: self.0.core, slot: Some(slot) }
+    }
+
+    /// Refuses what was read at a snapshot that has expired meanwhile.
+    #[inline]
+    pub(super) fn check_age(&self, view: &ReadView) -> EngineResult<()> {
+        if self.0.shard.borrow().snapshots.is_too_old(view.snapshot) { Err(EngineError::SnapshotTooOld) } else { Ok(()) }
     }
 
     /// The owner of a key, if the storage exists.
@@ -258,6 +275,8 @@ impl Engine {
         key: &Key,
         then: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Option<T> {
+        // The other way reports it.
+        self.check_age(view).ok()?;
         let result = self.0.shard.borrow().point_read(view, storage, key, then);
         if view.tracked && result.is_some() {
             self.0.shard.borrow_mut().track_point(view, storage, key);
@@ -275,6 +294,7 @@ impl Engine {
         let _pin = self.pin(view);
         for attempt in 0..REDIRECTS_MAX {
             if let Some(batch) = self.try_point_reads(view, &reads).await? {
+                self.check_age(view)?;
                 return Ok(batch);
             }
             self.wait_for_move(attempt).await;

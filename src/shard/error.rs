@@ -23,6 +23,8 @@ pub enum EngineError {
         /// The cycle, as a DETAIL.
         detail: String,
     },
+    /// What the snapshot sees may have been collected, because it is older than allowed (72000).
+    SnapshotTooOld,
     /// NOWAIT or lock_timeout (55P03).
     LockNotAvailable,
     /// The server's memory limit is reached (53200).
@@ -77,6 +79,8 @@ impl From<EngineError> for SqlError {
             .detail("What the transaction has read was changed before it could commit.")
             .hint("The transaction might succeed if retried."),
             EngineError::Deadlock { detail } => SqlError::new(SqlState::DEADLOCK_DETECTED, "deadlock detected").detail(detail),
+            EngineError::SnapshotTooOld => SqlError::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
+                .hint("Increase old_snapshot_threshold, or read for a shorter time."),
             EngineError::LockNotAvailable => {
                 SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
             }

@@ -401,7 +401,7 @@ impl Engine {
     }
 
     async fn settle(&self) -> Result<u64, String> {
-        self.0.shard.borrow().publish_floor();
+        self.0.shard.borrow_mut().publish_floor();
         self.collect_garbage_here().await;
         let mut shard = self.0.shard.borrow_mut();
         shard.count_memory();

@@ -73,6 +73,7 @@ impl Engine {
                 _ => return Err(EngineError::Internal("a request for a sample was not answered with one")),
             }
         }
+        self.check_age(view)?;
         Ok(merge(&samples, rows_max))
     }
 

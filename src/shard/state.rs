@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use crate::base::{CommitTs, CoreId, StorageId, TabletId, TxnId};
 use crate::metrics::CoreMetrics;
+use crate::runtime;
 use crate::runtime::sync::WaitQueue;
 use crate::shard::additions::Additions;
 use crate::shard::api::ReadView;
@@ -67,6 +69,8 @@ pub struct EngineLimits {
     pub checkpoint_interval: std::time::Duration,
     /// Prepared transactions at once; 0 to refuse them.
     pub prepared_max: usize,
+    /// How long a client's snapshot keeps what it sees from being collected; `None`: as long as it is in use.
+    pub old_snapshot: Option<Duration>,
 }
 
 impl Default for EngineLimits {
@@ -77,6 +81,7 @@ impl Default for EngineLimits {
             checkpoint_log_bytes: 2 << 30,
             checkpoint_interval: std::time::Duration::from_secs(300),
             prepared_max: 64,
+            old_snapshot: None,
         }
     }
 }
@@ -351,8 +356,11 @@ impl Shard {
     }
 
     /// Publishes the bound below this core's snapshots.
-    pub(super) fn publish_floor(&self) {
+    pub(super) fn publish_floor(&mut self) {
         let durable = self.shared.clock.durable();
+        if let Some(age) = self.shared.limits.old_snapshot {
+            self.snapshots.expire(runtime::now(), age, durable);
+        }
         let lowest = self.snapshots.lowest();
         #[cfg(test)]
         let lowest = lowest.filter(|_| !sabotage::is(Sabotage::EarlyCollection));
@@ -381,6 +389,7 @@ impl Shard {
         stats.locked_rows = self.row_locks.len();
         stats.waiting = self.row_locks.waiting();
         stats.oldest_snapshot = self.snapshots.lowest();
+        stats.snapshots_expired = self.snapshots.expired();
         stats
     }
 }

@@ -33,6 +33,8 @@ pub struct ShardStats {
     pub locked_rows: usize,
     /// Requests waiting for a row.
     pub waiting: usize,
+    /// Snapshots that were in use for longer than allowed, since start.
+    pub snapshots_expired: u64,
     /// The oldest snapshot in use.
     pub oldest_snapshot: Option<CommitTs>,
     /// Tablet splits and moves since start.

@@ -44,7 +44,7 @@ impl Engine {
 
     /// One round of it.
     async fn housekeeping(&self) {
-        self.0.shard.borrow().publish_floor();
+        self.0.shard.borrow_mut().publish_floor();
         self.resolve_intents_here().await;
         self.collect_garbage_here().await;
         self.split_tablets_here().await;
@@ -60,7 +60,7 @@ impl Engine {
 
     /// Collects what the watermark has passed.
     pub(super) async fn collect_garbage_here(&self) {
-        self.0.shard.borrow().publish_floor();
+        self.0.shard.borrow_mut().publish_floor();
         while self.0.shard.borrow_mut().collect_slice() == Slice::More {
             if runtime::should_yield() {
                 runtime::yield_now().await;

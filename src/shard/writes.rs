@@ -16,7 +16,7 @@ use crate::shard::txn_handle::Txn;
 use crate::shard::write::{Step, WriteTask};
 use crate::storage::Key;
 use crate::txn::row_locks::Wake;
-use crate::txn::{Asker, LockStrength, LockWait};
+use crate::txn::{Asker, Isolation, LockStrength, LockWait};
 
 /// The shortest time between two looks for a deadlock by one who waits: a look asks every core.
 const NEXT_LOOK_MIN: std::time::Duration = std::time::Duration::from_millis(10);
@@ -227,7 +227,8 @@ impl Engine {
                 continue;
             }
             if todo.is_empty() {
-                return Ok(());
+                // At READ COMMITTED the newest versions count, however old the snapshot is.
+                return if txn.isolation == Isolation::ReadCommitted { Ok(()) } else { self.check_age(view) };
             }
             self.wait_for_move(attempt).await;
         }

@@ -7,6 +7,7 @@ mod authentication;
 mod backup;
 mod config;
 mod damage;
+mod garbage;
 mod hop;
 mod layering;
 mod limits;

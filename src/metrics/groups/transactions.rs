@@ -30,6 +30,12 @@ pub struct TxnMetrics {
     pub lock_wait_ns: Distribution,
     /// Clock minus oldest snapshot.
     pub snapshot_age: Gauge,
+    /// Snapshots that were in use for too long.
+    pub snapshots_expired: Counter,
+    /// Superseded row versions that wait to be collected.
+    pub versions_waiting: Gauge,
+    /// Superseded row versions that old snapshots keep.
+    pub versions_held: Gauge,
     /// Row versions freed.
     pub versions_pruned: Counter,
 }
@@ -48,6 +54,9 @@ impl Default for TxnMetrics {
             lock_waiters: Gauge::default(),
             lock_wait_ns: Distribution::of_times(),
             snapshot_age: Gauge::default(),
+            snapshots_expired: Counter::default(),
+            versions_waiting: Gauge::default(),
+            versions_held: Gauge::default(),
             versions_pruned: Counter::default(),
         }
     }
@@ -67,6 +76,9 @@ impl Group for TxnMetrics {
         out.gauge(&families::LOCK_WAITERS, none(), self.lock_waiters.get());
         out.distribution(&families::LOCK_WAIT_DURATION, none(), &self.lock_wait_ns);
         out.gauge(&families::SNAPSHOT_AGE, none(), self.snapshot_age.get());
+        out.counter(&families::SNAPSHOTS_EXPIRED, none(), self.snapshots_expired.get());
+        out.gauge(&families::GARBAGE_WAITING, none(), self.versions_waiting.get());
+        out.gauge(&families::GARBAGE_HELD, none(), self.versions_held.get());
         out.counter(&families::GARBAGE_VERSIONS, none(), self.versions_pruned.get());
     }
 }

@@ -48,6 +48,26 @@ impl Engine {
     }
 
     pub(super) async fn commit_in_place(&self, txn: &mut Txn) -> EngineResult<CommitTs> {
+        let seen = self.seen_by(txn);
+        let durable = txn.durable;
+        let ts = self.commit_writes(txn).await?;
+        // Nobody may be told of a commit that a crash could still take away, by one who wrote nothing and only saw it neither.
+        if ts == Self::NOTHING_COMMITTED && durable {
+            self.wait_durable(seen).await?;
+        }
+        Ok(ts)
+    }
+
+    /// The highest commit that a transaction may have seen without knowing that it is durable.
+    fn seen_by(&self, txn: &Txn) -> CommitTs {
+        if txn.writing || txn.locks_held_until > CommitTs(0) {
+            // What it has locked it has seen as of then.
+            return self.0.shared.clock.now();
+        }
+        txn.snapshot.filter(|_| !txn.read_only).unwrap_or(CommitTs(0))
+    }
+
+    async fn commit_writes(&self, txn: &mut Txn) -> EngineResult<CommitTs> {
         if !txn.writing {
             // Its reads are those of a snapshot, which needs no validation.
             self.abort_on(txn.id, &txn.touched).await;

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::shard::sim::lists::Lists;
+
 /// Accounts of the bank.
 pub const ACCOUNTS: i64 = 24;
 /// What each starts with.
@@ -58,6 +60,8 @@ pub struct History {
     pub found_prepared: u64,
     /// For each counter: increments begun and acknowledged.
     pub increments: BTreeMap<i64, (i64, i64)>,
+    /// Transactions on lists.
+    pub lists: Lists,
     /// Deadlocks met.
     pub deadlocks: u64,
     /// Commits refused because the disk was full.
@@ -81,6 +85,8 @@ pub struct Totals {
     /// Commits of transfers with notes.
     pub large: u64,
     pub deadlocks: u64,
+    /// Transactions on lists, committed and not.
+    pub lists: (u64, u64),
     /// Commits refused on a full disk.
     pub disk_full: u64,
     /// Stops because of a failed disk.
@@ -105,6 +111,8 @@ impl Totals {
         self.commits += other.commits;
         self.large += other.large;
         self.deadlocks += other.deadlocks;
+        self.lists.0 += other.lists.0;
+        self.lists.1 += other.lists.1;
         self.disk_full += other.disk_full;
         self.disk_failures += other.disk_failures;
         self.put_off += other.put_off;
@@ -262,6 +270,7 @@ impl Drop for History {
             commits: self.acknowledged.len() as u64,
             large: self.acknowledged.iter().filter(|number| self.attempted[number].notes > 0).count() as u64,
             deadlocks: self.deadlocks,
+            lists: self.lists.counts(),
             disk_full: self.disk_full,
             disk_failures: self.disk_failures,
             put_off: self.put_off,

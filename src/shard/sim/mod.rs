@@ -143,6 +143,11 @@ fn skipping_a_participant_is_caught() {
 }
 
 #[test]
+fn telling_of_what_is_not_durable_is_caught() {
+    is_caught(Sabotage::TellOfUndurable, 200);
+}
+
+#[test]
 fn keeping_what_was_never_synced_is_caught() {
     is_caught(Sabotage::KeepUnsynced, 200);
 }

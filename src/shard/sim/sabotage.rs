@@ -9,6 +9,8 @@ pub(crate) enum Sabotage {
     AcknowledgeBeforeFlush,
     /// A commit over several cores leaves out one participant's record.
     SkipParticipant,
+    /// A transaction that has written nothing ends before what it has seen is durable.
+    TellOfUndurable,
     /// Recovery promises to keep what it has read, without making sure that it is on the disk.
     KeepUnsynced,
     /// Recovery keeps one timestamp more than it found.

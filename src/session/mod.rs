@@ -34,6 +34,8 @@ mod prepared;
 pub mod response;
 mod run;
 pub mod settings;
+#[cfg(test)]
+mod sim_tests;
 mod simple;
 mod tag;
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Drop for SnapshotPin {
 
 /// Takes away every engine of this thread: the simulated machine they belonged to is gone.
 #[cfg(test)]
-pub(super) fn uninstall_all() {
+pub(crate) fn uninstall_all() {
     let engines = ENGINES.with_borrow_mut(std::mem::take);
     for engine in engines.iter().flatten() {
         // The log's callbacks hold the engine, which holds the log.

@@ -37,7 +37,7 @@ pub mod salvage;
 pub mod sample;
 mod serve;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 pub mod sizes;
 pub mod state;
 pub mod stats;

@@ -19,18 +19,20 @@ use crate::storage::Key;
 use crate::txn::Isolation;
 
 /// Lists.
-const LISTS: i64 = 8;
+pub const LISTS: i64 = 8;
 /// Operations of a transaction at most.
-const STEPS_MAX: u64 = 4;
+pub const STEPS_MAX: u64 = 4;
 /// What every list begins with.
-const FIRST: u64 = 0;
+pub const FIRST: u64 = 0;
 
 /// What became of a transaction, as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     /// The machine crashed before it was told.
     Unknown,
+    /// Acknowledged.
     Committed,
+    /// Refused, or rolled back.
     Aborted,
 }
 
@@ -78,9 +80,7 @@ pub fn elements(row: &[u8]) -> Vec<u64> {
 pub async fn run(storage: StorageId, history: &Rc<RefCell<History>>) -> Result<(), String> {
     let (number, serializable) = {
         let lists = &mut history.borrow_mut().lists;
-        let serializable = *lists.serializable.get_or_insert_with(|| runtime::random_u64().is_multiple_of(2));
-        lists.transactions.push(Recorded { reads: Vec::new(), appends: Vec::new(), outcome: Outcome::Unknown });
-        (lists.transactions.len() - 1, serializable)
+        (lists.begin(), lists.is_serializable())
     };
     let engine = engine();
     let isolation = if serializable { Isolation::Serializable } else { Isolation::RepeatableRead };
@@ -105,8 +105,7 @@ pub async fn run(storage: StorageId, history: &Rc<RefCell<History>>) -> Result<(
         ) => Outcome::Aborted,
         Err(error) => return Err(format!("appending to lists failed: {error:?}")),
     };
-    // A recovery from damage may have cleared the record, but then this is another run.
-    history.borrow_mut().lists.transactions[number].outcome = known;
+    history.borrow_mut().lists.end(number, known);
     Ok(())
 }
 
@@ -119,11 +118,9 @@ async fn steps(storage: StorageId, history: &Rc<RefCell<History>>, number: usize
             let view = engine.read_view(Some(&mut *txn));
             let found = engine.get_many(&view, storage, vec![Key::Int(key)]).await?;
             let list = found.iter().next().flatten().map(elements).unwrap_or_default();
-            history.borrow_mut().lists.transactions[number].reads.push((key, list));
+            history.borrow_mut().lists.read(number, key, list);
         } else {
-            // Never 0, and of this transaction alone.
-            let element = ((number as u64 + 1) << 8) | step;
-            history.borrow_mut().lists.transactions[number].appends.push((key, element));
+            let element = history.borrow_mut().lists.append(number, key, step);
             let view = engine.write_view(txn);
             engine.modify(txn, &view, storage, Key::Int(key), Arc::new(Append(element))).await?;
         }
@@ -132,6 +129,35 @@ async fn steps(storage: StorageId, history: &Rc<RefCell<History>>, number: usize
 }
 
 impl Lists {
+    /// The level that all transactions run at: SERIALIZABLE, or else REPEATABLE READ.
+    pub fn is_serializable(&mut self) -> bool {
+        *self.serializable.get_or_insert_with(|| runtime::random_u64().is_multiple_of(2))
+    }
+
+    /// A transaction begins: its number.
+    pub fn begin(&mut self) -> usize {
+        self.transactions.push(Recorded { reads: Vec::new(), appends: Vec::new(), outcome: Outcome::Unknown });
+        self.transactions.len() - 1
+    }
+
+    /// It has read a list.
+    pub fn read(&mut self, number: usize, key: i64, list: Vec<u64>) {
+        self.transactions[number].reads.push((key, list));
+    }
+
+    /// It is about to append an element in one of its steps: which.
+    pub fn append(&mut self, number: usize, key: i64, step: u64) -> u64 {
+        // Never the first, and of this transaction alone.
+        let element = ((number as u64 + 1) << 8) | step;
+        self.transactions[number].appends.push((key, element));
+        element
+    }
+
+    /// Its client has learned what became of it.
+    pub fn end(&mut self, number: usize, outcome: Outcome) {
+        self.transactions[number].outcome = outcome;
+    }
+
     /// Transactions that have committed, and those that have not.
     pub fn counts(&self) -> (u64, u64) {
         let committed = self.transactions.iter().filter(|transaction| transaction.outcome == Outcome::Committed).count();

@@ -6,7 +6,7 @@
 mod damage;
 mod duty;
 mod history;
-mod lists;
+pub(crate) mod lists;
 mod machine;
 pub(crate) mod sabotage;
 mod two_phase;
@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::runtime::sim::{End, Sim};
+pub(crate) use crate::shard::engine::uninstall_all;
 use history::History;
 use sabotage::Sabotage;
 

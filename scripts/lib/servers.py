@@ -39,6 +39,11 @@ def default_binary():
     return pathlib.Path(target) / "release" / "omendb"
 
 
+def say(text):
+    """Print a line of progress with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
 class Server:
     """A server process listening on the loopback. Subclasses say how it starts."""
 

@@ -3,6 +3,7 @@
 //! A backup is a data directory as a crash could have left it (see [`crate::shard::backup`]), so verifying one is what `omendb check`
 //! does, and the first start on a restored one is recovery.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,8 @@ pub fn restore(config: &Config, source: &Path) -> Result<(), String> {
         bytes += copy(&source.join(file), &root.join(file)).map_err(|error| wrap(file, error))?;
         say(&format!("{}: {} MB so far", file.display(), bytes / 1_000_000));
     }
-    for directory in all.iter().filter_map(|file| file.parent()).flat_map(Path::ancestors) {
+    let directories: BTreeSet<&Path> = all.iter().filter_map(|file| file.parent()).flat_map(Path::ancestors).collect();
+    for directory in directories {
         sync(&root.join(directory)).map_err(|error| wrap(directory, error))?;
     }
     let unfinished = root.join("MANIFEST.new");

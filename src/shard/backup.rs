@@ -4,6 +4,7 @@
 //! one core's log has and another's lacks. While a backup is made no checkpoint is, so that nothing it copies is replaced
 //! or recycled. It is written beside its place and renamed into it at the end: what bears its name is whole.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,13 +32,16 @@ pub struct BackupReport {
 
 /// A failed file operation, as the client is told of it.
 fn failed(doing: &str, path: &Path, error: &io::Error) -> SqlError {
-    let state = if fs::is_disk_full(error) { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
-    SqlError::new(state, format!("backup failed: {doing} {}: {error}", path.display()))
+    refusal(fs::is_disk_full(error), &format_args!("{doing} {}: {error}", path.display()))
 }
 
 fn checkpoint_failed(error: CheckpointError) -> SqlError {
-    let state = if error.is_disk_full() { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
-    SqlError::new(state, format!("backup failed: {error}"))
+    refusal(error.is_disk_full(), &error)
+}
+
+fn refusal(is_disk_full: bool, what: &dyn Display) -> SqlError {
+    let state = if is_disk_full { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
+    SqlError::new(state, format!("backup failed: {what}"))
 }
 
 /// Where a backup is written until it is whole.
@@ -131,7 +135,7 @@ impl Engine {
         fs::create_dir_all(&directory).await.map_err(|error| failed("creating", &directory, &error))?;
         let copied = wal.copy_to(&directory).await.map_err(|error| match &error {
             WalError::Io { cause, path, doing } => failed(doing, path, cause),
-            other => SqlError::new(SqlState::IO_ERROR, format!("backup failed: {other}")),
+            other => refusal(false, other),
         })?;
         for upper in directory.ancestors().skip(1).take(2) {
             fs::sync_dir(upper).await.map_err(|error| failed("syncing", upper, &error))?;

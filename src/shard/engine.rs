@@ -33,7 +33,7 @@ const VISIBILITY_LOOK: Duration = Duration::from_micros(100);
 /// a few milliseconds at most.
 pub(super) const REDIRECTS_MAX: u32 = 10_000;
 
-/// What stops the server when a log has failed.
+/// What stops the server when it cannot go on.
 pub(super) type FailureHook = Rc<dyn Fn(&str)>;
 /// What looks at each flush.
 pub(super) type FlushHook = Rc<dyn Fn(&crate::wal::FlushReport)>;

@@ -53,8 +53,8 @@ impl Shard {
         Slice::More
     }
 
-    /// Collects garbage that the horizon has passed, and what old snapshots have kept that are gone. The queue is nearly in timestamp order: commits of several cores may be
-    /// installed out of order by as much as a message takes.
+    /// Collects garbage that the horizon has passed, and what old snapshots have kept that are gone. The queue is nearly in timestamp
+    /// order: commits of several cores may be installed out of order by as much as a message takes.
     pub(super) fn collect_slice(&mut self) -> Slice {
         let horizon = self.shared.clock.horizon();
         for _ in 0..SLICE {

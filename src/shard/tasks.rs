@@ -146,8 +146,7 @@ impl Engine {
         if let Some(wal) = &shard.wal {
             let backlog = wal.appended_lsn().0.saturating_sub(wal.durable_lsn().0);
             metrics.wal.backlog_bytes.set(i64::try_from(backlog).unwrap_or(i64::MAX));
-            let disk_full = &metrics.wal.disk_full;
-            disk_full.add(wal.counters().disk_full.get() - disk_full.get());
+            metrics.wal.disk_full.set_total(wal.counters().disk_full.get());
             metrics.wal.held_bytes.set(i64::try_from(wal.bytes_held()).unwrap_or(i64::MAX));
         }
     }

@@ -207,8 +207,7 @@ impl Lists {
                 next.into_iter().for_each(|writer| graph.add(number, *writer, true));
             }
         }
-        let cycle = if self.serializable == Some(true) { graph.cycle() } else { graph.cycle_with_one_rw() };
-        match cycle {
+        match graph.cycle(self.serializable == Some(true)) {
             None => Ok(()),
             Some(numbers) => {
                 let involved: Vec<_> = numbers.iter().map(|number| (number, &self.transactions[*number])).collect();
@@ -294,18 +293,8 @@ impl Graph {
         None
     }
 
-    /// A cycle, whatever its edges are.
-    fn cycle(&self) -> Option<Vec<usize>> {
-        self.closed(true)
-    }
-
-    /// A cycle with at most one rw.
-    fn cycle_with_one_rw(&self) -> Option<Vec<usize>> {
-        self.closed(false)
-    }
-
-    /// A cycle of any one edge and others, rw among those only if `any`.
-    fn closed(&self, any: bool) -> Option<Vec<usize>> {
+    /// A cycle: whatever its edges are if `any`, else with at most one rw.
+    fn cycle(&self, any: bool) -> Option<Vec<usize>> {
         let edges = self.edges.iter().enumerate();
         let mut edges = edges.flat_map(|(before, after)| after.iter().map(move |(after, _)| (before, *after)));
         edges.find_map(|(before, after)| self.path(after, before, any))

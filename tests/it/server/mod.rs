@@ -49,10 +49,7 @@ impl Remains {
 
     /// The same on another directory.
     pub fn run_on(&self, data: &Path, subcommand: &[&str]) -> (bool, String) {
-        let output =
-            command().args(subcommand).arg("--data-dir").arg(data).output().expect("the binary was built with this test");
-        let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
-        (output.status.success(), printed)
+        printed(command().args(subcommand).arg("--data-dir").arg(data))
     }
 
     /// Starts a server on it.
@@ -65,6 +62,13 @@ impl Remains {
     pub fn start_on(self, data: &Path, flags: &[&str]) -> Server {
         Server::start_in(self.directory, data, flags)
     }
+}
+
+/// Runs a command to its end: whether it succeeded, and all that it printed.
+fn printed(command: &mut Command) -> (bool, String) {
+    let output = command.output().expect("the binary was built with this test");
+    let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
+    (output.status.success(), printed)
 }
 
 /// The binary under test. Only the flags decide what it does, wherever the test runs.
@@ -127,10 +131,7 @@ impl Server {
 
     /// Has it write a backup of itself: whether that succeeded, and all that was printed.
     pub fn backup(&self, target: &Path) -> (bool, String) {
-        let output = command().arg("backup").arg(target).arg("--listen").arg(self.address.to_string()).output();
-        let output = output.expect("the binary was built with this test");
-        let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text")).concat();
-        (output.status.success(), printed)
+        printed(command().arg("backup").arg(target).arg("--listen").arg(self.address.to_string()))
     }
 
     /// Kills it, as kill -9 does.

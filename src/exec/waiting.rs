@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::Oid;
+use crate::catalog::system::cores::Look;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, Notice};
 use crate::runtime;
@@ -108,6 +109,14 @@ async fn call(function: Waiting, args: &[Datum], context: &mut ExecContext<'_>) 
             context.session.sleeps(true);
             sleep(args).await?;
             context.session.sleeps(false);
+            Ok(void())
+        }
+        Waiting::ResetLatencies => {
+            if !context.catalog.is_superuser(context.session.role()) {
+                let message = "permission denied for function omendb_reset_latency";
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            }
+            context.engine.look_at_all(Look::ResetLatencies).await;
             Ok(void())
         }
         Waiting::CancelBackend => signal_session(args, false, context).await,

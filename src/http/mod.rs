@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::metrics::CoreSnapshot;
+use crate::metrics::export::ServerFigures;
 use crate::runtime::host;
 
 pub use status::{Phase, ServerStatus};
@@ -34,6 +35,9 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
 pub trait Control: Send + Sync + 'static {
     /// A snapshot of every core's metrics.
     fn gather(&self) -> impl Future<Output = Vec<CoreSnapshot>> + Send;
+
+    /// What the server as a whole has to tell, besides the cores.
+    fn figures(&self) -> ServerFigures;
 
     /// The state of the server as a whole.
     fn status(&self) -> &ServerStatus;

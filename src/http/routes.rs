@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
 use super::{ANSWER_WAIT, Control, Phase};
-use crate::metrics::export::{CONTENT_TYPE, ServerFigures, prometheus_text};
-use crate::metrics::process_figures;
+use crate::metrics::export::{CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE, openmetrics_text, prometheus_text};
 
 /// The version in answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,18 +27,37 @@ pub(super) fn router<C: Control>(control: Arc<C>) -> Router {
         .with_state(control)
 }
 
-async fn metrics<C: Control>(State(control): State<Arc<C>>) -> Response {
+/// Whether a client would rather have OpenMetrics than Prometheus' text: by the weights of its Accept header, and if they are the same,
+/// by what it names first.
+fn prefers_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let mut best: Option<(f32, bool)> = None;
+    for offer in accepted {
+        let mut parts = offer.split(';').map(str::trim);
+        let openmetrics = match parts.next() {
+            Some("application/openmetrics-text") => true,
+            Some("text/plain" | "text/*" | "*/*") => false,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|weight| weight.parse().ok()).unwrap_or(1.0);
+        if weight > 0.0 && best.is_none_or(|(highest, _)| weight > highest) {
+            best = Some((weight, openmetrics));
+        }
+    }
+    best.is_some_and(|(_, openmetrics)| openmetrics)
+}
+
+async fn metrics<C: Control>(State(control): State<Arc<C>>, headers: HeaderMap) -> Response {
     let Ok(snapshots) = tokio::time::timeout(ANSWER_WAIT, control.gather()).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "a core did not answer in time");
     };
-    let status = control.status();
-    let figures = ServerFigures {
-        version: VERSION,
-        cores: status.cores(),
-        uptime_s: status.uptime().as_secs(),
-        process: process_figures(),
+    let figures = control.figures();
+    let (content_type, page) = if prefers_openmetrics(&headers) {
+        (OPENMETRICS_CONTENT_TYPE, openmetrics_text(&snapshots, &figures))
+    } else {
+        (CONTENT_TYPE, prometheus_text(&snapshots, &figures))
     };
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], prometheus_text(&snapshots, &figures)).into_response()
+    ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
 }
 
 async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {

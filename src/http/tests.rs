@@ -26,6 +26,17 @@ impl Control for Double {
         vec![of_core(0), of_core(1)]
     }
 
+    fn figures(&self) -> ServerFigures {
+        ServerFigures {
+            version: "0",
+            cores: 2,
+            uptime_s: 1,
+            connections_max: 10,
+            memory_limit_bytes: 1,
+            process: crate::metrics::process_figures(),
+        }
+    }
+
     fn status(&self) -> &ServerStatus {
         &self.status
     }

@@ -201,7 +201,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// Bytes held: the structure, gaps, and what keys own on the heap. Visits every leaf, and for byte strings every key.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let stats = self.shape();
+        let stats = self.shape(true);
         stats.leaf_bytes + stats.inner_bytes + stats.key_heap_bytes
     }
 
@@ -214,10 +214,38 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// Counters and shape. Visits every leaf, and for byte strings every key.
     #[must_use]
     pub fn stats(&self) -> IndexStats {
-        self.counters.add_to(self.shape())
+        self.counters.add_to(self.shape(true))
     }
 
-    fn shape(&self) -> IndexStats {
+    /// The same without [`key_heap_bytes`](IndexStats::key_heap_bytes), for which every key would be visited.
+    #[must_use]
+    pub fn outline(&self) -> IndexStats {
+        self.counters.add_to(self.shape(false))
+    }
+
+    /// About `points` entries, evenly spread: key, position among all entries, and the position that the models predict. Visits every
+    /// leaf, and the entries that are told.
+    #[must_use]
+    pub fn curve(&self, points: usize) -> Vec<(K::Ref<'_>, usize, usize)> {
+        let step = self.len.div_ceil(points.max(1)).max(1);
+        let mut found = Vec::with_capacity(self.len / step + 1);
+        let (mut before, mut next) = (0, 0);
+        for leaf in self.nodes.iter().flat_map(|node| &node.leaves) {
+            for (at, block) in leaf.blocks.iter().enumerate() {
+                let len = leaf.len_of(at);
+                while next < before + len {
+                    let key = block.key(next - before);
+                    let predicted = before + leaf.predict(at, K::ref_view(&key));
+                    found.push((key, next, predicted));
+                    next += step;
+                }
+                before += len;
+            }
+        }
+        found
+    }
+
+    fn shape(&self, visit_keys: bool) -> IndexStats {
         let mut stats = IndexStats {
             depth: if self.nodes.is_empty() { 0 } else { 3 },
             inner_nodes: self.nodes.len(),
@@ -232,7 +260,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             for leaf in &node.leaves {
                 stats.blocks += leaf.blocks.len();
                 stats.leaf_bytes += leaf.bytes();
-                stats.key_heap_bytes += if K::EXACT { 0 } else { leaf.key_heap_bytes() };
+                stats.key_heap_bytes += if K::EXACT || !visit_keys { 0 } else { leaf.key_heap_bytes() };
             }
         }
         let slots = stats.blocks * super::block::SLOTS;

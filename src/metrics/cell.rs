@@ -6,6 +6,10 @@ use std::cell::{Cell, RefCell};
 
 use hdrhistogram::Histogram;
 
+/// Whether anything is counted and timed at all. Off in a build without the feature `metrics`, which exists to measure what counting
+/// costs; gauges stay, for some of them are looked at.
+pub const RECORDED: bool = cfg!(feature = "metrics");
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(Cell<u64>);
@@ -20,7 +24,9 @@ impl Counter {
     /// Add `n`. Wraps at 2^64, which Prometheus reads as a restart.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0.set(self.0.get().wrapping_add(n));
+        if RECORDED {
+            self.0.set(self.0.get().wrapping_add(n));
+        }
     }
 
     /// Take over a total that something else counts (an executor's statistics, the kernel's). Must not go down.
@@ -118,9 +124,18 @@ impl Distribution {
     /// Record one value. A value beyond the bounds counts as the bound; the sum stays exact.
     #[inline]
     pub fn record(&self, value: u64) {
-        self.sum.set(self.sum.get().wrapping_add(value));
+        self.record_n(value, 1);
+    }
+
+    /// Record the same value `n` times.
+    #[inline]
+    pub fn record_n(&self, value: u64, n: u64) {
+        if !RECORDED {
+            return;
+        }
+        self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));
         let mut slot = self.histogram.borrow_mut();
-        slot.get_or_insert_with(|| Self::allocate(self.value_max, self.digits)).saturating_record(value);
+        slot.get_or_insert_with(|| Self::allocate(self.value_max, self.digits)).saturating_record_n(value, n);
     }
 
     #[cold]
@@ -140,7 +155,7 @@ impl Distribution {
     }
 
     /// A copy of the histogram, if anything was recorded.
-    pub(super) fn copy(&self) -> Option<Box<Histogram<u64>>> {
+    pub fn copy(&self) -> Option<Box<Histogram<u64>>> {
         self.histogram.borrow().clone()
     }
 
@@ -172,6 +187,9 @@ impl Log2Distribution {
     /// Record `value` `n` times.
     #[inline]
     pub fn record_n(&self, value: u64, n: u64) {
+        if !RECORDED {
+            return;
+        }
         let bucket = &self.buckets[Self::bucket_of(value)];
         bucket.set(bucket.get() + n);
         self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));

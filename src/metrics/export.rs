@@ -3,6 +3,10 @@
 //! HDR histograms have thousands of buckets; the page gets a fixed ladder of upper bounds a unit, five a decade, so that series
 //! stay the same from scrape to scrape and cores can be summed by the reader.
 
+mod openmetrics;
+
+use std::collections::HashMap;
+
 use hdrhistogram::Histogram;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
@@ -21,6 +25,10 @@ pub struct ServerFigures {
     pub cores: usize,
     /// Seconds since start.
     pub uptime_s: u64,
+    /// Client connections that are let in at once.
+    pub connections_max: usize,
+    /// Memory for data from which writes are refused.
+    pub memory_limit_bytes: usize,
     /// Of the process.
     pub process: ProcessFigures,
 }
@@ -28,24 +36,38 @@ pub struct ServerFigures {
 /// The content type of [`prometheus_text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// The content type of [`openmetrics_text`].
+pub const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// The whole page.
 pub fn prometheus_text(snapshots: &[CoreSnapshot], server: &ServerFigures) -> String {
-    let mut merged = merge(snapshots);
-    push_server_figures(&mut merged, server);
-    let families = metric_families(&merged);
+    let families = metric_families(&everything(snapshots, server));
     let mut page = Vec::with_capacity(64 * 1024);
     TextEncoder::new().encode(&families, &mut page).expect("families are never empty and a vector takes every byte");
     String::from_utf8(page).expect("names, labels and numbers are UTF-8")
 }
 
+/// The same page in the OpenMetrics format.
+pub fn openmetrics_text(snapshots: &[CoreSnapshot], server: &ServerFigures) -> String {
+    openmetrics::page(&metric_families(&everything(snapshots, server)))
+}
+
+/// What all cores and the server itself have to tell.
+pub fn everything(snapshots: &[CoreSnapshot], server: &ServerFigures) -> Merged {
+    let mut merged = merge(snapshots);
+    push_server_figures(&mut merged, server);
+    merged
+}
+
 /// The merged samples as Prometheus families, in the order of [`families::ALL`], samples ordered by label.
 pub fn metric_families(merged: &Merged) -> Vec<MetricFamily> {
     let mut found = Vec::new();
+    let mut by_family: HashMap<&str, Vec<&Sample>> = HashMap::new();
+    for sample in &merged.samples {
+        by_family.entry(sample.family.name).or_default().push(sample);
+    }
     for &family in families::ALL {
-        let mut samples: Vec<&Sample> = merged.samples.iter().filter(|sample| sample.family == family).collect();
-        if samples.is_empty() {
-            continue;
-        }
+        let Some(mut samples) = by_family.remove(family.name) else { continue };
         samples.sort_by(|a, b| a.labels.cmp(&b.labels));
         let mut out = MetricFamily::default();
         out.set_name(family.name.to_string());
@@ -89,28 +111,43 @@ fn label(name: &str, value: &str) -> LabelPair {
     pair
 }
 
+/// Ten steps a decade, each about a quarter more than the one before (Renard's R10), in hundredths.
+const FINE: [u64; 10] = [100, 125, 160, 200, 250, 315, 400, 500, 630, 800];
+/// Six steps a decade, in hundredths.
+const COARSE: [u64; 6] = [100, 150, 200, 300, 500, 700];
+
 /// Upper bounds of the buckets of times, in nanoseconds: 1 us to 50 s.
 fn bounds_of_times() -> Vec<u64> {
-    ladder(1_000, 50_000_000_000)
+    ladder(1_000, 50_000_000_000, &FINE)
+}
+
+/// How many of a histogram of times lie in each bucket, with the bucket's upper bound in nanoseconds; the last has none.
+pub fn buckets_of_times(histogram: &Histogram<u64>) -> impl Iterator<Item = (f64, u64)> {
+    let bounds = bounds_of_times();
+    let below = cumulative(histogram, &bounds);
+    let rest = (f64::INFINITY, histogram.len());
+    let mut before = 0;
+    let bounds = bounds.into_iter().map(|bound| bound as f64).zip(below).chain([rest]);
+    bounds.map(move |(bound, below)| (bound, below - std::mem::replace(&mut before, below)))
 }
 
 /// Upper bounds of the buckets of amounts: 1 to 5 million.
 fn bounds_of_amounts() -> Vec<u64> {
     let mut bounds = vec![0];
-    bounds.extend(ladder(1, 5_000_000));
+    bounds.extend(ladder(1, 5_000_000, &COARSE));
     bounds.dedup();
     bounds
 }
 
-/// 1, 1.5, 2, 3, 5, 7 times each power of ten from `first` on (whole numbers only), up to `last`.
-fn ladder(first: u64, last: u64) -> Vec<u64> {
+/// The steps times each power of ten from `first` on (whole numbers only), up to `last`.
+fn ladder(first: u64, last: u64, hundredths: &[u64]) -> Vec<u64> {
     let mut bounds = Vec::new();
     let mut decade = first;
     while decade <= last {
-        for tenths in [10, 15, 20, 30, 50, 70] {
-            let bound = decade * tenths;
-            if bound.is_multiple_of(10) && bound / 10 <= last {
-                bounds.push(bound / 10);
+        for step in hundredths {
+            let bound = decade * step;
+            if bound.is_multiple_of(100) && bound / 100 <= last {
+                bounds.push(bound / 100);
             }
         }
         decade *= 10;
@@ -124,18 +161,25 @@ fn of_hdr(family: &Family, histogram: &Histogram<u64>, sum: u64) -> ProtoHistogr
         Unit::Nanoseconds => bounds_of_times(),
         Unit::One => bounds_of_amounts(),
     };
+    let buckets = bounds.iter().zip(cumulative(histogram, &bounds));
+    let buckets = buckets.map(|(bound, below)| bucket(family.unit.exported(*bound as f64), below)).collect();
+    finish(buckets, histogram.len(), family.unit.exported(sum as f64))
+}
+
+/// How many values are at most as large as each bound.
+fn cumulative(histogram: &Histogram<u64>, bounds: &[u64]) -> Vec<u64> {
     let mut recorded =
         histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).peekable();
     let mut below = 0;
-    let mut buckets = Vec::with_capacity(bounds.len());
-    for bound in bounds {
+    let mut found = Vec::with_capacity(bounds.len());
+    for &bound in bounds {
         // At a resolution of a thousandth (or a hundredth), the bucket that contains the bound belongs below it.
         while let Some((_, count)) = recorded.next_if(|(highest, _)| *highest <= histogram.highest_equivalent(bound)) {
             below += count;
         }
-        buckets.push(bucket(family.unit.exported(bound as f64), below));
+        found.push(below);
     }
-    finish(buckets, histogram.len(), family.unit.exported(sum as f64))
+    found
 }
 
 fn of_log2(unit: Unit, counts: &[u64; LOG2_BUCKETS], sum: u64) -> ProtoHistogram {
@@ -173,6 +217,8 @@ fn push_server_figures(merged: &mut Merged, server: &ServerFigures) {
     gauge(&families::BUILD_INFO, vec![("version", server.version.into())], Some(1));
     gauge(&families::CORES, Vec::new(), Some(server.cores as u64));
     gauge(&families::UPTIME, Vec::new(), Some(server.uptime_s));
+    gauge(&families::CONNECTIONS_LIMIT, Vec::new(), Some(server.connections_max as u64));
+    gauge(&families::MEMORY_LIMIT, Vec::new(), Some(server.memory_limit_bytes as u64));
     let process = &server.process;
     gauge(&families::PROCESS_RSS, Vec::new(), process.resident_bytes);
     gauge(&families::PROCESS_VSIZE, Vec::new(), process.virtual_bytes);

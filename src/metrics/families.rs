@@ -76,11 +76,12 @@ macro_rules! scope {
 
 families! {
     SQL_QUERIES = Counter One summed "omendb_sql_queries_total" "Statements finished, failed ones included, by type.";
-    SQL_DURATION = Histogram Nanoseconds summed "omendb_sql_query_duration_seconds" "Time from a statement's first byte read to its result in the output buffer, by type.";
+    SQL_DURATION = Histogram Nanoseconds summed "omendb_sql_query_duration_seconds" "Time from a statement's first byte read until its result was handed to the kernel, its commit included, by type.";
     SQL_ROWS = Histogram One summed "omendb_sql_query_rows_returned" "Rows a statement returned or affected.";
     SQL_ERRORS = Counter One summed "omendb_sql_query_errors_total" "Errors sent to clients, by SQLSTATE class.";
     QUERY_PATH = Counter One summed "omendb_query_path_total" "Statements by the way they took through the engine.";
-    STAGE_DURATION = Histogram Nanoseconds summed "omendb_stage_duration_seconds" "Where a statement's time goes, by stage.";
+    STAGE_DURATION = Histogram Nanoseconds per_core "omendb_stage_duration_seconds" "Where a statement's time goes, by stage.";
+    SLOW_STATEMENTS = Counter One per_core "omendb_slow_statements_total" "Statements that took longer than log_min_duration.";
 
     TXN_COMMITS = Counter One summed "omendb_transactions_committed_total" "Writing transactions committed, by the number of cores that took part.";
     TXN_ROLLBACKS = Counter One summed "omendb_transactions_rolled_back_total" "Transactions rolled back.";
@@ -91,6 +92,7 @@ families! {
     LOCK_WAITS = Counter One summed "omendb_lock_waits_total" "Waits for a row held by another transaction.";
     TXN_PREPARED = Gauge One summed "omendb_prepared_transactions" "Transactions that PREPARE TRANSACTION has left to be decided.";
     LOCK_WAITERS = Gauge One summed "omendb_lock_waiters" "Statements waiting for a row at this moment.";
+    LOCKED_ROWS = Gauge One per_core "omendb_locked_rows" "Rows locked without being changed, or waited for.";
     LOCK_WAIT_DURATION = Histogram Nanoseconds summed "omendb_lock_wait_duration_seconds" "Time waited for rows held by other transactions.";
     SNAPSHOT_AGE = Gauge One per_core "omendb_snapshot_age_timestamps" "How far the oldest snapshot of a core lies behind the commit clock, in timestamps.";
     SNAPSHOTS_EXPIRED = Counter One summed "omendb_snapshots_expired_total" "Snapshots that were in use for longer than old_snapshot_threshold.";
@@ -99,6 +101,7 @@ families! {
     GARBAGE_VERSIONS = Counter One summed "omendb_garbage_versions_pruned_total" "Row versions freed because no snapshot could see them.";
 
     CONNECTIONS_ACTIVE = Gauge One per_core "omendb_connections_active" "Client connections open, by the core they live on.";
+    CONNECTIONS_LIMIT = Gauge One summed "omendb_connections_limit" "Client connections that are let in at once (max_connections).";
     CONNECTIONS_OPENED = Counter One summed "omendb_connections_opened_total" "Client connections accepted.";
     CONNECTIONS_REFUSED = Counter One summed "omendb_connections_refused_total" "Client connections turned away at a limit or before they were logged in.";
     LOGIN_FAILURES = Counter One summed "omendb_login_failures_total" "Clients that could not prove who they are.";
@@ -120,6 +123,7 @@ families! {
     CHECKPOINT_FAILURES = Counter One per_core "omendb_checkpoint_failures_total" "Checkpoints given up.";
     CHECKPOINT_RUNNING = Gauge One per_core "omendb_checkpoint_running" "1 while a checkpoint runs.";
     CHECKPOINT_LAST_TS = Gauge One per_core "omendb_checkpoint_last_timestamp" "Commit timestamp up to which the last checkpoint holds everything.";
+    CHECKPOINT_AGE = Gauge Nanoseconds per_core "omendb_checkpoint_age_seconds" "Time since the last checkpoint ended, or since the start; 0 while a core has written nothing since.";
     CHECKPOINT_DURATION = Histogram Nanoseconds per_core "omendb_checkpoint_duration_seconds" "Time a checkpoint took.";
     CHECKPOINT_BYTES = Counter One per_core "omendb_checkpoint_bytes_total" "Bytes written by checkpoints.";
     CHECKPOINT_ROWS = Counter One per_core "omendb_checkpoint_rows_total" "Rows written by checkpoints.";
@@ -133,6 +137,7 @@ families! {
     ROWS = Gauge One per_core "omendb_rows" "Live keys in a core's tablets, index entries included.";
     DATABASE_SIZE = Gauge One summed "omendb_database_size_bytes" "Bytes of rows and index entries stored.";
     MEMORY_USAGE = Gauge One per_core "omendb_memory_usage_bytes" "Memory accounted for, by kind.";
+    MEMORY_LIMIT = Gauge One summed "omendb_memory_limit_bytes" "Memory for data from which writes are refused (memory_limit).";
     TABLET_MOVES = Counter One per_core "omendb_tablet_moves_total" "Tablets handed to another core.";
     TABLET_SPLITS = Counter One per_core "omendb_tablet_splits_total" "Tablets split.";
 
@@ -149,6 +154,11 @@ families! {
     EXECUTOR_TASKS = Counter One per_core "omendb_executor_tasks_total" "Task polls.";
     EXECUTOR_STALLS = Counter One per_core "omendb_executor_stalls_total" "Turns of a core's loop that took longer than two milliseconds, in which nobody else on it got on.";
     EXECUTOR_STALL_MAX = Gauge Nanoseconds per_core "omendb_executor_stall_max_seconds" "The longest turn since start.";
+
+    RING_SUBMISSIONS = Counter One per_core "omendb_io_uring_submissions_total" "Requests that a core has put into its io_uring, those of its executor aside.";
+    RING_COMPLETIONS = Counter One per_core "omendb_io_uring_completions_total" "Requests that its io_uring has answered.";
+    RING_ENTERS = Counter One per_core "omendb_io_uring_enters_total" "System calls that handed requests over or collected answers.";
+    RING_IN_FLIGHT = Gauge One per_core "omendb_io_uring_in_flight" "Requests not yet answered.";
 
     BUILD_INFO = Gauge One summed "omendb_build_info" "1, with the version as a label.";
     CORES = Gauge One summed "omendb_cores" "Cores this server runs on.";

@@ -20,17 +20,21 @@ mod cell;
 pub mod export;
 pub mod families;
 mod groups;
+mod latency;
 mod process;
 mod snapshot;
 
-pub use cell::{Counter, Distribution, Gauge, Log2Distribution};
+pub use cell::{Counter, Distribution, Gauge, Log2Distribution, RECORDED};
 pub use families::{Family, Kind, Unit};
 pub use groups::{
     CheckpointMetrics, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind, MeshMetrics, PeerMetrics,
-    QueryPath, QueryType, SqlMetrics, Stage, StageMetrics, StorageMetrics, TxnMetrics, WalMetrics,
+    QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics, StageTimes, StorageMetrics, TxnMetrics, WalMetrics,
 };
+pub use latency::{CoreLatencies, Latency, Timed};
 pub use process::{ProcessFigures, process_figures};
 pub use snapshot::{Collector, CoreSnapshot, Merged, Sample, SampleValue, merge};
+
+use std::cell::RefCell;
 
 use crate::base::CoreId;
 use crate::error::SqlState;
@@ -57,6 +61,7 @@ use crate::error::SqlState;
 #[derive(Debug)]
 pub struct CoreMetrics {
     core: CoreId,
+    baseline: RefCell<latency::Baseline>,
     /// Statements: counts, durations, rows, errors, which path they took.
     pub sql: SqlMetrics,
     /// Where a statement's time goes.
@@ -75,7 +80,7 @@ pub struct CoreMetrics {
     pub storage: StorageMetrics,
     /// Messages to and from the other cores.
     pub mesh: MeshMetrics,
-    /// The executor: busy, idle, stalls.
+    /// The executor: busy, idle, stalls; its io_uring.
     pub executor: ExecutorMetrics,
 }
 
@@ -85,6 +90,7 @@ impl CoreMetrics {
         assert!(core.index() < cores, "a core's number is below the number of cores");
         Self {
             core,
+            baseline: RefCell::default(),
             sql: SqlMetrics::default(),
             stages: StageMetrics::default(),
             txn: TxnMetrics::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::export::{ServerFigures, prometheus_text};
+use super::export::{ServerFigures, openmetrics_text, prometheus_text};
 use super::*;
 use crate::error::SqlState;
 
@@ -21,6 +21,13 @@ fn driven(core: u16) -> CoreMetrics {
     m.txn.deadlocks.inc();
     m.txn.prepared.set(1);
     m.txn.lock_waiters.inc();
+    m.txn.locked_rows.set(2);
+    m.stages.logged.inc();
+    m.checkpoint.age_ns.set(4_000_000_000);
+    m.executor.ring_submissions.inc();
+    m.executor.ring_completions.inc();
+    m.executor.ring_enters.inc();
+    m.executor.ring_in_flight.set(1);
     m.txn.lock_wait_ns.record(5_000);
     m.txn.snapshot_age.set(3);
     m.txn.versions_pruned.add(2);
@@ -74,7 +81,14 @@ fn driven(core: u16) -> CoreMetrics {
 }
 
 fn page(snapshots: &[CoreSnapshot]) -> String {
-    let server = ServerFigures { version: "0.1.0", cores: 2, uptime_s: 5, process: process_figures() };
+    let server = ServerFigures {
+        version: "0.1.0",
+        cores: 2,
+        uptime_s: 5,
+        connections_max: 100,
+        memory_limit_bytes: 1 << 30,
+        process: process_figures(),
+    };
     prometheus_text(snapshots, &server)
 }
 
@@ -109,7 +123,7 @@ fn cores_are_summed_or_labelled() {
         "omendb_sql_query_errors_total{error_type=\"23\"} 2",
         "omendb_sql_query_duration_seconds_count{query_type=\"select\"} 2",
         "omendb_sql_query_duration_seconds_bucket{query_type=\"select\",le=\"0.00001\"} 0",
-        "omendb_sql_query_duration_seconds_bucket{query_type=\"select\",le=\"0.000015\"} 2",
+        "omendb_sql_query_duration_seconds_bucket{query_type=\"select\",le=\"0.0000125\"} 2",
         "omendb_connections_active{core=\"0\"} 1",
         "omendb_connections_active{core=\"1\"} 1",
         "omendb_executor_busy_seconds_total{core=\"1\"} 1.5",
@@ -123,6 +137,31 @@ fn cores_are_summed_or_labelled() {
     ] {
         assert!(text.lines().any(|found| found == line), "the page has the line {line}\n{text}");
     }
+}
+
+#[test]
+fn openmetrics_names_counters_without_their_suffix_and_has_an_end() {
+    let server = ServerFigures {
+        version: "0.1.0",
+        cores: 2,
+        uptime_s: 5,
+        connections_max: 100,
+        memory_limit_bytes: 1 << 30,
+        process: process_figures(),
+    };
+    let text = openmetrics_text(&[driven(0).snapshot()], &server);
+    for line in [
+        "# TYPE omendb_sql_queries counter",
+        "omendb_sql_queries_total{query_type=\"select\"} 1",
+        "# TYPE omendb_wal_group_size histogram",
+        "omendb_wal_group_size_bucket{core=\"0\",le=\"3.0\"} 1",
+        "omendb_wal_group_size_bucket{core=\"0\",le=\"+Inf\"} 1",
+        "omendb_wal_group_size_count{core=\"0\"} 1",
+        "omendb_cores 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "the page has the line {line}\n{text}");
+    }
+    assert!(text.ends_with("\n# EOF\n"));
 }
 
 #[test]

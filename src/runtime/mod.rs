@@ -42,7 +42,7 @@ pub use task::{
     should_yield, spawn, spawn_joinable, yield_now,
 };
 pub use time::{Elapsed, MonoTime, Sleep, nanos_since, now, sleep, sleep_until, timeout, wall_clock_micros};
-pub use turn::{CoreTimes, TurnSource, core_times, every_turn, until_idle};
+pub use turn::{CoreTimes, RingCounts, TurnSource, core_times, every_turn, until_idle};
 
 #[cfg(test)]
 mod tests;

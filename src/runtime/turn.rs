@@ -42,6 +42,21 @@ pub struct CoreTimes {
     pub stalls: u64,
     /// Nanoseconds of the longest turn.
     pub stall_nanos_max: u64,
+    /// What its own io_uring has done.
+    pub ring: RingCounts,
+}
+
+/// What a core's own io_uring has done since it was set up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingCounts {
+    /// Requests put in.
+    pub submissions: u64,
+    /// Requests answered.
+    pub completions: u64,
+    /// System calls.
+    pub enters: u64,
+    /// Requests not yet answered.
+    pub in_flight: u64,
 }
 
 /// The times of the current core.

@@ -13,15 +13,14 @@ use crate::config::Config;
 use crate::error::{SqlError, SqlState};
 use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
-use crate::metrics::CoreSnapshot;
 use crate::runtime::net::Listener;
 use crate::runtime::{self, PanicReport, QueueClass};
 use crate::server::front_door;
-use crate::server::observe::{observe_core, observe_engine, observe_flush};
 use crate::server::router::{self, Loads};
 use crate::server::superuser;
 use crate::session::native::NativeBackend;
 use crate::shard::messages::{Reply, Request};
+use crate::shard::observing::observe_flush;
 use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
 use crate::wal::{OnDamage, WalOptions};
 use crate::wire::connection::Services;
@@ -98,16 +97,6 @@ impl CoreServices {
     fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
-}
-
-/// This core's figures. Runs on the core.
-pub fn snapshot() -> CoreSnapshot {
-    let engine = engine();
-    let metrics = engine.metrics();
-    engine.observe();
-    observe_engine(metrics, &engine.stats(), engine.shared().clock.now());
-    observe_core(metrics, runtime::core_times(), &engine.mesh_stats());
-    metrics.snapshot()
 }
 
 /// Counts a panic of a task on this core. A session's ends its connection only; without its log a core can commit nothing more.

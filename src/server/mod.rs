@@ -5,7 +5,6 @@ pub mod banner;
 pub mod core;
 pub mod front_door;
 pub mod logging;
-pub mod observe;
 pub mod offline;
 pub mod preflight;
 pub mod router;
@@ -19,10 +18,12 @@ use std::time::Duration;
 
 use crate::base::CoreId;
 use crate::catalog::CatalogStore;
+use crate::catalog::system::cores::Look;
 use crate::config::{Config, SessionMobility};
 use crate::http::{Control, HttpServer, Phase, ServerStatus};
 use crate::mesh::{ControlHandle, Fabric, MeshConfig};
 use crate::metrics::CoreSnapshot;
+use crate::metrics::export::ServerFigures;
 use crate::runtime::{self, RuntimeConfig};
 use crate::server::core::{Bound, CoreServices};
 use crate::server::router::Loads;
@@ -97,6 +98,7 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
         checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
         prepared_max: config.prepared_max,
         old_snapshot: config.old_snapshot,
+        connections_max: config.connections_max,
         ..EngineLimits::default()
     };
     CoreServices {
@@ -144,17 +146,18 @@ impl Control for ControlPlane {
             return Vec::new();
         }
         let cores = (0..self.cores.core_count()).map(|core| CoreId(core as u16));
-        let asked: Vec<_> =
-            cores.map(|core| self.cores.submit(core, Request::Run(Box::new(|| Box::new(core::snapshot()))))).collect();
+        let asked: Vec<_> = cores.map(|core| self.cores.submit(core, Request::Look(Look::Metrics))).collect();
         let mut snapshots = Vec::new();
         for reply in asked.into_iter().flatten() {
-            if let Ok(Reply::Ran(snapshot)) = reply.await
-                && let Ok(snapshot) = snapshot.downcast::<CoreSnapshot>()
-            {
-                snapshots.push(*snapshot);
+            if let Ok(Reply::Figures(figures)) = reply.await {
+                snapshots.extend(figures.metrics);
             }
         }
         snapshots
+    }
+
+    fn figures(&self) -> ServerFigures {
+        self.services.shared.server_figures()
     }
 
     fn status(&self) -> &ServerStatus {

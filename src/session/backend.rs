@@ -82,6 +82,11 @@ pub trait Backend {
         None
     }
 
+    /// How many nanoseconds a session has waited for locks since this was last asked.
+    fn lock_waits(&self, _pid: i32) -> u64 {
+        0
+    }
+
     /// The version of the catalog that `txn` sees: the published one, or one of its own if it has changed objects.
     fn catalog_version(&self, txn: Option<&Txn>) -> u64;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::metrics::Stage;
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::formats::{FormatCodes, parameter, text};
@@ -36,6 +37,7 @@ pub struct BindRequest<'a, P> {
 impl<B: Backend> Session<B> {
     /// Parse.
     pub fn parse(&mut self, backend: &B, name: &str, text: &str, types: impl Iterator<Item = u32>) -> SqlResult<()> {
+        self.open_statement(backend);
         if name.is_empty() {
             // The unnamed statement goes even if its successor does not come to be.
             self.statements.remove(name);
@@ -57,6 +59,7 @@ impl<B: Backend> Session<B> {
             }
         };
         self.txn.enter_implicit();
+        self.lap(Stage::Plan);
         self.statements.insert(name, Entry::new(prepared))
     }
 
@@ -102,6 +105,7 @@ impl<B: Backend> Session<B> {
     where
         P: ExactSizeIterator<Item = Option<&'a [u8]>> + Clone,
     {
+        self.open_statement(backend);
         self.portals.remove(if request.portal.is_empty() { "" } else { "\0" });
         self.revalidate(backend, request.statement)?;
         let prepared = Arc::clone(&self.statements.get_mut(request.statement)?.prepared);
@@ -115,6 +119,7 @@ impl<B: Backend> Session<B> {
             _ => self.statements.get_mut(request.statement)?.shape(request.result_formats)?,
         };
         self.txn.enter_implicit();
+        self.lap(Stage::Plan);
         self.portals.insert(request.portal, Portal { prepared, shape, state: State::Ready(params) })
     }
 
@@ -185,6 +190,7 @@ impl<B: Backend> Session<B> {
 
     /// Execute: `rows_max` 0 or less is no limit.
     pub async fn execute<C: Client>(&mut self, backend: &B, client: &mut C, name: &str, rows_max: i32) -> Result<(), Failure> {
+        self.open_statement(backend);
         let mut portal = self.portals.take(name)?;
         self.txn.enter_implicit();
         let rows_max = u64::try_from(rows_max).unwrap_or(0);

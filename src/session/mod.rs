@@ -12,6 +12,7 @@
 //! | `simple`, `extended` | the two query protocols |
 //! | `point` | point lookups, alone and in batches: the path of benchmarks |
 //! | `run`, `utility`, `copy` | running one statement |
+//! | `timing` | where a statement's time goes |
 //! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
 //!
@@ -40,6 +41,7 @@ mod simple;
 mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timing;
 mod transaction;
 mod two_phase;
 mod utility;
@@ -48,6 +50,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::metrics::Stage;
 use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
 use crate::session::environment::Environment;
@@ -59,7 +62,9 @@ use crate::session::portal::Portals;
 use crate::session::prepared::{Prepared, Statements};
 use crate::session::response::{Client, Response, Severity, TransactionStatus};
 use crate::session::settings::Settings;
+use crate::session::timing::Stopwatch;
 use crate::session::transaction::{Transaction, failed_block, isolation_name};
+use crate::shard::Txn;
 use crate::sql::plan::Statement;
 use crate::sql::{BindContext, ParsedStatement};
 use crate::txn::Isolation;
@@ -98,6 +103,7 @@ pub struct Session<B: Backend> {
     last_lookup: Option<Arc<Prepared>>,
     /// Why the session is to end, once a statement has found out.
     ending: Option<SqlError>,
+    watch: Stopwatch,
 }
 
 impl<B: Backend> Session<B> {
@@ -121,6 +127,7 @@ impl<B: Backend> Session<B> {
             query_string: None,
             last_lookup: None,
             ending: None,
+            watch: Stopwatch::default(),
         })
     }
 
@@ -235,7 +242,15 @@ impl<B: Backend> Session<B> {
     /// Ends the transaction, keeping what it did unless its block has failed; `true` if it was kept.
     async fn commit(&mut self, backend: &B) -> SqlResult<bool> {
         self.portals.clear();
+        // What there was to run has run; what comes is the commit.
+        let has_effects = self.txn.txn().is_some_and(Txn::has_effects);
+        if has_effects {
+            self.lap_execution(backend);
+        }
         let outcome = self.txn.commit(backend).await;
+        if has_effects {
+            self.lap_commit(backend);
+        }
         match outcome {
             Ok(true) => self.env.settings_mut().commit(),
             Ok(false) | Err(_) => self.env.settings_mut().rollback(),
@@ -265,6 +280,7 @@ impl<B: Backend> Session<B> {
     /// Sends an error and lets the transaction fail. One that ends the session is said by whoever ends it, as the last thing.
     async fn report(&mut self, backend: &B, client: &mut impl Client, error: &SqlError) {
         backend.metrics().failed(error.code());
+        self.statement_failed(backend);
         if ends_session(error) {
             self.ending = Some(error.clone());
         } else {
@@ -296,6 +312,7 @@ impl<B: Backend> Session<B> {
     /// Errors: 42601 for several statements, 25P02 in a failed block, and those of parsing and binding.
     fn prepare(&mut self, backend: &B, text: &str, declared: &[SqlType]) -> SqlResult<Arc<Prepared>> {
         let parsed = crate::sql::parse(text)?;
+        self.lap(Stage::Parse);
         let statement = match parsed.as_slice() {
             [] => None,
             [one] => {

@@ -144,6 +144,10 @@ impl Backend for NativeBackend {
         Some(self.engine.shared().sizes.clone())
     }
 
+    fn lock_waits(&self, pid: i32) -> u64 {
+        self.engine.shared().lock_waits.take(pid)
+    }
+
     fn catalog_version(&self, txn: Option<&Txn>) -> u64 {
         txn.and_then(Txn::catalog).map_or_else(|| self.store.version(), |catalog| catalog.version)
     }

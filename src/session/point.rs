@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::base::CoreId;
 use crate::error::{SqlError, SqlResult};
-use crate::metrics::{QueryPath, QueryType};
 use crate::runtime;
 use crate::runtime::MonoTime;
 use crate::session::Session;
@@ -190,9 +189,7 @@ impl<B: Backend> Session<B> {
         let Some(outcome) = answered else {
             return Err(lookup);
         };
-        let metrics = &backend.metrics().sql;
-        metrics.took_path(QueryPath::PointLocal);
-        metrics.finished(QueryType::Select, runtime::nanos_since(started), 1);
+        self.lookup_done(backend, started);
         self.remember(lookup);
         Ok(outcome)
     }
@@ -285,7 +282,7 @@ impl<B: Backend> Session<B> {
         waiting.clear();
         self.points.waiting = waiting;
         if count > 0 {
-            self.count_points(backend, count, since);
+            self.lookups_done(backend, count as u64, since);
         }
         failure.map_or(Ok(()), |error| Err(Failure::Sql(error)))
     }
@@ -343,16 +340,6 @@ impl<B: Backend> Session<B> {
             }
         }
         waiting.len()
-    }
-
-    fn count_points(&self, backend: &B, count: usize, since: MonoTime) {
-        let metrics = &backend.metrics().sql;
-        let path = if count > 1 { QueryPath::PointBatched } else { QueryPath::PointRemote };
-        let each = runtime::nanos_since(since) / count as u64;
-        for _ in 0..count {
-            metrics.took_path(path);
-            metrics.finished(QueryType::Select, each, 1);
-        }
     }
 }
 

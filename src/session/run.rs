@@ -78,10 +78,11 @@ impl<B: Backend> Session<B> {
         if self.txn.block() == Block::Failed && !prepared.ends_failed_block() {
             return Err(failed_block().into());
         }
-        let started = runtime::now();
+        let own = matches!(&statement.plan, Plan::Utility(utility) if is_own(utility));
+        self.statement_begins(tag::query_type(statement), if own { QueryPath::Session } else { QueryPath::Executor });
         let outcome = match &statement.plan {
             Plan::Empty => return Ok(Outcome::Empty),
-            Plan::Utility(utility) if is_own(utility) => {
+            Plan::Utility(utility) if own => {
                 if matches!(std::mem::replace(&mut portal.state, State::Done), State::Done) {
                     return run_again(statement).map_err(Failure::from);
                 }
@@ -98,14 +99,11 @@ impl<B: Backend> Session<B> {
             }
             _ => self.run_cursor(backend, client, portal, statement, rows_max, describe).await?,
         };
+        self.lap_execution(backend);
         self.env.apply_pending()?;
         self.txn.watch(self.env.effective());
         if let Outcome::Complete(tag) = &outcome {
-            let nanos = runtime::nanos_since(started);
-            let own = matches!(&statement.plan, Plan::Utility(utility) if is_own(utility));
-            backend.metrics().sql.took_path(if own { QueryPath::Session } else { QueryPath::Executor });
-            backend.metrics().sql.finished(tag::query_type(statement), nanos, rows_of(tag));
-            backend.metrics().stages.record(Stage::Execute, nanos);
+            self.statement_done(rows_of(tag));
         }
         Ok(outcome)
     }
@@ -192,7 +190,11 @@ impl<B: Backend> Session<B> {
                     portal.state = State::Suspended(cursor);
                     return Ok(Outcome::Suspended);
                 }
-                Fetched::Suspended if client.is_full() => client.flush().await?,
+                Fetched::Suspended if client.is_full() => {
+                    self.lap_execution(backend);
+                    client.flush().await?;
+                    self.lap(Stage::Send);
+                }
                 Fetched::Suspended => runtime_yield().await,
             }
         }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::error::SqlResult;
+use crate::metrics::{QueryPath, Stage};
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::point::literal_params;
@@ -23,6 +24,7 @@ impl<B: Backend> Session<B> {
     pub async fn simple_query<C: Client>(&mut self, backend: &B, client: &mut C, text: &str) -> Result<(), Gone> {
         self.statements.remove("");
         self.portals.remove("");
+        self.open_statement(backend);
         let outcome = self.run_text(backend, client, text).await;
         self.query_string = None;
         match outcome {
@@ -37,19 +39,22 @@ impl<B: Backend> Session<B> {
 
     async fn run_text<C: Client>(&mut self, backend: &B, client: &mut C, text: &str) -> Result<(), Failure> {
         if let Some(command) = cache::transaction_command(text) {
+            self.lap(Stage::Parse);
+            self.statement_begins(tag::utility_type(&command), QueryPath::Session);
             let shape = Arc::new(RowShape::text(&[]));
             self.begin_statement(text.into());
-            let started = crate::runtime::now();
             let tag = self.run_utility(backend, client, &command, &shape, true).await?;
-            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            backend.metrics().sql.finished(tag::utility_type(&command), nanos, 0);
+            self.lap_execution(backend);
+            self.statement_done(0);
             client.send(Response::Complete(&tag));
             return Ok(());
         }
         if let Some(normalised) = cache::normalise(text) {
+            self.lap(Stage::Parse);
             return self.run_normalised(backend, client, text, &normalised).await;
         }
         let parsed = crate::sql::parse(text)?;
+        self.lap(Stage::Parse);
         if parsed.is_empty() {
             client.send(Response::EmptyQuery);
             return Ok(());
@@ -78,6 +83,7 @@ impl<B: Backend> Session<B> {
         if self.txn.block() == Block::Failed && !parsed.ends_failed_transaction() {
             return Err(failed_block().into());
         }
+        self.open_statement(backend);
         let statement = Arc::new(self.bind_statement(backend, parsed, &[])?);
         let prepared = self.new_prepared(&text[parsed.range.clone()], Some(statement));
         self.run_now(backend, client, prepared, Vec::new(), last).await
@@ -124,6 +130,7 @@ impl<B: Backend> Session<B> {
 
     fn plan_normalised(&mut self, backend: &B, text: &str, normalised: &Normalised) -> SqlResult<(Arc<Prepared>, Vec<Datum>)> {
         let parsed = crate::sql::parse(text)?;
+        self.lap(Stage::Parse);
         let [one] = parsed.as_slice() else {
             return Err(crate::error::SqlError::internal("a text with a normal form is one statement"));
         };
@@ -160,6 +167,7 @@ impl<B: Backend> Session<B> {
     ) -> Result<(), Failure> {
         let shape = self.result_shape(backend, &prepared)?;
         let mut portal = Portal { prepared, shape, state: State::Ready(params) };
+        self.lap(Stage::Plan);
         let outcome = self.run_portal(backend, client, &mut portal, 0, true).await?;
         drop(portal);
         if matches!(self.txn.block(), Block::Idle) || (last && self.txn.block() == Block::Implicit) {

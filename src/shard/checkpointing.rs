@@ -137,6 +137,7 @@ impl Engine {
         match &report {
             Ok(done) => {
                 metrics.finished.inc();
+                self.0.shared.checkpointed_at.store(runtime::now().as_nanos(), Ordering::Relaxed);
                 metrics.last_ts.set(i64::try_from(done.through.0).unwrap_or(i64::MAX));
                 metrics.duration_ns.record(done.millis.saturating_mul(1_000_000));
             }

@@ -15,6 +15,7 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::maintenance::MovedGarbage;
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
+use crate::catalog::system::cores::{CoreFigures, Look};
 use crate::txn::lock_view::LockView;
 use crate::txn::row_locks::WaitEdge;
 use crate::txn::{AdvisoryLock, AdvisoryRequest, Asker, Isolation, LockStrength, LockWait, TableLock};
@@ -304,6 +305,8 @@ pub enum Request {
     CheckpointDone(CommitTs),
     /// Collect garbage now.
     CollectGarbage,
+    /// Tell what the core counts and times, and what it has.
+    Look(Look),
     /// Draw a random sample of rows.
     Sample {
         /// What is seen.
@@ -363,6 +366,8 @@ pub enum Reply {
     CheckpointTaken(Result<CheckpointReport, CheckpointFailure>),
     /// To `Run`.
     Ran(Box<dyn std::any::Any + Send>),
+    /// To `Look`.
+    Figures(Box<CoreFigures>),
     /// To `Sample`.
     Sampled(Box<crate::shard::sample::CoreSample>),
     /// To `Stats`.

@@ -132,6 +132,7 @@ impl Engine {
                 Request::Sample { view, storage, rows_max } => {
                     Reply::Sampled(Box::new(engine.sample_here(&view, storage, rows_max).await))
                 }
+                Request::Look(look) => Reply::Figures(Box::new(engine.look_here(look).await)),
                 Request::Boot(step) => engine.boot_step(step).await,
                 Request::Checkpoint { id, through, root } => {
                     Reply::Checkpointed(engine.checkpoint_here(id, through, &root).await)

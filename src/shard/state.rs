@@ -19,6 +19,7 @@ use crate::shard::additions::Additions;
 use crate::shard::api::ReadView;
 use crate::shard::durable::DurableWaiters;
 use crate::shard::error::{EngineError, EngineResult};
+use crate::shard::lock_waits::LockWaits;
 use crate::shard::range_map::{RangeMap, SharedRangeMap};
 use crate::shard::sizes::{Sizes, StorageSize};
 use crate::shard::stats::ShardStats;
@@ -71,6 +72,8 @@ pub struct EngineLimits {
     pub prepared_max: usize,
     /// How long a client's snapshot keeps what it sees from being collected; `None`: as long as it is in use.
     pub old_snapshot: Option<Duration>,
+    /// Client connections at once: told here, enforced by whoever accepts them.
+    pub connections_max: usize,
 }
 
 impl Default for EngineLimits {
@@ -82,6 +85,7 @@ impl Default for EngineLimits {
             checkpoint_interval: std::time::Duration::from_secs(300),
             prepared_max: 64,
             old_snapshot: None,
+            connections_max: 100,
         }
     }
 }
@@ -119,6 +123,12 @@ pub struct Shared {
     pub root: std::sync::OnceLock<std::path::PathBuf>,
     /// Checkpoints freeze tablet moves while they run.
     pub moves_frozen: AtomicU32,
+    /// How long sessions have waited for locks.
+    pub lock_waits: LockWaits,
+    /// When there began to be something to share.
+    pub started: runtime::MonoTime,
+    /// When the last checkpoint ended, or when the server started, in the nanoseconds of [`runtime::MonoTime`].
+    pub checkpointed_at: AtomicU64,
 }
 
 impl Shared {
@@ -139,6 +149,9 @@ impl Shared {
             log_bytes: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             root: std::sync::OnceLock::new(),
             moves_frozen: AtomicU32::new(0),
+            lock_waits: LockWaits::default(),
+            started: runtime::now(),
+            checkpointed_at: AtomicU64::new(runtime::now().as_nanos()),
         })
     }
 
@@ -372,24 +385,25 @@ impl Shard {
 
     /// The figures of this core.
     pub fn stats(&self) -> ShardStats {
-        let mut stats = self.stats.clone();
+        let mut stats = self.stats_without_tablets();
         for (storage, tablets) in &self.tablets {
-            let keys = tablets.iter().map(Tablet::keys).sum();
-            stats.tablets += tablets.len();
-            stats.keys += keys;
-            stats.versions += tablets.iter().map(Tablet::versions).sum::<usize>();
-            stats.index_bytes += tablets.iter().map(Tablet::index_bytes).sum::<usize>();
-            stats.heap_bytes += tablets.iter().map(Tablet::heap_bytes).sum::<usize>();
-            stats.storages.push((*storage, keys));
+            stats.add_storage(*storage, tablets);
         }
-        stats.transaction_bytes = self.txns.bytes();
-        stats.garbage = self.garbage.len();
-        stats.held = self.held.values().map(Vec::len).sum();
-        stats.transactions = self.txns.len();
-        stats.locked_rows = self.row_locks.len();
-        stats.waiting = self.row_locks.waiting();
-        stats.oldest_snapshot = self.snapshots.lowest();
-        stats.snapshots_expired = self.snapshots.expired();
         stats
+    }
+
+    /// The same but for what tablets hold.
+    pub(super) fn stats_without_tablets(&self) -> ShardStats {
+        ShardStats {
+            transaction_bytes: self.txns.bytes(),
+            garbage: self.garbage.len(),
+            held: self.held.values().map(Vec::len).sum(),
+            transactions: self.txns.len(),
+            locked_rows: self.row_locks.len(),
+            waiting: self.row_locks.waiting(),
+            oldest_snapshot: self.snapshots.lowest(),
+            snapshots_expired: self.snapshots.expired(),
+            ..self.stats.clone()
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Figures of one core's engine, gathered by message.
 
 use crate::base::{CommitTs, CoreId, StorageId};
+use crate::shard::sizes::StorageSize;
+use crate::storage::Tablet;
 
 /// One core's engine figures.
 #[derive(Clone, Debug, Default)]
@@ -41,4 +43,17 @@ pub struct ShardStats {
     pub splits: u64,
     /// Tablets moved away since start.
     pub moves: u64,
+}
+
+impl ShardStats {
+    /// Adds what the tablets of a storage hold.
+    pub(super) fn add_storage(&mut self, storage: StorageId, tablets: &[Tablet]) {
+        let size = StorageSize::of(tablets);
+        self.tablets += tablets.len();
+        self.keys += size.keys as usize;
+        self.versions += tablets.iter().map(Tablet::versions).sum::<usize>();
+        self.index_bytes += size.index_bytes as usize;
+        self.heap_bytes += size.heap_bytes as usize;
+        self.storages.push((storage, size.keys as usize));
+    }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use crate::base::{CoreId, StorageId};
-use crate::index::IndexStats;
 use crate::mesh::MeshStats;
 use crate::runtime::{self, QueueClass};
 use crate::shard::engine::{Engine, join_calls};
@@ -117,37 +116,6 @@ impl Engine {
                 }
             }
             self.0.shard.borrow_mut().finish_split(storage, &inside, fresh.is_none());
-        }
-    }
-
-    /// Brings what the indexes and the log count into this core's metrics, and on core 0 what all cores share.
-    pub fn observe(&self) {
-        let mut shard = self.0.shard.borrow_mut();
-        let metrics = &self.0.metrics;
-        for tablet in shard.tablets.values_mut().flatten() {
-            let (before, now) = tablet.take_index_counts();
-            let index = &metrics.index;
-            index.hits.add(now.hits - before.hits);
-            index.misses.add(now.misses - before.misses);
-            for (bucket, (now, before)) in
-                now.prediction_error_positions.iter().zip(before.prediction_error_positions).enumerate()
-            {
-                // By the upper end of the bucket: 0, 1, 2, 4, 8 …
-                let positions = if bucket == 0 { 0 } else { 1 << (bucket - 1) };
-                index.prediction_error.record_n(positions, now - before);
-            }
-            let changes = |stats: &IndexStats| stats.splits + stats.merges + stats.retrains + stats.appends;
-            index.structural_changes.add(changes(&now) - changes(&before));
-        }
-        if self.0.core == CoreId(0) {
-            let prepared = self.0.shared.prepared.list().len();
-            metrics.txn.prepared.set(i64::try_from(prepared).expect("there is a limit to them"));
-        }
-        if let Some(wal) = &shard.wal {
-            let backlog = wal.appended_lsn().0.saturating_sub(wal.durable_lsn().0);
-            metrics.wal.backlog_bytes.set(i64::try_from(backlog).unwrap_or(i64::MAX));
-            metrics.wal.disk_full.set_total(wal.counters().disk_full.get());
-            metrics.wal.held_bytes.set(i64::try_from(wal.bytes_held()).unwrap_or(i64::MAX));
         }
     }
 

@@ -10,9 +10,8 @@
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, TxnId};
-use crate::metrics::Stage;
 use crate::runtime::signal::signal;
-use crate::runtime::{self, QueueClass, nanos_since};
+use crate::runtime::{self, QueueClass};
 use crate::shard::durable::DurableWaiter;
 use crate::shard::engine::{Engine, engine, join_calls};
 use crate::shard::error::{EngineError, EngineResult};
@@ -248,10 +247,7 @@ impl Engine {
         }
         let (sender, receiver) = signal();
         self.add_durable_waiter(ts, DurableWaiter::Local(sender));
-        let waiting_since = runtime::now();
-        let outcome = receiver.await;
-        self.0.metrics.stages.record(Stage::LogWait, nanos_since(waiting_since));
-        outcome
+        receiver.await
     }
 
     /// Registers somebody who waits for a timestamp.

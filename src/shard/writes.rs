@@ -5,7 +5,6 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId};
-use crate::metrics::Stage;
 use crate::runtime::signal::Receiver;
 use crate::runtime::{self, nanos_since};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate};
@@ -287,7 +286,7 @@ impl Engine {
         let outcome = self.wait_for_signal(asker, receiver, started).await;
         let waited = nanos_since(started);
         self.0.metrics.txn.lock_wait_ns.record(waited);
-        self.0.metrics.stages.record(Stage::LockWait, waited);
+        self.0.shared.lock_waits.add(asker.pid, waited);
         outcome
     }
 

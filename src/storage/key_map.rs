@@ -76,6 +76,24 @@ impl KeyMap {
         }
     }
 
+    /// Counters and shape of the index, but for the bytes that keys own.
+    pub fn outline(&self) -> IndexStats {
+        match self {
+            KeyMap::Int(map) => map.outline(),
+            KeyMap::Bytes(map) => map.outline(),
+        }
+    }
+
+    /// About `points` entries, evenly spread: key, position, predicted position.
+    pub fn curve(&self, points: usize) -> Vec<(Key, usize, usize)> {
+        match self {
+            KeyMap::Int(map) => map.curve(points).into_iter().map(|(key, at, predicted)| (Key::Int(key), at, predicted)).collect(),
+            KeyMap::Bytes(map) => {
+                map.curve(points).into_iter().map(|(key, at, predicted)| (Key::Bytes(key.into()), at, predicted)).collect()
+            }
+        }
+    }
+
     /// The newest version of a key.
     #[inline]
     pub fn get(&self, key: &Key) -> Option<VersionRef> {

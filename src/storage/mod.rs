@@ -9,4 +9,4 @@ pub mod tablet;
 
 pub use key::{Key, KeyKind, KeyRef};
 pub use key_map::KeyMap;
-pub use tablet::{Head, Horizon, IntentStatus, Tablet, VersionState, View};
+pub use tablet::{CurvePoint, Head, Horizon, IntentStatus, Tablet, TabletFigures, VersionState, View};

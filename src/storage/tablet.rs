@@ -6,7 +6,9 @@
 //! One core owns a tablet; a move hands over the whole value. Nothing here is awaited.
 
 mod collect;
+mod figures;
 
+use std::cell::Cell;
 use std::ops::{Bound, ControlFlow};
 
 use crate::base::{CommitTs, StorageId, TabletId, TxnId};
@@ -16,6 +18,7 @@ use crate::storage::key::{Key, KeyRef};
 use crate::storage::key_map::KeyMap;
 
 pub use collect::Horizon;
+pub use figures::{CurvePoint, TabletFigures};
 
 /// What a reader asks about an intent it meets.
 pub trait IntentStatus {
@@ -98,9 +101,19 @@ pub struct Tablet {
     intents: usize,
     /// What the index had counted when it was last asked.
     reported: IndexStats,
+    measured: Cell<Measured>,
     /// Of the last inserts, how many were above every key: an append pattern splits at the end.
     appends: u32,
     inserts: u32,
+}
+
+/// The memory of an index when it was last counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    keys: usize,
+    /// Structural changes up to then.
+    changes: u64,
+    bytes: usize,
 }
 
 impl Tablet {
@@ -115,6 +128,7 @@ impl Tablet {
             heap: Heap::new(),
             intents: 0,
             reported: IndexStats::default(),
+            measured: Cell::default(),
             appends: 0,
             inserts: 0,
         }
@@ -130,9 +144,20 @@ impl Tablet {
         self.map.len()
     }
 
-    /// Memory of the index.
+    /// Memory of the index: counted anew when it has changed by an eighth, since counting visits every leaf and every key that is a
+    /// byte string, and in proportion to the keys until then.
     pub fn index_bytes(&self) -> usize {
-        self.map.bytes()
+        let (keys, counts) = (self.map.len(), self.map.counts());
+        let changes = counts.splits + counts.merges + counts.retrains + counts.appends;
+        let mut measured = self.measured.get();
+        let grown = keys.abs_diff(measured.keys) > measured.keys / 8 || (keys == 0) != (measured.keys == 0);
+        // A block holds some forty entries, so this many changes are an eighth of the blocks.
+        let reshaped = changes.abs_diff(measured.changes) > 16 + keys as u64 / 320;
+        if measured.bytes == 0 || grown || reshaped {
+            measured = Measured { keys, changes, bytes: self.map.bytes() };
+            self.measured.set(measured);
+        }
+        measured.bytes * keys.max(1) / measured.keys.max(1)
     }
 
     /// Memory of the heap.
@@ -142,7 +167,7 @@ impl Tablet {
 
     /// Memory held.
     pub fn bytes(&self) -> usize {
-        self.map.bytes() + self.heap.bytes()
+        self.index_bytes() + self.heap.bytes()
     }
 
     /// Versions held.

@@ -247,9 +247,12 @@ async fn take_step<S: ByteStream, B: Backend>(
             // Before the client can know: whoever asks after it has heard the answer sees it idle.
             session.tell_idle();
             peer.flush().await?;
+            session.sent(backend);
             count_bytes(backend, peer);
             peer.input.shrink_if_idle();
+            let more = !peer.input.unread().is_empty();
             receive(session, peer, wanted).await?;
+            session.received(more);
             // While the client was waited for, there was nothing to cancel.
             session.interrupt().begin_statement();
         }

@@ -9,10 +9,12 @@ use std::sync::{Arc, LazyLock};
 
 use crate::base::{Oid, TxnId};
 use crate::catalog::Catalog;
+use crate::metrics::export::ServerFigures;
 use crate::txn::lock_view::LockView;
 use crate::txn::prepared::PreparedInfo;
 use crate::types::{Datum, SessionFormat, SqlType};
 
+pub mod cores;
 mod fixed;
 mod information_schema;
 pub mod live;
@@ -20,6 +22,7 @@ mod relations;
 mod roles;
 mod statistics;
 
+use cores::CoreFigures;
 use live::SessionActivity;
 pub use relations::{index_definition, key_list};
 
@@ -58,6 +61,10 @@ pub struct SystemContext<'a> {
     pub locks: &'a [LockView],
     /// The sessions, if the table shows them.
     pub sessions: &'a [SessionActivity],
+    /// What the cores tell, if the table shows it.
+    pub cores: &'a [CoreFigures],
+    /// What the server itself tells, if the table shows it.
+    pub server: Option<&'a ServerFigures>,
 }
 
 /// The definition of a system table.
@@ -158,6 +165,7 @@ pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum
             fixed::fill(table.name, context, &mut rows);
             live::fill(table.name, context, &mut rows);
             statistics::fill(table.name, context, &mut rows);
+            cores::fill(table.name, context, &mut rows);
         }
         _ => information_schema::fill(table.name, context, &mut rows),
     }

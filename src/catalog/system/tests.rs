@@ -63,6 +63,8 @@ fn context<'a>(catalog: &'a Catalog, format: &'a SessionFormat) -> SystemContext
         prepared_txns: &[],
         locks: &[],
         sessions: &[],
+        cores: &[],
+        server: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalog::TableDef;
+use crate::catalog::system::cores;
 use crate::catalog::system::live::is_live;
 use crate::catalog::system::{SystemContext, SystemTableRef};
 use crate::error::SqlResult;
@@ -321,6 +322,11 @@ pub async fn system_rows(table: SystemTableRef, columns: &[usize], context: &Exe
     let live = is_live(table.get().name);
     let sessions = session.sessions().filter(|_| live).map_or_else(Vec::new, |sessions| sessions.activities());
     let locks = if live { context.engine.locks().await } else { Vec::new() };
+    let look = cores::look(table.get().name);
+    let (cores, server) = match look {
+        Some(look) => (context.engine.look_at_all(look).await, Some(context.engine.server_figures())),
+        None => (Vec::new(), None),
+    };
     let prepared = &context.engine.shared().prepared;
     let system = SystemContext {
         catalog: &context.catalog,
@@ -331,6 +337,8 @@ pub async fn system_rows(table: SystemTableRef, columns: &[usize], context: &Exe
         prepared_txns: &prepared.txns(),
         locks: &locks,
         sessions: &sessions,
+        cores: &cores,
+        server: server.as_ref(),
     };
     let rows = crate::catalog::system::rows(table, &system);
     rows.into_iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect()

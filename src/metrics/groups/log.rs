@@ -76,6 +76,8 @@ pub struct CheckpointMetrics {
     pub running: Gauge,
     /// The timestamp the last one holds everything up to.
     pub last_ts: Gauge,
+    /// Nanoseconds since the last one ended, if there is anything since then.
+    pub age_ns: Gauge,
     /// Nanoseconds one took.
     pub duration_ns: Distribution,
     /// Bytes written.
@@ -91,6 +93,7 @@ impl Default for CheckpointMetrics {
             failed: Counter::default(),
             running: Gauge::default(),
             last_ts: Gauge::default(),
+            age_ns: Gauge::default(),
             duration_ns: Distribution::of_times_coarse(),
             bytes: Counter::default(),
             rows: Counter::default(),
@@ -104,6 +107,7 @@ impl Group for CheckpointMetrics {
         out.counter(&families::CHECKPOINT_FAILURES, none(), self.failed.get());
         out.gauge(&families::CHECKPOINT_RUNNING, none(), self.running.get());
         out.gauge(&families::CHECKPOINT_LAST_TS, none(), self.last_ts.get());
+        out.gauge(&families::CHECKPOINT_AGE, none(), self.age_ns.get());
         out.distribution(&families::CHECKPOINT_DURATION, none(), &self.duration_ns);
         out.counter(&families::CHECKPOINT_BYTES, none(), self.bytes.get());
         out.counter(&families::CHECKPOINT_ROWS, none(), self.rows.get());

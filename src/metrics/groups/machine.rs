@@ -86,6 +86,14 @@ pub struct ExecutorMetrics {
     pub stalls: Counter,
     /// Nanoseconds of the longest turn.
     pub stall_max_ns: Gauge,
+    /// Requests put into the core's io_uring.
+    pub ring_submissions: Counter,
+    /// Requests that it has answered.
+    pub ring_completions: Counter,
+    /// System calls for it.
+    pub ring_enters: Counter,
+    /// Requests not yet answered.
+    pub ring_in_flight: Gauge,
 }
 
 impl Group for ExecutorMetrics {
@@ -96,5 +104,9 @@ impl Group for ExecutorMetrics {
         out.counter(&families::EXECUTOR_TASKS, none(), self.tasks.get());
         out.counter(&families::EXECUTOR_STALLS, none(), self.stalls.get());
         out.gauge(&families::EXECUTOR_STALL_MAX, none(), self.stall_max_ns.get());
+        out.counter(&families::RING_SUBMISSIONS, none(), self.ring_submissions.get());
+        out.counter(&families::RING_COMPLETIONS, none(), self.ring_completions.get());
+        out.counter(&families::RING_ENTERS, none(), self.ring_enters.get());
+        out.gauge(&families::RING_IN_FLIGHT, none(), self.ring_in_flight.get());
     }
 }

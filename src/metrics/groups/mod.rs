@@ -3,12 +3,14 @@
 mod log;
 mod machine;
 mod sql;
+mod stages;
 mod store;
 mod transactions;
 
 pub use log::{CheckpointMetrics, WalMetrics};
 pub use machine::{ExecutorMetrics, MeshMetrics, PeerMetrics};
-pub use sql::{ErrorClass, QueryPath, QueryType, SqlMetrics, Stage, StageMetrics};
+pub use sql::{ErrorClass, QueryPath, QueryType, SqlMetrics};
+pub use stages::{SlowStatement, Stage, StageMetrics, StageTimes};
 pub use store::{IndexMetrics, MemoryKind, StorageMetrics};
 pub use transactions::{ConnectionMetrics, TxnMetrics};
 

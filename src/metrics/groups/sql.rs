@@ -1,4 +1,4 @@
-//! Statements: how many, how long, how many rows, which errors, which way through the engine, and where the time goes.
+//! Statements: how many, how long, how many rows, which errors, which way through the engine.
 
 use std::cell::RefCell;
 
@@ -48,18 +48,6 @@ label_enum! {
     }
 }
 
-label_enum! {
-    /// A part of a statement's life.
-    Stage {
-        /// Running, the two below included.
-        Execute = "execute",
-        /// Waiting for rows held by others.
-        LockWait = "lock_wait",
-        /// Waiting for the log.
-        LogWait = "log_wait",
-    }
-}
-
 /// The first two characters of a SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ErrorClass(pub [u8; 2]);
@@ -97,15 +85,32 @@ impl SqlMetrics {
     /// A statement finished, well or not: its kind, how long it took, how many rows it returned or affected.
     #[inline]
     pub fn finished(&self, query_type: QueryType, duration_ns: u64, rows: u64) {
-        self.finished[query_type as usize].inc();
-        self.durations[query_type as usize].record(duration_ns);
-        self.rows.record(rows);
+        self.finished_n(query_type, duration_ns, rows, 1);
+    }
+
+    /// The same of `n` statements that were answered together, each after `duration_ns`.
+    #[inline]
+    pub fn finished_n(&self, query_type: QueryType, duration_ns: u64, rows: u64, n: u64) {
+        self.finished[query_type as usize].add(n);
+        self.durations[query_type as usize].record_n(duration_ns, n);
+        self.rows.record_n(rows, n);
+    }
+
+    /// How long statements of a kind took.
+    pub fn durations(&self, query_type: QueryType) -> &Distribution {
+        &self.durations[query_type as usize]
     }
 
     /// Which way it took.
     #[inline]
     pub fn took_path(&self, path: QueryPath) {
-        self.paths[path as usize].inc();
+        self.took_path_n(path, 1);
+    }
+
+    /// The same of `n` statements.
+    #[inline]
+    pub fn took_path_n(&self, path: QueryPath, n: u64) {
+        self.paths[path as usize].add(n);
     }
 
     /// An error was sent to a client.
@@ -133,34 +138,6 @@ impl Group for SqlMetrics {
         for (class, count) in self.errors.borrow().iter() {
             let text = String::from_utf8_lossy(&class.0).into_owned();
             out.counter(&families::SQL_ERRORS, vec![("error_type", text.into())], *count);
-        }
-    }
-}
-
-/// Where statements spend their time on one core.
-#[derive(Debug)]
-pub struct StageMetrics {
-    durations: [Distribution; Stage::COUNT],
-}
-
-impl Default for StageMetrics {
-    fn default() -> Self {
-        Self { durations: std::array::from_fn(|_| Distribution::of_times()) }
-    }
-}
-
-impl StageMetrics {
-    /// A statement spent `duration_ns` in `stage`.
-    #[inline]
-    pub fn record(&self, stage: Stage, duration_ns: u64) {
-        self.durations[stage as usize].record(duration_ns);
-    }
-}
-
-impl Group for StageMetrics {
-    fn collect(&self, out: &mut Collector) {
-        for &stage in Stage::ALL {
-            out.distribution(&families::STAGE_DURATION, one("stage", stage.label()), &self.durations[stage as usize]);
         }
     }
 }

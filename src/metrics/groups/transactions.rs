@@ -26,6 +26,8 @@ pub struct TxnMetrics {
     pub prepared: Gauge,
     /// Statements waiting for a row now.
     pub lock_waiters: Gauge,
+    /// Rows locked or waited for.
+    pub locked_rows: Gauge,
     /// Nanoseconds waited for rows; its count is the number of waits.
     pub lock_wait_ns: Distribution,
     /// Clock minus oldest snapshot.
@@ -52,6 +54,7 @@ impl Default for TxnMetrics {
             deadlocks: Counter::default(),
             prepared: Gauge::default(),
             lock_waiters: Gauge::default(),
+            locked_rows: Gauge::default(),
             lock_wait_ns: Distribution::of_times(),
             snapshot_age: Gauge::default(),
             snapshots_expired: Counter::default(),
@@ -74,6 +77,7 @@ impl Group for TxnMetrics {
         out.gauge(&families::TXN_PREPARED, none(), self.prepared.get());
         out.counter(&families::LOCK_WAITS, none(), self.lock_wait_ns.count());
         out.gauge(&families::LOCK_WAITERS, none(), self.lock_waiters.get());
+        out.gauge(&families::LOCKED_ROWS, none(), self.locked_rows.get());
         out.distribution(&families::LOCK_WAIT_DURATION, none(), &self.lock_wait_ns);
         out.gauge(&families::SNAPSHOT_AGE, none(), self.snapshot_age.get());
         out.counter(&families::SNAPSHOTS_EXPIRED, none(), self.snapshots_expired.get());

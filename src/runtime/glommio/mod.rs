@@ -145,7 +145,7 @@ impl GlommioCore {
     pub(in crate::runtime) fn times(&self) -> CoreTimes {
         let times = self.times.get();
         let busy_nanos = nanos_since(self.started).saturating_sub(times.parked_nanos);
-        CoreTimes { busy_nanos, polls: context::polls(), ..times }
+        CoreTimes { busy_nanos, polls: context::polls(), ring: self.ring.counts(), ..times }
     }
 
     fn count(&self, change: impl FnOnce(&mut CoreTimes)) {

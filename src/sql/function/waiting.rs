@@ -31,6 +31,8 @@ pub enum Waiting {
     CancelBackend,
     /// End another session, and wait for its end if that is wanted.
     TerminateBackend,
+    /// Let every core forget the latencies it shows.
+    ResetLatencies,
 }
 
 /// The advisory locks, by name.
@@ -63,6 +65,7 @@ pub fn register(functions: &mut Vec<Function>) {
     add(functions, "pg_cancel_backend", &[INT4], BOOL, Waiting::CancelBackend);
     add(functions, "pg_terminate_backend", &[INT4], BOOL, Waiting::TerminateBackend);
     add(functions, "pg_terminate_backend", &[INT4, INT8], BOOL, Waiting::TerminateBackend);
+    add(functions, "omendb_reset_latency", &[], VOID, Waiting::ResetLatencies);
     add(functions, "pg_sleep", &[FLOAT8], VOID, Waiting::Sleep);
 }
 

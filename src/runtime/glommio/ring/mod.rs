@@ -28,6 +28,7 @@ use io_uring::{IoUring, opcode, types};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::super::turn::RingCounts;
 use super::file::DmaMemory;
 use super::net::Socket;
 
@@ -103,6 +104,7 @@ struct State {
     bell: Arc<Bell>,
     /// The request that hears the bell is in flight.
     bell_is_heard: bool,
+    counts: RingCounts,
 }
 
 /// The ring of one core. Lives on its thread.
@@ -147,10 +149,17 @@ impl Ring {
             sleeper: None,
             bell: Bell::new()?,
             bell_is_heard: false,
+            counts: RingCounts::default(),
         };
         let ring = Self { state: RefCell::new(state), event: PollableFd::new(event)? };
         ring.state.borrow_mut().uring.completion().disable_eventfd();
         Ok(Rc::new(ring))
+    }
+
+    /// What it has done.
+    pub(super) fn counts(&self) -> RingCounts {
+        let state = self.state.borrow();
+        RingCounts { in_flight: state.operations.len() as u64, ..state.counts }
     }
 
     /// Asks for whatever the socket receives next.
@@ -252,6 +261,7 @@ impl Ring {
     pub(super) fn nap(&self, time: Duration) -> bool {
         let mut state = self.state.borrow_mut();
         state.hear_bell();
+        state.counts.enters += 1;
         let time = types::Timespec::from(time);
         match state.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&time)) {
             Ok(_submitted) => true,
@@ -319,6 +329,7 @@ impl State {
     }
 
     fn push(&mut self, entry: &Entry) {
+        self.counts.submissions += 1;
         // SAFETY: what the entry points to is kept in the operation until its completion.
         while unsafe { self.uring.submission().push(entry) }.is_err() {
             self.enter();
@@ -353,6 +364,7 @@ impl State {
 
     /// One system call: submits what is queued, runs deferred work.
     fn enter(&mut self) {
+        self.counts.enters += 1;
         let queued = u32::try_from(self.uring.submission().len()).expect("at most ENTRIES");
         // SAFETY: no argument is passed; the flags ask for completions without waiting for any.
         match unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) } {
@@ -367,10 +379,11 @@ impl State {
 
     /// Takes completions; whether there were any.
     fn collect(&mut self) -> bool {
-        let Self { uring, buffers, operations, woken, bell_is_heard, .. } = self;
+        let Self { uring, buffers, operations, woken, bell_is_heard, counts, .. } = self;
         let mut any = false;
         for entry in uring.completion() {
             any = true;
+            counts.completions += 1;
             match entry.user_data() {
                 UNNAMED => continue,
                 BELL => {

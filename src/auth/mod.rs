@@ -8,6 +8,7 @@
 //! | `exchange` | the server's side of SCRAM-SHA-256 |
 //! | `hba` | who may connect from where, and how it is asked for proof |
 //! | `attempts` | failed logins by address |
+//! | `token` | bearer tokens of the HTTP control plane |
 //!
 //! Why not the `scram` crate for the server's side: its provider hands out the *salted password*, with which one can log in, where
 //! PostgreSQL's verifier keeps StoredKey and ServerKey; it answers unknown users with an error of their own instead of an exchange
@@ -19,12 +20,14 @@ mod exchange;
 pub mod hba;
 mod saslprep;
 mod secret;
+mod token;
 mod verifier;
 
 pub use attempts::Attempts;
 pub use exchange::{Account, Exchange, MECHANISM, MESSAGE_BYTES_MAX, Reply};
 pub use saslprep::saslprep;
 pub use secret::Secret;
+pub use token::TokenKey;
 /// Bytes from the operating system's generator.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -4,7 +4,7 @@
 //! (`OMENDB_DATA_DIR`) and file key (`data_dir`) follow from the key, and all three carry the same text, which is parsed in one
 //! place. So a value means the same wherever it comes from, and a refusal names the key and where the value came from.
 //!
-//! **Invariants.** A `Config` that exists is valid: addresses resolve, that of the control plane is on the loopback, cores are CPUs of this machine,
+//! **Invariants.** A `Config` that exists is valid: addresses resolve, that of the control plane is on the loopback or has TLS, cores are CPUs of this machine,
 //! sizes are within their limits. Unknown keys are refused, in the file and in the environment; all refusals are reported at once.
 //!
 //! Nothing here touches the data directory or a socket; `server::preflight` does.
@@ -47,6 +47,8 @@ pub struct Config {
     pub unix_socket_dir: Option<PathBuf>,
     /// Address of the HTTP control plane, unless off.
     pub http: Option<SocketAddr>,
+    /// Certificate chain and private key of the control plane, as PEM files.
+    pub http_tls: Option<TlsFiles>,
     /// The CPU of each core: core `i` runs on CPU `cpus[i]`. Repeats only when more cores than CPUs were asked for.
     pub cpus: Vec<usize>,
     /// How long a core looks for work before it parks.
@@ -99,6 +101,19 @@ pub struct LogConfig {
     pub filter: String,
     /// Text or JSON.
     pub format: LogFormat,
+    /// Log statements that take at least so long.
+    pub min_duration: Option<Duration>,
+    /// Log who comes and goes, and what changes tables and roles.
+    pub audit: bool,
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// The form of a log line.

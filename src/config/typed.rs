@@ -9,7 +9,7 @@ use crate::auth::ITERATIONS_MAX;
 
 use super::resolve::Texts;
 use super::{
-    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, units,
+    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, TlsFiles, units,
 };
 
 const MIB: u64 = 1 << 20;
@@ -45,7 +45,9 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let data_dir = p.field("data_dir", directory);
     let listen = p.field("listen", listen_addresses);
     let unix_socket_dir = p.field("unix_socket_dir", |text| unless_off(text, directory));
-    let http = p.field("http", |text| unless_off(text, loopback_address));
+    let http = p.field("http", |text| unless_off(text, address));
+    let http_cert = p.field("http_tls_cert_file", |text| unless_off(text, file));
+    let http_key = p.field("http_tls_key_file", |text| unless_off(text, file));
     let cpus = p.field("cores", |text| units::cores(text, &machine.cpus, CORES_MAX));
     let spin_us = p.field("spin_us", |text| number(text, 0..=10_000));
     let connections_max = p.field("max_connections", |text| number(text, 1..=CONNECTIONS_MAX as u64));
@@ -54,6 +56,8 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         p.field("memory_limit", |text| within(units::bytes_or_share(text, machine.memory_bytes)?, 64 * MIB..=u64::MAX));
     let filter = p.field("log_level", log_filter);
     let format = p.field("log_format", |text| one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+    let min_duration_ms = p.field("log_min_duration_ms", |text| number(text, 0..=u64::from(u32::MAX)));
+    let audit = p.field("audit_log", |text| one_of(text, &[("on", true), ("off", false)]));
     let wal_segment_bytes = p.field("wal_segment_size", segment_size);
     let checkpoint_volume_bytes = p.field("checkpoint_volume", |text| within(units::bytes(text)?, 4 * MIB..=1024 * GIB));
     let old_snapshot = p.field("old_snapshot_threshold", |text| unless_off(text, |text| at_least_a_second(text, MINUTE)));
@@ -73,17 +77,41 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     {
         p.refuse("http", format!("{http} is also an address of the PostgreSQL protocol"));
     }
+    let http_tls = match (http_cert, http_key) {
+        (Some(Some(cert)), Some(Some(key))) => Some(TlsFiles { cert, key }),
+        (Some(Some(_)), Some(None)) => {
+            p.refuse("http_tls_key_file", "it is needed with http_tls_cert_file".to_string());
+            None
+        }
+        (Some(None), Some(Some(_))) => {
+            p.refuse("http_tls_cert_file", "it is needed with http_tls_key_file".to_string());
+            None
+        }
+        _ => None,
+    };
+    if let Some(Some(address)) = &http
+        && !address.ip().is_loopback()
+        && http_tls.is_none()
+    {
+        p.refuse("http", format!("{address} can be reached from other machines: set http_tls_cert_file and http_tls_key_file, or use a loopback address"));
+    }
     Some(Config {
         data_dir: data_dir?,
         listen: listen?,
         unix_socket_dir: unix_socket_dir?,
         http: http?,
+        http_tls,
         cpus: cpus?,
         spin: Duration::from_micros(spin_us?),
         connections_max: as_usize(connections_max?),
         prepared_max: as_usize(prepared_max?),
         memory_limit_bytes: memory_limit_bytes?,
-        log: LogConfig { filter: filter?, format: format? },
+        log: LogConfig {
+            filter: filter?,
+            format: format?,
+            min_duration: Some(min_duration_ms?).filter(|ms| *ms > 0).map(Duration::from_millis),
+            audit: audit?,
+        },
         wal_segment_bytes: wal_segment_bytes?,
         checkpoint_volume_bytes: checkpoint_volume_bytes?,
         old_snapshot: old_snapshot?,
@@ -140,17 +168,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let malformed = |why: String| format!("\"{text}\" is not an address such as 127.0.0.1:5433: {why}");
     let mut found = text.to_socket_addrs().map_err(|error| malformed(error.to_string()))?;
     found.next().ok_or_else(|| malformed("the name has no address".to_string()))
-}
-
-/// The control plane asks for no password, so nobody outside this machine may use it.
-fn loopback_address(text: &str) -> Result<SocketAddr, String> {
-    let address = address(text)?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{address} can be reached from other machines, and nobody is asked for a password there: use a loopback address"
-        ));
-    }
-    Ok(address)
 }
 
 fn number(text: &str, limits: RangeInclusive<u64>) -> Result<u64, String> {

@@ -1,15 +1,20 @@
 //! Accepting connections and the limits on each.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use super::Peer;
+use super::tls::TlsAcceptor;
 
 /// Connections at once; more wait to be accepted.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -30,7 +35,12 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serve connections until `stopped` says so.
-pub(super) async fn accept_until_stopped(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn accept_until_stopped(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let room = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -40,10 +50,19 @@ pub(super) async fn accept_until_stopped(listener: TcpListener, router: Router, 
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let serving = serve(stream, router.clone(), stopped.clone());
+            Ok((stream, address, permit)) => {
+                let peer = Peer { address: address.ip().to_canonical(), encrypted: tls.is_some() };
+                let (router, stopped) = (router.clone().layer(Extension(peer)), stopped.clone());
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    serving.await;
+                    match tls {
+                        None => serve(stream, router, stopped).await,
+                        Some(tls) => match timeout(HEAD_WAIT, tls.accept(stream)).await {
+                            Ok(Ok(stream)) => serve(stream, router, stopped).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                            Err(_elapsed) => {}
+                        },
+                    }
                     drop(permit);
                 });
             }
@@ -63,13 +82,13 @@ pub(super) async fn accept_until_stopped(listener: TcpListener, router: Router, 
 async fn accept(
     listener: &TcpListener,
     room: &std::sync::Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, permit))
 }
 
-async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, mut stopped: watch::Receiver<bool>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)

@@ -9,23 +9,31 @@
 //! **Invariants.** A request is bounded in everything: head size, time to send it, connections at once, time to answer. A core
 //! that does not answer in time makes the request fail, never wait.
 
+mod arrow;
 mod connection;
+mod console;
+mod json;
+pub mod query;
 mod routes;
+mod sql;
 mod status;
+pub mod tls;
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::error::SqlResult;
 use crate::metrics::CoreSnapshot;
 use crate::metrics::export::ServerFigures;
 use crate::runtime::host;
 
+use query::{Answer, Batch, Caller, Login};
 pub use status::{Phase, ServerStatus};
 
 /// How long the cores may take to answer a request.
@@ -36,11 +44,32 @@ pub trait Control: Send + Sync + 'static {
     /// A snapshot of every core's metrics.
     fn gather(&self) -> impl Future<Output = Vec<CoreSnapshot>> + Send;
 
+    /// Starts the statements of a request; the answer follows. Errors are those of finding out who asks, and of the server's limits.
+    fn query(&self, caller: Caller, batch: Batch) -> impl Future<Output = SqlResult<Answer>> + Send;
+
+    /// A token for whoever proves who it is.
+    fn login(&self, caller: Caller) -> impl Future<Output = SqlResult<Login>> + Send;
+
+    /// Whether somebody may see what is shown to roles.
+    fn may_look(&self, caller: Caller) -> impl Future<Output = SqlResult<()>> + Send;
+
+    /// Bytes of all logs that a restart would read.
+    fn log_lag_bytes(&self) -> u64;
+
     /// What the server as a whole has to tell, besides the cores.
     fn figures(&self) -> ServerFigures;
 
     /// The state of the server as a whole.
     fn status(&self) -> &ServerStatus;
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it speaks TLS.
+    pub encrypted: bool,
 }
 
 /// The running control plane.
@@ -52,8 +81,8 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Serve on `listener` (bound, non-blocking) until stopped. `cpus` are the CPUs that cores run on.
-    pub fn start(listener: TcpListener, control: Arc<impl Control>, cpus: &[usize]) -> io::Result<Self> {
+    /// Serve on `listener` (bound, non-blocking) until stopped, with `tls` if there is any. `cpus` are the CPUs that cores run on.
+    pub fn start(listener: TcpListener, tls: Option<tls::TlsAcceptor>, control: Arc<impl Control>, cpus: &[usize]) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let free_cpu = free_cpu(cpus);
@@ -67,7 +96,7 @@ impl HttpServer {
                 host::pin_current_thread(cpu);
             }
             let router = routes::router(control);
-            runtime.block_on(connection::accept_until_stopped(listener, router, stopped));
+            runtime.block_on(connection::accept_until_stopped(listener, tls, router, stopped));
         })?;
         Ok(Self { address, stop, thread: Some(thread) })
     }

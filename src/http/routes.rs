@@ -1,16 +1,20 @@
-//! What can be asked: `/metrics`, `/health`, `/livez`, `/readyz`. Everything else is a JSON error.
+//! What can be asked: `/metrics`, `/health`, `/livez`, `/readyz`, `/query`, `/login`, and the console with its description of all this
+//! (`/openapi.json`). Everything else is a JSON error.
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use serde_json::json;
 
-use super::{ANSWER_WAIT, Control, Phase};
+use super::{ANSWER_WAIT, Control, Peer, Phase, console, sql};
 use crate::metrics::export::{CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE, openmetrics_text, prometheus_text};
+
+/// The largest body of a request.
+const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The version in answers.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -20,9 +24,13 @@ pub(super) fn router<C: Control>(control: Arc<C>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::<C>))
         .route("/health", get(health::<C>))
+        .route("/query", post(sql::query::<C>))
+        .route("/login", post(sql::login::<C>))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz::<C>))
+        .merge(console::router())
         .fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(control)
 }
@@ -47,7 +55,13 @@ fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     best.is_some_and(|(_, openmetrics)| openmetrics)
 }
 
-async fn metrics<C: Control>(State(control): State<Arc<C>>, headers: HeaderMap) -> Response {
+async fn metrics<C: Control>(State(control): State<Arc<C>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    // On this machine everybody may look; from elsewhere, roles.
+    if !peer.address.is_loopback()
+        && let Err(error) = control.may_look(sql::caller(&peer, &headers)).await
+    {
+        return sql::refusal(&error);
+    }
     let Ok(snapshots) = tokio::time::timeout(ANSWER_WAIT, control.gather()).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "a core did not answer in time");
     };
@@ -67,6 +81,7 @@ async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {
         "version": VERSION,
         "uptime_seconds": status.uptime().as_secs(),
         "cores": status.cores(),
+        "log_lag_bytes": control.log_lag_bytes(),
         "recovery": {
             "done": matches!(status.phase(), Phase::Serving | Phase::Stopping),
             "transactions_replayed": status.recovered_transactions(),
@@ -95,7 +110,7 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn method_not_allowed() -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+    error(StatusCode::METHOD_NOT_ALLOWED, "not with this method: see /openapi.json")
 }
 
 fn error(code: StatusCode, message: &str) -> Response {

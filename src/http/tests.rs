@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::base::CoreId;
+use crate::error::{SqlError, SqlState};
+use crate::http::query::{Column, Credentials, Piece};
 use crate::metrics::{CoreMetrics, QueryType};
+use crate::types::{Datum, SqlType};
 
 struct Double {
     status: ServerStatus,
@@ -24,6 +27,46 @@ impl Control for Double {
             metrics.snapshot()
         };
         vec![of_core(0), of_core(1)]
+    }
+
+    async fn query(&self, _caller: Caller, batch: Batch) -> SqlResult<Answer> {
+        let (answering, answer) = Answer::channel(|| {}, || {});
+        tokio::spawn(async move {
+            let columns = [Column { name: "n".to_owned(), ty: SqlType::Int4 }];
+            for statement in batch.statements {
+                if statement.sql == "break" {
+                    return;
+                }
+                answering.send(Piece::Columns(columns.to_vec().into())).await;
+                for number in 0..3 {
+                    answering.send(Piece::Rows(vec![vec![Datum::Int4(number)]])).await;
+                }
+                if statement.sql == "fail" {
+                    answering.send(Piece::Failed(SqlError::new(SqlState::DIVISION_BY_ZERO, "division by zero"))).await;
+                    return;
+                }
+                answering.send(Piece::Complete { command: "SELECT 3".to_owned(), notices: Vec::new() }).await;
+            }
+            answering.send(Piece::Committed).await;
+        });
+        Ok(answer)
+    }
+
+    async fn login(&self, caller: Caller) -> SqlResult<Login> {
+        match caller.credentials {
+            Credentials::Password(user, password) if password.expose() == "right" => {
+                Ok(Login { token: "t".to_owned(), user, expires: 1 })
+            }
+            _ => Err(SqlError::new(SqlState::INVALID_PASSWORD, "password authentication failed")),
+        }
+    }
+
+    async fn may_look(&self, _caller: Caller) -> SqlResult<()> {
+        Ok(())
+    }
+
+    fn log_lag_bytes(&self) -> u64 {
+        7
     }
 
     fn figures(&self) -> ServerFigures {
@@ -47,7 +90,7 @@ fn start() -> (HttpServer, Arc<Double>) {
     control.status.set_phase(Phase::Serving);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-    let server = HttpServer::start(listener, control.clone(), &[]).expect("it starts");
+    let server = HttpServer::start(listener, None, control.clone(), &[]).expect("it starts");
     (server, control)
 }
 
@@ -75,6 +118,84 @@ fn metrics_are_merged_over_the_cores() {
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("omendb_sql_queries_total{query_type=\"select\"} 2\n"), "{body}");
     assert!(body.contains("omendb_cores 2\n"), "{body}");
+}
+
+fn post(server: &HttpServer, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let length = body.len();
+    ask(server, &format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn metrics_come_in_the_format_that_is_asked_for() {
+    let (server, _) = start();
+    for (accept, openmetrics) in [
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", true),
+        ("text/plain;version=0.0.4;q=0.9,application/openmetrics-text;q=0.1", false),
+        ("*/*", false),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        let (_, head, body) = ask(&server, &request);
+        assert_eq!(head.contains("application/openmetrics-text"), openmetrics, "{accept}: {head}");
+        assert_eq!(body.contains("# EOF"), openmetrics, "{accept}");
+    }
+}
+
+#[test]
+fn results_are_documents_or_streams() {
+    let (server, _) = start();
+    let (code, _, body) = post(&server, "/query", JSON, r#"{"sql": "x"}"#);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!((code, &body["rows"], &body["rows_affected"]), (200, &serde_json::json!([[0], [1], [2]]), &3.into()));
+    let (_, _, body) = post(&server, "/query", JSON, r#"{"statements": ["x", "y"]}"#);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!(body["results"].as_array().map(Vec::len), Some(2));
+    let lines = format!("{JSON}Accept: application/x-ndjson\r\n");
+    let (_, head, body) = post(&server, "/query", &lines, r#"{"sql": "x"}"#);
+    assert!(head.contains("application/x-ndjson") && body.contains("{\"n\":0}\n") && body.contains("{\"n\":2}\n"), "{head} {body}");
+    let arrow = format!("{JSON}Accept: application/vnd.apache.arrow.stream\r\n");
+    let (code, _, body) = post(&server, "/query", &arrow, r#"{"statements": ["x", "y"]}"#);
+    assert!(code == 400 && body.contains("one statement"), "{body}");
+}
+
+#[test]
+fn failures_are_told_wherever_they_come() {
+    let (server, _) = start();
+    let (code, _, body) = post(&server, "/query", JSON, r#"{"sql": "fail"}"#);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!((code, &body["error"]["sqlstate"]), (400, &"22012".into()));
+    let lines = format!("{JSON}Accept: application/x-ndjson\r\n");
+    let (code, _, body) = post(&server, "/query", &lines, r#"{"sql": "fail"}"#);
+    assert!(code == 200 && body.contains("22012"), "rows had gone out already: {body}");
+    assert_eq!(post(&server, "/query", JSON, r#"{"sql": "break"}"#).0, 500);
+    assert_eq!(post(&server, "/query", JSON, "{").0, 400);
+    assert_eq!(post(&server, "/query", "", r#"{"sql": "x"}"#).0, 400, "a page could send it without asking");
+    assert_eq!(post(&server, "/query", &format!("{JSON}Origin: http://evil\r\n"), r#"{"sql": "x"}"#).0, 403);
+    let large = format!("{{\"sql\": \"{}\"}}", "x".repeat(5 << 20));
+    let code = post(&server, "/query", JSON, &large).0;
+    assert!(code == 413 || code == 0, "refused or cut off, not {code}");
+}
+
+#[test]
+fn who_logs_in_has_a_token() {
+    let (server, _) = start();
+    let (code, head, _) = post(&server, "/login", "Authorization: Basic YTpi\r\n", "");
+    assert!(code == 401 && head.contains("www-authenticate: bearer, basic"), "{head}");
+    let (code, _, body) = post(&server, "/login", "Authorization: Basic YTpyaWdodA==\r\n", "");
+    assert!(code == 200 && body.contains("\"token\":\"t\""), "{body}");
+}
+
+#[test]
+fn the_description_of_the_routes_is_served_and_names_them() {
+    let (server, _) = start();
+    let (code, head, body) = get(&server, "/openapi.json");
+    assert!(code == 200 && head.contains("content-security-policy: default-src 'self'"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(&body).expect("it is JSON");
+    let paths = body["paths"].as_object().expect("there are paths");
+    for path in ["/metrics", "/health", "/livez", "/readyz", "/query", "/login", "/openapi.json", "/"] {
+        assert!(paths.contains_key(path), "{path} is described");
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ families! {
     SQL_ERRORS = Counter One summed "omendb_sql_query_errors_total" "Errors sent to clients, by SQLSTATE class.";
     QUERY_PATH = Counter One summed "omendb_query_path_total" "Statements by the way they took through the engine.";
     STAGE_DURATION = Histogram Nanoseconds per_core "omendb_stage_duration_seconds" "Where a statement's time goes, by stage.";
-    SLOW_STATEMENTS = Counter One per_core "omendb_slow_statements_total" "Statements that took longer than log_min_duration.";
+    SLOW_STATEMENTS = Counter One per_core "omendb_slow_statements_total" "Statements that took at least log_min_duration_ms.";
 
     TXN_COMMITS = Counter One summed "omendb_transactions_committed_total" "Writing transactions committed, by the number of cores that took part.";
     TXN_ROLLBACKS = Counter One summed "omendb_transactions_rolled_back_total" "Transactions rolled back.";

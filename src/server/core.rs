@@ -115,6 +115,8 @@ pub async fn run(core: CoreId, fabric: Fabric<Request, Reply>, services: Arc<Cor
     let failing = services.clone();
     engine.on_failure(move |why| failing.fail(why.to_owned()));
     let observed = engine.metrics().clone();
+    let log_from = services.config.log.min_duration.map(|least| u64::try_from(least.as_nanos()).unwrap_or(u64::MAX));
+    engine.metrics().stages.log_from(log_from);
     engine.on_flush(move |report| observe_flush(&observed, report));
     if core == CoreId(0) {
         serve_listeners(&services, &listeners);

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,6 +53,9 @@ pub fn init(config: &LogConfig) -> io::Result<()> {
         LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
     let filter: Targets = config.filter.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    // These two have settings of their own, which the general level does not overrule.
+    let audit = if config.audit { LevelFilter::INFO } else { LevelFilter::OFF };
+    let filter = filter.with_target("omendb::audit", audit).with_target("omendb::slow", LevelFilter::WARN);
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(io::Error::other)?;
     panic::set_hook(Box::new(log_panic));
     Ok(())

@@ -7,6 +7,7 @@ pub mod front_door;
 pub mod logging;
 pub mod offline;
 pub mod preflight;
+pub mod rest;
 pub mod router;
 pub mod signals;
 pub mod superuser;
@@ -20,12 +21,15 @@ use crate::base::CoreId;
 use crate::catalog::CatalogStore;
 use crate::catalog::system::cores::Look;
 use crate::config::{Config, SessionMobility};
-use crate::http::{Control, HttpServer, Phase, ServerStatus};
+use crate::error::SqlResult;
+use crate::http::query::{Answer, Batch, Caller, Login};
+use crate::http::{Control, HttpServer, Phase, ServerStatus, tls};
 use crate::mesh::{ControlHandle, Fabric, MeshConfig};
 use crate::metrics::CoreSnapshot;
 use crate::metrics::export::ServerFigures;
 use crate::runtime::{self, RuntimeConfig};
 use crate::server::core::{Bound, CoreServices};
+use crate::server::rest::Rest;
 use crate::server::router::Loads;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
@@ -57,15 +61,17 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let credits = u32::try_from(config.connections_max * 4 + 256).unwrap_or(u32::MAX);
     runtime::set_panic_hook(core::note_panic);
     let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
-    let control = Arc::new(ControlPlane { cores: fabric.control(), services: services.clone() });
+    let rest = Rest::new(fabric.control(), services.clone());
+    let control = Arc::new(ControlPlane { cores: fabric.control(), services: services.clone(), rest });
     let mut bound: Vec<Bound> = std::mem::take(&mut checked.listeners).into_iter().map(Bound::Tcp).collect();
     if let Some(socket) = &checked.unix_listener {
         bound.push(Bound::Unix(socket.listener.try_clone()?));
     }
     let listeners = Arc::new(Mutex::new(bound));
     let runtime_config = RuntimeConfig { cpus: config.cpus.clone(), spin: config.spin, io_memory: IO_MEMORY };
+    let tls = config.http_tls.as_ref().map(|files| tls::acceptor(&files.cert, &files.key)).transpose()?;
     let http = match checked.http.take() {
-        Some(listener) => Some(HttpServer::start(listener, control, &config.cpus)?),
+        Some(listener) => Some(HttpServer::start(listener, tls, control, &config.cpus)?),
         None => None,
     };
     let for_cores = services.clone();
@@ -138,6 +144,7 @@ fn announce(services: &CoreServices, banner: &banner::Banner) {
 struct ControlPlane {
     cores: ControlHandle<Request, Reply>,
     services: Arc<CoreServices>,
+    rest: Rest,
 }
 
 impl Control for ControlPlane {
@@ -154,6 +161,22 @@ impl Control for ControlPlane {
             }
         }
         snapshots
+    }
+
+    async fn query(&self, caller: Caller, batch: Batch) -> SqlResult<Answer> {
+        self.rest.query(caller, batch).await
+    }
+
+    async fn login(&self, caller: Caller) -> SqlResult<Login> {
+        self.rest.login(caller).await
+    }
+
+    async fn may_look(&self, caller: Caller) -> SqlResult<()> {
+        self.rest.may_look(caller).await
+    }
+
+    fn log_lag_bytes(&self) -> u64 {
+        self.rest.log_lag_bytes()
     }
 
     fn figures(&self) -> ServerFigures {

@@ -32,7 +32,7 @@ impl Loads {
     }
 
     /// Takes a place on the least loaded core; with it a refusal, if the server has no room.
-    fn place(&self) -> (CoreId, Option<SqlError>) {
+    pub(super) fn place(&self) -> (CoreId, Option<SqlError>) {
         let full = self.total() >= self.connections_max;
         let load = |core: &usize| self.cores[*core].load(Ordering::Relaxed);
         let core = (0..self.cores.len()).min_by_key(load).expect("there is a core");
@@ -61,9 +61,22 @@ impl Loads {
 }
 
 /// Counts a connection out when its task ends, in whatever way.
-struct Place {
+pub(super) struct Place {
     services: Arc<CoreServices>,
     core: CoreId,
+}
+
+impl Place {
+    /// The place that was taken on a core.
+    pub(super) fn new(services: Arc<CoreServices>, core: CoreId) -> Self {
+        Self { services, core }
+    }
+
+    /// Counts what has the place among those that are served, until what is returned is dropped.
+    pub(super) fn serve(&self, backend: &NativeBackend) -> Served {
+        backend.metrics_handle().connections.opened.inc();
+        Served::new(backend)
+    }
 }
 
 impl Drop for Place {
@@ -73,7 +86,7 @@ impl Drop for Place {
 }
 
 /// Counts a connection among those that are served, until its task ends on this core, in whatever way.
-struct Served(NativeBackend);
+pub(super) struct Served(NativeBackend);
 
 impl Served {
     fn new(backend: &NativeBackend) -> Self {

@@ -165,6 +165,11 @@ impl<B: Backend> Session<B> {
         }
     }
 
+    /// The types of a statement's parameters.
+    pub fn parameter_types(&mut self, name: &str) -> SqlResult<Vec<SqlType>> {
+        Ok(self.statements.get_mut(name)?.prepared.params().to_vec())
+    }
+
     /// Describe of a statement.
     pub fn describe_statement(&mut self, backend: &B, client: &mut impl Client, name: &str) -> SqlResult<()> {
         self.revalidate(backend, name)?;

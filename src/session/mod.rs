@@ -13,6 +13,7 @@
 //! | `point` | point lookups, alone and in batches: the path of benchmarks |
 //! | `run`, `utility`, `copy` | running one statement |
 //! | `timing` | where a statement's time goes |
+//! | `audit` | what is told of it in the audit log |
 //! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
 //!
@@ -20,6 +21,7 @@
 //! core. No borrow of its cells is held across an await.
 
 mod activity;
+mod audit;
 pub mod backend;
 mod copy;
 mod environment;

@@ -104,6 +104,7 @@ impl<B: Backend> Session<B> {
         self.txn.watch(self.env.effective());
         if let Outcome::Complete(tag) = &outcome {
             self.statement_done(rows_of(tag));
+            self.audit_statement(statement, &prepared.text, tag);
         }
         Ok(outcome)
     }

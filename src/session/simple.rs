@@ -85,6 +85,10 @@ impl<B: Backend> Session<B> {
         }
         self.open_statement(backend);
         let statement = Arc::new(self.bind_statement(backend, parsed, &[])?);
+        if statement.holds_secret() {
+            // Nobody is to see it in what runs, or in the log.
+            self.query_string = None;
+        }
         let prepared = self.new_prepared(&text[parsed.range.clone()], Some(statement));
         self.run_now(backend, client, prepared, Vec::new(), last).await
     }

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use pgwire::messages::startup::Authentication;
 
 use crate::auth::hba::{Attempt, Hba, Method, Origin};
-use crate::auth::{Account, Attempts, Exchange, MECHANISM, MESSAGE_BYTES_MAX, Reply};
+use crate::auth::{Account, Attempts, Exchange, MECHANISM, MESSAGE_BYTES_MAX, Reply, Secret, TokenKey};
 use crate::catalog::{BOOTSTRAP_ROLE, Catalog, RoleDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::Counter;
@@ -86,6 +86,7 @@ impl Gate {
                 failures.inc();
                 let user = &request.user;
                 tracing::warn!(user, %origin, "a client could not log in: {}", error.message());
+                tracing::info!(target: "omendb::audit", event = "login_failed", user, %origin, reason = error.message());
                 if let Origin::Address(address) = origin {
                     self.attempts(|attempts| attempts.failed(address, unix_time()));
                 }
@@ -106,19 +107,13 @@ impl Gate {
         catalog: &Catalog,
     ) -> Result<(), Stop> {
         let user = &request.user;
-        let member = catalog.role_named(user).map(|role| role.oid);
-        let is_member = |role: &str| {
-            let role = catalog.role_named(role).map(|role| role.oid);
-            matches!((member, role), (Some(member), Some(role)) if catalog.is_member(member, role))
-        };
-        let attempt = Attempt { origin, encrypted: false, database: &request.database, user, is_member: &is_member };
-        let method = self.rules.load().method(&attempt).map_err(Stop::Told)?;
+        let method = self.method(user, &request.database, origin, false, catalog).map_err(Stop::Told)?;
         if method == Method::Trust {
             return Ok(());
         }
         assert_eq!(method, Method::ScramSha256, "a rule that rejects is an error");
         if let Origin::Address(address) = origin {
-            self.check_attempts(address)?;
+            self.check_attempts(address).map_err(Stop::Told)?;
         }
         self.scram(peer, user, catalog).await?;
         if let Origin::Address(address) = origin {
@@ -127,12 +122,57 @@ impl Gate {
         Ok(())
     }
 
-    fn check_attempts(&self, address: IpAddr) -> Result<(), Stop> {
+    /// How a user has to prove who it is.
+    ///
+    /// Errors: 28000 for one that may not come at all.
+    pub fn method(&self, user: &str, database: &str, origin: Origin, encrypted: bool, catalog: &Catalog) -> SqlResult<Method> {
+        let member = catalog.role_named(user).map(|role| role.oid);
+        let is_member = |role: &str| {
+            let role = catalog.role_named(role).map(|role| role.oid);
+            matches!((member, role), (Some(member), Some(role)) if catalog.is_member(member, role))
+        };
+        self.rules.load().method(&Attempt { origin, encrypted, database, user, is_member: &is_member })
+    }
+
+    /// The key of bearer tokens.
+    pub fn token_key(&self) -> TokenKey {
+        TokenKey::derive(&self.secret)
+    }
+
+    /// Checks a password that was sent as such. It takes as long as deriving a verifier takes, so not on a core.
+    ///
+    /// Errors: 28P01; 28000 after too many of them.
+    pub fn check_password(&self, user: &str, password: &Secret, origin: Origin, catalog: &Catalog) -> SqlResult<()> {
+        assert!(runtime::try_current_core().is_none(), "a core has others to serve");
+        if let Origin::Address(address) = origin {
+            self.check_attempts(address)?;
+        }
+        let good = self.account(user, catalog).is_password(password.expose());
+        if let Origin::Address(address) = origin {
+            self.attempts(|attempts| if good { attempts.succeeded(address) } else { attempts.failed(address, unix_time()) });
+        }
+        if good {
+            return Ok(());
+        }
+        let message = format!("password authentication failed for user \"{user}\"");
+        tracing::warn!(user, %origin, "a client could not log in: {message}");
+        tracing::info!(target: "omendb::audit", event = "login_failed", user, %origin, reason = message);
+        Err(SqlError::new(SqlState::INVALID_PASSWORD, message))
+    }
+
+    /// The role of a user that is who it says.
+    ///
+    /// Errors: 28000 for a user that is none, or that may not log in.
+    pub fn role_of(&self, user: &str, catalog: &Catalog) -> SqlResult<Arc<RoleDef>> {
+        role_of(user, catalog)
+    }
+
+    fn check_attempts(&self, address: IpAddr) -> SqlResult<()> {
         if self.attempts(|attempts| attempts.may_try(address, unix_time())) {
             return Ok(());
         }
         let message = format!("too many failed logins from \"{address}\"");
-        Err(Stop::Told(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message).hint("Try again in a few seconds.")))
+        Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message).hint("Try again in a few seconds."))
     }
 
     async fn scram<S: ByteStream>(&self, peer: &mut Peer<S>, user: &str, catalog: &Catalog) -> Result<(), Stop> {

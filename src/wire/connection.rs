@@ -133,6 +133,7 @@ async fn start<S: ByteStream, B: Backend>(
         }
     };
     session.set_client(peer.stream.client());
+    session.audit_login(origin);
     startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
     peer.output.response(Response::Ready(TransactionStatus::Idle));
     peer.flush().await?;
@@ -214,6 +215,7 @@ async fn converse<S: ByteStream, B: Backend>(
     }
     count_bytes(&backend, &mut peer);
     session.close(&backend).await;
+    session.audit_goodbye();
     Exit::Closed
 }
 

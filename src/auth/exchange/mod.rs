@@ -48,6 +48,12 @@ impl Account {
         let salt = hmac(secret, &[user.as_bytes()])[..SALT_BYTES].into();
         Self { verifier: Verifier { iterations, salt, stored_key: [0; KEY_BYTES], server_key: [0; KEY_BYTES] }, mock: true }
     }
+
+    /// Whether this is the password, which was sent as such. It takes as long for a user that there is not.
+    pub fn is_password(&self, password: &str) -> bool {
+        let given = Verifier::derive(password, &self.verifier.salt, self.verifier.iterations);
+        bool::from(given.stored_key.ct_eq(&self.verifier.stored_key)) & !self.mock
+    }
 }
 
 /// What the server does next.

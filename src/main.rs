@@ -1,9 +1,9 @@
-//! The program: read the configuration, then serve, look at what a stopped server has left, back up or restore.
+//! The program: read the configuration, then serve, look at a running server or at what a stopped one has left, back up or restore.
 
 use std::process::ExitCode;
 
 use omendb::config::{self, Command};
-use omendb::server::{self, backup, offline};
+use omendb::server::{self, backup, latency, offline};
 use omendb::wal::OnDamage;
 
 /// Cores hand rows and messages to each other: freeing what another thread allocated must not take a lock.
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Serve { recover_until_corruption } => serve(&invocation.config, recover_until_corruption),
         Command::Check => report(offline::check(&invocation.config)),
         Command::Backup { target } => report(backup::backup(&invocation.config, &target)),
+        Command::Latency(options) => report(latency::print(&invocation.config, &options)),
         Command::Restore { source } => report(backup::restore(&invocation.config, &source)),
         Command::InspectLog { writes } => report(offline::inspect_log(&invocation.config, writes)),
     }

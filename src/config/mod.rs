@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::auth::Secret;
 
 pub use machine::Machine;
-pub use resolve::{Command, Invocation, Source};
+pub use resolve::{Command, Invocation, LatencyOptions, Source};
 pub use settings::{SETTINGS, Setting};
 
 /// The largest number of cores one server runs on.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction};
 
@@ -61,11 +62,26 @@ pub enum Command {
         /// The directory that it is to be.
         target: PathBuf,
     },
+    /// Print the latencies of the running server.
+    Latency(LatencyOptions),
     /// Make the data directory from a backup.
     Restore {
         /// The backup.
         source: PathBuf,
     },
+}
+
+/// What of the latencies is printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyOptions {
+    /// Those of each interval of so many seconds, instead of those since the last reset.
+    pub interval: Option<Duration>,
+    /// How many intervals; `None`: until the program is ended.
+    pub intervals: Option<u64>,
+    /// The histograms of each interval go into this file, in the log format of HdrHistogram.
+    pub log: Option<PathBuf>,
+    /// Start over first.
+    pub reset: bool,
 }
 
 /// A command with its configuration.
@@ -115,6 +131,16 @@ pub(super) fn resolve(
             None => unreachable!("clap asks for the subcommand"),
         },
         Some(("backup", inner)) => (Command::Backup { target: directory(inner) }, inner.clone()),
+        Some(("latency", inner)) => {
+            let seconds = |name: &str| inner.get_one::<u64>(name).copied();
+            let options = LatencyOptions {
+                interval: seconds("interval").map(Duration::from_secs),
+                intervals: seconds("intervals"),
+                log: inner.get_one::<PathBuf>("log").cloned(),
+                reset: inner.get_flag("reset"),
+            };
+            (Command::Latency(options), inner.clone())
+        }
         Some(("restore", inner)) => (Command::Restore { source: directory(inner) }, inner.clone()),
         Some((_, inner)) => {
             (Command::Serve { recover_until_corruption: inner.get_flag(RECOVER_UNTIL_CORRUPTION) }, inner.clone())
@@ -173,6 +199,7 @@ fn command_line() -> clap::Command {
                 .about("Have the running server write a backup, as its superuser; PGPASSWORD has the password")
                 .arg(directory_argument("Directory that the backup is to be, on the server's machine")),
         )
+        .subcommand(latency_command())
         .subcommand(
             clap::Command::new("restore")
                 .about("Verify a backup and make a new data directory of it")
@@ -202,6 +229,25 @@ fn command_line() -> clap::Command {
         command = command.arg(arg.action(action));
     }
     command
+}
+
+fn latency_command() -> clap::Command {
+    let number = |name: &'static str| {
+        Arg::new(name).long(name).value_name("COUNT").value_parser(clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))
+    };
+    clap::Command::new("latency")
+        .about("Print the running server's latencies by core, statement and stage, as its superuser; PGPASSWORD has the password")
+        .arg(number("interval").help("Those of each interval of so many seconds, instead of those since the last reset"))
+        .arg(number("intervals").requires("interval").help("How many intervals; without it, until the program is ended"))
+        .arg(
+            Arg::new("log")
+                .long("log")
+                .value_name("FILE")
+                .requires("interval")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Write the histograms of each interval into this file, in the log format of HdrHistogram"),
+        )
+        .arg(Arg::new("reset").long("reset").action(ArgAction::SetTrue).help("Let the server start over first"))
 }
 
 fn apply_file(path: &Path, texts: &mut Texts, errors: &mut Vec<ConfigError>) {

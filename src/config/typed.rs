@@ -9,7 +9,8 @@ use crate::auth::ITERATIONS_MAX;
 
 use super::resolve::Texts;
 use super::{
-    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, TlsFiles, units,
+    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, TlsFiles,
+    units,
 };
 
 const MIB: u64 = 1 << 20;

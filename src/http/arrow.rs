@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt32Builder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::error::ArrowError;
@@ -175,7 +175,8 @@ mod tests {
         let mut bytes = stream.take();
         assert!(stream.push(&[vec![Datum::Null, Datum::TimestampTz(i64::MAX), Datum::Null]], &format).is_err());
         bytes.extend(stream.finish().expect("it ends"));
-        let batches: Vec<_> = StreamReader::try_new(&bytes[..], None).expect("a stream").map(|batch| batch.expect("whole")).collect();
+        let batches: Vec<_> =
+            StreamReader::try_new(&bytes[..], None).expect("a stream").map(|batch| batch.expect("whole")).collect();
         let [batch] = &batches[..] else { panic!("one batch was written, not {}", batches.len()) };
         assert_eq!(batch.column(0).as_primitive::<Int32Type>().value(0), 7);
         assert!((0..3).all(|column| batch.column(column).is_null(1)));

@@ -82,7 +82,12 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Serve on `listener` (bound, non-blocking) until stopped, with `tls` if there is any. `cpus` are the CPUs that cores run on.
-    pub fn start(listener: TcpListener, tls: Option<tls::TlsAcceptor>, control: Arc<impl Control>, cpus: &[usize]) -> io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        tls: Option<tls::TlsAcceptor>,
+        control: Arc<impl Control>,
+        cpus: &[usize],
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let free_cpu = free_cpu(cpus);

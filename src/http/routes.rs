@@ -38,7 +38,8 @@ pub(super) fn router<C: Control>(control: Arc<C>) -> Router {
 /// Whether a client would rather have OpenMetrics than Prometheus' text: by the weights of its Accept header, and if they are the same,
 /// by what it names first.
 fn prefers_openmetrics(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let accepted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let mut best: Option<(f32, bool)> = None;
     for offer in accepted {
         let mut parts = offer.split(';').map(str::trim);

@@ -40,7 +40,8 @@ enum Form {
 
 /// The form that a client accepts, by what its Accept header names first.
 fn form(headers: &HeaderMap) -> Form {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let accepted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let known = accepted.filter_map(|offer| match offer.split(';').next().map(str::trim)? {
         "application/json" | "application/*" | "*/*" => Some(Form::Document),
         "application/x-ndjson" | "application/jsonl" => Some(Form::Lines),
@@ -78,7 +79,11 @@ pub(super) async fn query<C: Control>(
 }
 
 /// `POST /login`: a bearer token for whoever proves who it is.
-pub(super) async fn login<C: Control>(State(control): State<Arc<C>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+pub(super) async fn login<C: Control>(
+    State(control): State<Arc<C>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
     if let Err(error) = may_ask(&peer, &headers) {
         return refusal(&error);
     }
@@ -93,7 +98,8 @@ pub(super) async fn login<C: Control>(State(control): State<Arc<C>>, Extension(p
 
 /// Who asks, by what it sends along.
 pub(super) fn caller(peer: &Peer, headers: &HeaderMap) -> Caller {
-    let credentials = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map_or(Credentials::None, credentials);
+    let credentials =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map_or(Credentials::None, credentials);
     Caller { address: peer.address, encrypted: peer.encrypted, credentials }
 }
 
@@ -147,7 +153,7 @@ pub(super) fn refusal(error: &SqlError) -> Response {
     let status = match &error.code().0 {
         b"28000" | b"28P01" => StatusCode::UNAUTHORIZED,
         b"42501" => StatusCode::FORBIDDEN,
-        b"57014" => StatusCode::GATEWAY_TIMEOUT,
+        b"57014" | b"25P04" => StatusCode::GATEWAY_TIMEOUT,
         code => match &code[..2] {
             b"53" | b"57" | b"58" => StatusCode::SERVICE_UNAVAILABLE,
             b"23" | b"40" | b"55" => StatusCode::CONFLICT,
@@ -159,7 +165,9 @@ pub(super) fn refusal(error: &SqlError) -> Response {
     let mut response = (status, Json(error_value(error))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         // The console asks by itself; others may have to be told how.
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"OmenDB\", charset=\"UTF-8\""));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"OmenDB\", charset=\"UTF-8\""));
     }
     response
 }

@@ -122,7 +122,12 @@ fn metrics_are_merged_over_the_cores() {
 
 fn post(server: &HttpServer, path: &str, headers: &str, body: &str) -> (u16, String, String) {
     let length = body.len();
-    ask(server, &format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+    ask(
+        server,
+        &format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        ),
+    )
 }
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -153,7 +158,10 @@ fn results_are_documents_or_streams() {
     assert_eq!(body["results"].as_array().map(Vec::len), Some(2));
     let lines = format!("{JSON}Accept: application/x-ndjson\r\n");
     let (_, head, body) = post(&server, "/query", &lines, r#"{"sql": "x"}"#);
-    assert!(head.contains("application/x-ndjson") && body.contains("{\"n\":0}\n") && body.contains("{\"n\":2}\n"), "{head} {body}");
+    assert!(
+        head.contains("application/x-ndjson") && body.contains("{\"n\":0}\n") && body.contains("{\"n\":2}\n"),
+        "{head} {body}"
+    );
     let arrow = format!("{JSON}Accept: application/vnd.apache.arrow.stream\r\n");
     let (code, _, body) = post(&server, "/query", &arrow, r#"{"statements": ["x", "y"]}"#);
     assert!(code == 400 && body.contains("one statement"), "{body}");

@@ -15,15 +15,16 @@ pub use tokio_rustls::TlsAcceptor;
 /// Errors: a file that cannot be read, that holds none, or a key that does not belong to the certificate.
 pub fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let invalid = |path: &Path, what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
-    let read = |path: &Path| std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())));
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<_, _>>()
         .map_err(|error| invalid(cert, format!("it is no PEM file of certificates: {error}")))?;
     if chain.is_empty() {
         return Err(invalid(cert, "there is no certificate in it".to_owned()));
     }
-    let private =
-        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| invalid(key, format!("there is no private key in it: {error}")))?;
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|error| invalid(key, format!("there is no private key in it: {error}")))?;
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, private)

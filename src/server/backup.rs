@@ -11,10 +11,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use postgres::NoTls;
-
 use crate::checkpoint::{DataDir, Manifest};
 use crate::config::Config;
+use crate::server::client::{self, told};
 use crate::server::offline::{check_directory, say};
 use crate::shard::backup::unfinished;
 
@@ -26,14 +25,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub fn backup(config: &Config, target: &Path) -> Result<(), String> {
     let target = std::path::absolute(target).map_err(|error| format!("{}: {error}", target.display()))?;
     let directory = target.to_str().ok_or_else(|| format!("{} is not UTF-8", target.display()))?.to_owned();
-    let address = config.listen.first().ok_or("the server listens nowhere: see --listen")?;
-    let mut client = postgres::Config::new();
-    client.host(&address.ip().to_string()).port(address.port()).dbname("postgres");
-    client.user(&config.superuser).application_name("omendb backup");
-    if let Ok(password) = std::env::var("PGPASSWORD") {
-        client.password(password);
-    }
-    let mut client = client.connect(NoTls).map_err(|error| format!("cannot connect to {address}: {}", told(&error)))?;
+    let mut client = client::connect(config, "omendb backup")?;
     let (sender, outcome) = mpsc::channel();
     let asking = thread::spawn(move || {
         let statement = format!("BACKUP TO '{}'", directory.replace('\'', "''"));
@@ -51,15 +43,6 @@ pub fn backup(config: &Config, target: &Path) -> Result<(), String> {
     outcome?;
     say(&format!("the backup is complete: {} MB in {}", size_of(&target) / 1_000_000, target.display()));
     Ok(())
-}
-
-/// What the server said, rather than only that it said something.
-fn told(error: &postgres::Error) -> String {
-    let Some(server) = error.as_db_error() else {
-        return std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
-    };
-    let hint = server.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    format!("{}{hint}", server.message())
 }
 
 /// Bytes of all files in a directory; 0 for what cannot be read.

@@ -2,8 +2,10 @@
 
 pub mod backup;
 pub mod banner;
+mod client;
 pub mod core;
 pub mod front_door;
+pub mod latency;
 pub mod logging;
 pub mod offline;
 pub mod preflight;

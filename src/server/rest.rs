@@ -155,9 +155,10 @@ impl Task {
         let Task { identity, ticket, batch, answering, place, services } = self;
         let backend = services.backend();
         let served = place.serve(&backend);
+        // A transaction that takes too long ends its session; a lone statement need not.
+        let limit = if batch.statements.len() > 1 { "transaction_timeout" } else { "statement_timeout" };
         let settings = [
-            ("statement_timeout".to_owned(), batch.timeout.as_millis().to_string()),
-            ("transaction_timeout".to_owned(), batch.timeout.as_millis().to_string()),
+            (limit.to_owned(), batch.timeout.as_millis().to_string()),
             ("application_name".to_owned(), "http".to_owned()),
         ];
         let last = match Session::new(&backend, identity, &settings, ticket) {
@@ -248,15 +249,7 @@ struct Collector {
 
 impl Collector {
     fn new(answering: Answering) -> Self {
-        Self {
-            answering,
-            columns: None,
-            rows: Vec::new(),
-            bytes: 0,
-            command: String::new(),
-            notices: Vec::new(),
-            failure: None,
-        }
+        Self { answering, columns: None, rows: Vec::new(), bytes: 0, command: String::new(), notices: Vec::new(), failure: None }
     }
 
     fn add(&mut self, row: Vec<Datum>) {

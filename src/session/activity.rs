@@ -56,6 +56,12 @@ impl<B: Backend> Session<B> {
         });
     }
 
+    /// The text of the last lookup, if nobody was told of it.
+    pub(super) fn last_query(&self) -> Option<Arc<str>> {
+        let lookup = self.last_lookup.as_ref()?;
+        Some(if self.last_text.is_empty() { Arc::clone(&lookup.text) } else { self.last_text.as_str().into() })
+    }
+
     /// The client is waited for.
     pub fn tell_idle(&mut self) {
         let now = clock_micros();
@@ -64,14 +70,15 @@ impl<B: Backend> Session<B> {
             TransactionStatus::InBlock => (SessionState::IdleInTransaction, Some(self.env.clocks().0)),
             TransactionStatus::Failed => (SessionState::IdleInFailedTransaction, Some(self.env.clocks().0)),
         };
-        let lookup = self.last_lookup.take();
+        let lookup = self.last_query();
+        self.last_lookup = None;
         self.ticket.told().change(|activity| {
             activity.state = state;
             activity.sleeps = false;
             activity.transaction_began = transaction;
             activity.state_changed = now;
             if let Some(lookup) = lookup {
-                activity.query = Arc::clone(&lookup.text);
+                activity.query = lookup;
                 activity.statement_began = Some(now);
             }
         });

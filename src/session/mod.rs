@@ -103,6 +103,8 @@ pub struct Session<B: Backend> {
     query_string: Option<Arc<str>>,
     /// The last point lookup, if nothing else came after it and nobody was told of it.
     last_lookup: Option<Arc<Prepared>>,
+    /// Its text, if it came as one.
+    last_text: String,
     /// Why the session is to end, once a statement has found out.
     ending: Option<SqlError>,
     watch: Stopwatch,
@@ -128,6 +130,7 @@ impl<B: Backend> Session<B> {
             points: PointBatch::default(),
             query_string: None,
             last_lookup: None,
+            last_text: String::new(),
             ending: None,
             watch: Stopwatch::default(),
         })

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use crate::base::CoreId;
+use crate::catalog::system::live::QUERY_BYTES_MAX;
 use crate::error::{SqlError, SqlResult};
 use crate::runtime;
 use crate::runtime::MonoTime;
@@ -156,6 +157,9 @@ impl<B: Backend> Session<B> {
             None => backend.core(),
         };
         let shape = Arc::clone(&prepared.text_shape);
+        // Into memory that is there already: the plan is that of another text of its form.
+        self.last_text.clear();
+        self.last_text.push_str(&text[..text.floor_char_boundary(QUERY_BYTES_MAX)]);
         Some(PointLookup { prepared, shape, key, owner, bound: false, describe: true })
     }
 
@@ -221,6 +225,9 @@ impl<B: Backend> Session<B> {
     fn note_lookup(&mut self, lookup: &PointLookup) {
         if !self.last_lookup.as_ref().is_some_and(|last| Arc::ptr_eq(last, &lookup.prepared)) {
             self.last_lookup = Some(Arc::clone(&lookup.prepared));
+        }
+        if lookup.bound {
+            self.last_text.clear();
         }
     }
 

@@ -108,6 +108,10 @@ impl<B: Backend> Session<B> {
             Some(known) => known,
             None => self.plan_normalised(backend, text, normalised)?,
         };
+        if *prepared.text != *text {
+            // The plan is that of another text of its form.
+            self.query_string = Some(text.into());
+        }
         self.run_now(backend, client, prepared, params, true).await
     }
 

@@ -9,8 +9,6 @@
 //! the kernel and the task that reads it is seen by no clock here, and neither is the way of the answer from the ring's queue into the
 //! kernel at the end of the turn.
 
-use std::sync::Arc;
-
 use crate::metrics::{QueryPath, QueryType, RECORDED, SlowStatement, Stage, StageTimes};
 use crate::runtime::{self, MonoTime};
 use crate::session::Session;
@@ -217,7 +215,7 @@ impl<B: Backend> Session<B> {
     #[cold]
     fn tell_slow(&self, backend: &B, duration_ns: u64, stages: &StageTimes, rows: u64) {
         let Some(activity) = self.ticket.told().get() else { return };
-        let query = self.last_lookup.as_ref().map_or(activity.query, |lookup| Arc::clone(&lookup.text));
+        let query = self.last_query().unwrap_or(activity.query);
         let known = &backend.metrics().stages;
         if known.is_logged(duration_ns) {
             known.logged.inc();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, Oid, StorageId, TxnId};
+use crate::catalog::system::cores::{CoreFigures, Look};
 use crate::shard::api::{ReadView, RowBatch, RowFilter, RowUpdate, ScanSpec};
 use crate::shard::backup::BackupReport;
 use crate::shard::checkpointing::{CheckpointFailure, CheckpointReport};
@@ -15,7 +16,6 @@ use crate::shard::error::{EngineError, EngineResult};
 use crate::shard::maintenance::MovedGarbage;
 use crate::shard::two_phase::Effects;
 use crate::storage::{Key, Tablet};
-use crate::catalog::system::cores::{CoreFigures, Look};
 use crate::txn::lock_view::LockView;
 use crate::txn::row_locks::WaitEdge;
 use crate::txn::{AdvisoryLock, AdvisoryRequest, Asker, Isolation, LockStrength, LockWait, TableLock};

@@ -87,7 +87,9 @@ impl KeyMap {
     /// About `points` entries, evenly spread: key, position, predicted position.
     pub fn curve(&self, points: usize) -> Vec<(Key, usize, usize)> {
         match self {
-            KeyMap::Int(map) => map.curve(points).into_iter().map(|(key, at, predicted)| (Key::Int(key), at, predicted)).collect(),
+            KeyMap::Int(map) => {
+                map.curve(points).into_iter().map(|(key, at, predicted)| (Key::Int(key), at, predicted)).collect()
+            }
             KeyMap::Bytes(map) => {
                 map.curve(points).into_iter().map(|(key, at, predicted)| (Key::Bytes(key.into()), at, predicted)).collect()
             }

@@ -26,3 +26,4 @@ mod transactions;
 mod tuning;
 mod two_phase;
 mod values;
+mod windows;

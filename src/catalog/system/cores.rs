@@ -21,14 +21,8 @@ pub const CURVE_POINTS: usize = 200;
 /// Bytes of a key that are shown.
 const KEY_BYTES_MAX: usize = 32;
 /// The percentiles of the views, and their columns.
-const PERCENTILES: [(f64, &str); 6] = [
-    (50.0, "p50_us"),
-    (90.0, "p90_us"),
-    (99.0, "p99_us"),
-    (99.9, "p999_us"),
-    (99.99, "p9999_us"),
-    (99.999, "p99999_us"),
-];
+const PERCENTILES: [(f64, &str); 6] =
+    [(50.0, "p50_us"), (90.0, "p90_us"), (99.0, "p99_us"), (99.9, "p999_us"), (99.99, "p9999_us"), (99.999, "p99999_us")];
 
 /// What a core is asked to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,8 +192,7 @@ fn slow_statements(context: &SystemContext<'_>, rows: &mut Rows) {
     for (of_core, statement) in all {
         let own = context.catalog.has_privileges_of(context.role, statement.role);
         let query = if own { &statement.query } else { "<insufficient privilege>" };
-        let columns =
-            ["receive_us", "queue_us", "parse_us", "plan_us", "execute_us", "lock_wait_us", "log_wait_us", "send_us"];
+        let columns = ["receive_us", "queue_us", "parse_us", "plan_us", "execute_us", "lock_wait_us", "log_wait_us", "send_us"];
         const { assert!(Stage::COUNT == 8, "there is a column for each stage, in their order") };
         let stages = columns.into_iter().zip(statement.stages.iter().map(|nanos| micros(*nanos as f64)));
         let whole = [

@@ -13,7 +13,7 @@ use crate::types::Datum;
 use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
 
 /// Bytes of a statement's text that are shown (`track_activity_query_size` without its end).
-const QUERY_BYTES_MAX: usize = 1_023;
+pub const QUERY_BYTES_MAX: usize = 1_023;
 /// What a session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {

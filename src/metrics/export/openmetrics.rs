@@ -59,7 +59,11 @@ fn sample(out: &mut String, name: &str, suffix: &str, labels: &[LabelPair], boun
     }
     if let Some(bound) = bound {
         write!(out, "{separator}le=\"").expect("a string takes everything");
-        if bound.is_infinite() { out.push_str("+Inf") } else { write!(out, "{bound:?}").expect("a string takes everything") }
+        if bound.is_infinite() {
+            out.push_str("+Inf")
+        } else {
+            write!(out, "{bound:?}").expect("a string takes everything")
+        }
         out.push('"');
         separator = ',';
     }

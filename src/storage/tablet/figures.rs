@@ -85,7 +85,10 @@ mod tests {
             assert_eq!(point.key, Key::Int(3 * i64::try_from(point.position).expect("it is small")));
             assert!(point.predicted.abs_diff(point.position) < 128, "a prediction stays within its block: {point:?}");
         }
-        assert!(tablet.curve(0).len() == 1 && Tablet::new(TabletId(1), StorageId(16), None, None, KeyMap::for_bytes()).curve(9).is_empty());
+        assert!(
+            tablet.curve(0).len() == 1
+                && Tablet::new(TabletId(1), StorageId(16), None, None, KeyMap::for_bytes()).curve(9).is_empty()
+        );
     }
 
     #[test]

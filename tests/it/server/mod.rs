@@ -72,7 +72,7 @@ fn printed(command: &mut Command) -> (bool, String) {
 }
 
 /// The binary under test. Only the flags decide what it does, wherever the test runs.
-fn command() -> Command {
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_omendb"));
     std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OMENDB_")).for_each(|(name, _)| {
         command.env_remove(name);
@@ -163,6 +163,21 @@ impl Server {
         let greeting = client.until_ready();
         assert_eq!(greeting.last().map(String::as_str), Some("Z I"), "{greeting:?}");
         client
+    }
+
+    /// Where it speaks HTTP.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Replaces the rules of who may connect, and waits until they are in force.
+    pub fn write_rules(&self, rules: &str) {
+        std::fs::write(self.data().join("hba.conf"), rules).expect("the data directory is ours");
+        let before = self.log().matches("was read again").count();
+        // SAFETY: kill(2) with the id of a child that has not been waited for.
+        let sent = unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) };
+        assert_eq!(sent, 0, "the child is ours");
+        self.wait_until("the rules are read", || self.log().matches("was read again").count() > before);
     }
 
     /// A metric's samples, summed.

@@ -134,7 +134,10 @@ fn check_io_uring(disabled: &str, probe: io::Result<()>) -> Checked<()> {
             "It is switched off for ordinary users: run \"sysctl kernel.io_uring_disabled=0\" as root, or add this user to the \
              group in kernel.io_uring_group"
         }
-        _ if error.raw_os_error() == Some(libc::ENOSYS) => "This kernel was built without it: use one with CONFIG_IO_URING",
+        _ if error.raw_os_error() == Some(libc::ENOSYS) => {
+            "This kernel was built without it: use one with CONFIG_IO_URING. Or, in a container, the seccomp profile hides it: allow \
+             io_uring_setup, io_uring_enter and io_uring_register"
+        }
         _ if error.raw_os_error() == Some(libc::EPERM) => {
             "In a container, the seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register \
              (with docker: --security-opt seccomp=PROFILE.json or seccomp=unconfined)"
@@ -162,7 +165,7 @@ fn check_memlock(limit: Rlimit) -> Checked<()> {
     match limit.current {
         Some(bytes) if bytes < MEMLOCK_BYTES_MIN => Err(PreflightError::new(
             format!("this process may lock only {bytes} bytes of memory, and io_uring needs {MEMLOCK_BYTES_MIN}"),
-            "Raise the limit: \"ulimit -l 8192\", \"memlock\" in /etc/security/limits.conf, or LimitMEMLOCK=8M in the systemd unit",
+            "Raise the limit: \"ulimit -l 65536\", \"memlock\" in /etc/security/limits.conf, or LimitMEMLOCK=64M in the systemd unit",
         )),
         _ => Ok(()),
     }

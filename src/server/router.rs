@@ -22,20 +22,24 @@ use crate::wire::connection::{self, Admission, Exit, Moving};
 #[derive(Debug)]
 pub struct Loads {
     cores: Box<[AtomicUsize]>,
+    /// Which core is looked at first: among equals each has its turn, so that clients that come one after the other do not all
+    /// meet on the first.
+    turn: AtomicUsize,
     connections_max: usize,
 }
 
 impl Loads {
     /// No connections.
     pub fn new(cores: usize, connections_max: usize) -> Self {
-        Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), connections_max }
+        Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), turn: AtomicUsize::new(0), connections_max }
     }
 
     /// Takes a place on the least loaded core; with it a refusal, if the server has no room.
     pub(super) fn place(&self) -> (CoreId, Option<SqlError>) {
         let full = self.total() >= self.connections_max;
         let load = |core: &usize| self.cores[*core].load(Ordering::Relaxed);
-        let core = (0..self.cores.len()).min_by_key(load).expect("there is a core");
+        let (count, turn) = (self.cores.len(), self.turn.fetch_add(1, Ordering::Relaxed));
+        let core = (0..count).map(|step| turn.wrapping_add(step) % count).min_by_key(load).expect("there is a core");
         let refusal = full.then(|| SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
         (self.place_on(CoreId(core as u16)), refusal)
     }

@@ -58,6 +58,10 @@ impl From<SqlState> for ErrorClass {
     }
 }
 
+/// Classes that are exported from the start, so that the first error of one is seen as an increase.
+const USUAL_CLASSES: [&[u8; 2]; 16] =
+    [b"08", b"0A", b"21", b"22", b"23", b"25", b"26", b"28", b"40", b"42", b"53", b"54", b"55", b"57", b"58", b"XX"];
+
 /// Statement figures of one core.
 #[derive(Debug)]
 pub struct SqlMetrics {
@@ -76,7 +80,7 @@ impl Default for SqlMetrics {
             durations: std::array::from_fn(|_| Distribution::of_times()),
             rows: Distribution::of_amounts(),
             paths: std::array::from_fn(|_| Counter::default()),
-            errors: RefCell::new(Vec::new()),
+            errors: RefCell::new(USUAL_CLASSES.iter().map(|class| (ErrorClass(**class), 0)).collect()),
         }
     }
 }

@@ -5,7 +5,7 @@ import { element, table } from "/console-table.js";
 
 const { amount, bytes, duration } = charts;
 const STAGES = ["receive", "queue", "parse", "plan", "execute", "lock_wait", "log_wait", "send"];
-const SPAN = 120;
+const SPAN = 60;
 
 const find = (id) => document.getElementById(id);
 const number = (title, value) => ({ title, value, number: true });

@@ -157,10 +157,8 @@ impl Task {
         let served = place.serve(&backend);
         // A transaction that takes too long ends its session; a lone statement need not.
         let limit = if batch.statements.len() > 1 { "transaction_timeout" } else { "statement_timeout" };
-        let settings = [
-            (limit.to_owned(), batch.timeout.as_millis().to_string()),
-            ("application_name".to_owned(), "http".to_owned()),
-        ];
+        let settings =
+            [(limit.to_owned(), batch.timeout.as_millis().to_string()), ("application_name".to_owned(), "http".to_owned())];
         let last = match Session::new(&backend, identity, &settings, ticket) {
             Ok(session) => {
                 let mut run = Running { session: Box::new(session), backend, client: Collector::new(answering.clone()) };

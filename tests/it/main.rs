@@ -22,6 +22,7 @@ mod server;
 mod signals;
 mod source;
 mod tidy;
+mod tls;
 mod transactions;
 mod tuning;
 mod two_phase;

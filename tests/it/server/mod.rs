@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod bystander;
 pub mod raw;
+pub mod tls;
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;

@@ -45,7 +45,7 @@ impl SessionInfo for TestSession {
         (name == "server_version").then(|| "15.0".to_owned())
     }
 
-    fn set_setting(&self, _name: &str, value: &str, _local: bool) -> SqlResult<String> {
+    fn set_setting(&self, _name: &str, value: &str, _local: bool, _catalog: &Catalog) -> SqlResult<String> {
         Ok(value.to_owned())
     }
 
@@ -91,6 +91,7 @@ fn table(oid: u32, name: &str, columns: &[(&str, ColumnType)], key: &[usize]) ->
         schema: Oid(2200),
         name: name.to_owned(),
         owner: crate::catalog::BOOTSTRAP_ROLE,
+        acls: Default::default(),
         columns,
         primary_key,
         storage: StorageId(oid),
@@ -104,7 +105,10 @@ pub fn catalog() -> Catalog {
     let int = ColumnType::new(SqlType::Int4);
     let plain = ColumnType::new;
     let mut catalog = Catalog { version: 3, ..Catalog::bootstrap() };
-    catalog.schemas.insert(Oid(2200), Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned() }));
+    catalog.schemas.insert(
+        Oid(2200),
+        Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned(), owner: crate::catalog::BOOTSTRAP_ROLE, acl: None }),
+    );
     let tables = [
         table(
             100,
@@ -262,6 +266,7 @@ fn plan_text(plan: &Plan) -> String {
         Plan::Ddl(ddl) => match ddl {
             crate::sql::ddl::Ddl::ChangeOwner { table, to } => format!("owner({} {to:?})", table.name),
             crate::sql::ddl::Ddl::Role(statement) => format!("{statement:?}"),
+            crate::sql::ddl::Ddl::Privileges(statement) => format!("{statement:?}"),
             crate::sql::ddl::Ddl::CreateTable { name, columns, primary_key, options, .. } => {
                 let columns: Vec<String> = columns
                     .iter()

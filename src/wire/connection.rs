@@ -233,9 +233,10 @@ async fn converse<S: ByteStream, B: Backend>(
         End::Hop(_) | End::Gone => {}
     }
     count_bytes(&backend, &mut peer);
-    peer.close().await;
     session.close(&backend).await;
     session.audit_goodbye();
+    // Last, since it may have to be waited for: what the session held is free.
+    peer.close().await;
     Exit::Closed
 }
 

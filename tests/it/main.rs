@@ -14,6 +14,7 @@ mod limits;
 mod locks;
 mod malformed;
 mod mesh_stress;
+mod metrics;
 mod offline;
 mod protocol;
 mod roles;

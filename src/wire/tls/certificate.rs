@@ -121,9 +121,12 @@ fn name(name: &Name) -> String {
         match text(part) {
             Some(text) => escape(&text, &mut written),
             // As RFC 2253 has it for what is no text.
-            None => part.value.value().iter().fold(written.push('#'), |(), byte| {
-                write!(written, "{byte:02X}").expect("a string takes every byte");
-            }),
+            None => {
+                written.push('#');
+                for byte in part.value.value() {
+                    write!(written, "{byte:02X}").expect("a string takes every byte");
+                }
+            }
         }
     }
     written

@@ -209,7 +209,16 @@ impl Server {
         self.metrics().lines().filter_map(words).collect()
     }
 
-    fn metrics(&self) -> String {
+    /// Bytes of memory that are its own.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("the child runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// All metrics, as Prometheus gets them.
+    pub fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(self.http).expect("the control plane listens");
         stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n").expect("a request is written");

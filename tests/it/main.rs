@@ -8,6 +8,7 @@ mod backup;
 mod config;
 mod damage;
 mod garbage;
+mod grants;
 mod hop;
 mod layering;
 mod limits;

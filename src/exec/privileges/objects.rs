@@ -66,12 +66,9 @@ fn subjects(target: &Target, context: &ExecContext<'_>) -> SqlResult<Vec<Subject
     match target {
         Target::Tables(names) => names.iter().map(|name| find_table(name, &catalog, context).map(Subject::Table)).collect(),
         Target::Sequences(names) => {
-            for name in names {
-                relation(name, &catalog, context)?;
-                let message = format!("\"{}\" is not a sequence", name.name);
-                return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
-            }
-            Ok(Vec::new())
+            let Some(name) = names.first() else { return Ok(Vec::new()) };
+            relation(name, &catalog, context)?;
+            Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", name.name)))
         }
         Target::Schemas(names) => {
             let missing = |name: &str| SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"));
@@ -196,37 +193,12 @@ async fn apply(
     context: &mut ExecContext<'_>,
 ) -> SqlResult<()> {
     let catalog = newest_catalog(context);
-    let mut work =
-        Work { catalog: &catalog, role: context.session.role(), granting, grantees, is_all: wanted.is_all, notices: Vec::new() };
-    let gone = || SqlError::internal("an object went away while the catalog was locked");
-    let changed = match subject {
-        Subject::Table(oid) => {
-            let table = catalog.tables.get(&oid).ok_or_else(gone)?;
-            Object::Table(Box::new(work.table(table, wanted)?))
-        }
-        Subject::Schema(oid) => {
-            let schema = catalog.schemas.get(&oid).ok_or_else(gone)?;
-            let held = |role| catalog.held_on_schema(Holder::Role(role), schema);
-            let wanted = wanted.on_object(ObjectKind::Schema).unwrap_or_default();
-            let acl = work.list(
-                (&schema.acl(), &schema.acl()),
-                schema.owner,
-                wanted,
-                &Called::object(ObjectKind::Schema, &schema.name),
-                held,
-            )?;
-            Object::Schema(SchemaDef { acl: Some(acl), ..SchemaDef::clone(schema) })
-        }
-        Subject::Database => {
-            let acl = catalog.database_acl();
-            let wanted = wanted.on_object(ObjectKind::Database).unwrap_or_default();
-            let held = |role| catalog.held_on_database(Holder::Role(role));
-            let called = Called::object(ObjectKind::Database, context.session.database());
-            Object::Database(work.list((&acl, &acl), BOOTSTRAP_ROLE, wanted, &called, held)?)
-        }
-    };
+    let (role, database) = (context.session.role(), context.session.database());
+    let mut work = Work { catalog: &catalog, role, granting, grantees, is_all: wanted.is_all, notices: Vec::new() };
+    let changed = work.object(subject, wanted, database);
+    // What was said before something was refused is said all the same.
     context.notices.append(&mut work.notices);
-    put(changed, context).await
+    put(changed?, context).await
 }
 
 /// The changing of one object's lists.
@@ -240,6 +212,29 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn object(&mut self, subject: Subject, wanted: &Wanted, database: &str) -> SqlResult<Object> {
+        let catalog = self.catalog;
+        let gone = || SqlError::internal("an object went away while the catalog was locked");
+        Ok(match subject {
+            Subject::Table(oid) => Object::Table(Box::new(self.table(catalog.tables.get(&oid).ok_or_else(gone)?, wanted)?)),
+            Subject::Schema(oid) => {
+                let schema = catalog.schemas.get(&oid).ok_or_else(gone)?;
+                let called = Called::object(ObjectKind::Schema, &schema.name);
+                let wanted = wanted.on_object(ObjectKind::Schema).unwrap_or_default();
+                let held = |role| catalog.held_on_schema(Holder::Role(role), schema);
+                let acl = self.list((&schema.acl(), &schema.acl()), schema.owner, wanted, &called, held)?;
+                Object::Schema(SchemaDef { acl: Some(acl), ..SchemaDef::clone(schema) })
+            }
+            Subject::Database => {
+                let acl = catalog.database_acl();
+                let called = Called::object(ObjectKind::Database, database);
+                let wanted = wanted.on_object(ObjectKind::Database).unwrap_or_default();
+                let held = |role| catalog.held_on_database(Holder::Role(role));
+                Object::Database(self.list((&acl, &acl), BOOTSTRAP_ROLE, wanted, &called, held)?)
+            }
+        })
+    }
+
     /// A list as it is afterwards. Who may change it follows from `known`, the list itself with those that stand for it.
     fn list(
         &mut self,

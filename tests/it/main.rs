@@ -9,6 +9,7 @@ mod binding;
 mod config;
 mod damage;
 mod garbage;
+mod grants;
 mod hop;
 mod hostile;
 mod layering;

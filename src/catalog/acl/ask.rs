@@ -24,11 +24,6 @@ impl Held {
     pub fn or(self, other: Held) -> Held {
         Held { privileges: self.privileges.with(other.privileges), options: self.options.with(other.options) }
     }
-
-    /// Whether there is nothing.
-    pub fn is_nothing(self) -> bool {
-        self == Held::default()
-    }
 }
 
 /// Who asks.

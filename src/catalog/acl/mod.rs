@@ -325,9 +325,11 @@ impl TableAcls {
 }
 
 /// A list's bytes as JSON: grantee, grantor, letters.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct EncodedAcl(Vec<(u32, u32, String)>);
+pub(super) struct EncodedAcl(Vec<EncodedItem>);
+
+type EncodedItem = (u32, u32, String);
 
 impl From<&Acl> for EncodedAcl {
     fn from(acl: &Acl) -> Self {
@@ -338,7 +340,7 @@ impl From<&Acl> for EncodedAcl {
 
 impl EncodedAcl {
     pub(super) fn decode(self) -> Result<Acl, String> {
-        let item = |(grantee, grantor, text): (u32, u32, String)| {
+        let item = |(grantee, grantor, text): EncodedItem| {
             let (privileges, options) = of_letters(&text).ok_or_else(|| format!("\"{text}\" are no privileges"))?;
             Ok(AclItem { grantee: Oid(grantee), grantor: Oid(grantor), privileges, options })
         };
@@ -351,9 +353,9 @@ impl EncodedAcl {
 #[serde(deny_unknown_fields)]
 pub(super) struct EncodedTableAcls {
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    table: Option<Vec<(u32, u32, String)>>,
+    table: Option<EncodedAcl>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    columns: Vec<(usize, Vec<(u32, u32, String)>)>,
+    columns: Vec<(usize, EncodedAcl)>,
 }
 
 impl EncodedTableAcls {
@@ -363,9 +365,9 @@ impl EncodedTableAcls {
 
     /// The lists of a table of so many columns.
     pub(super) fn decode(self, columns: usize) -> Result<TableAcls, String> {
-        let table = self.table.map(|acl| EncodedAcl(acl).decode()).transpose()?;
-        let column = |(column, acl): (usize, Vec<_>)| match column < columns {
-            true => Ok((column, EncodedAcl(acl).decode()?)),
+        let table = self.table.map(EncodedAcl::decode).transpose()?;
+        let column = |(column, acl): (usize, EncodedAcl)| match column < columns {
+            true => Ok((column, acl.decode()?)),
             false => Err(format!("privileges on column {column} of {columns}")),
         };
         Ok(TableAcls { table, columns: self.columns.into_iter().map(column).collect::<Result<_, String>>()? })
@@ -375,8 +377,8 @@ impl EncodedTableAcls {
 impl From<&TableAcls> for EncodedTableAcls {
     fn from(acls: &TableAcls) -> Self {
         Self {
-            table: acls.table.as_ref().map(|acl| EncodedAcl::from(acl).0),
-            columns: acls.columns.iter().map(|(column, acl)| (*column, EncodedAcl::from(acl).0)).collect(),
+            table: acls.table.as_ref().map(EncodedAcl::from),
+            columns: acls.columns.iter().map(|(column, acl)| (*column, acl.into())).collect(),
         }
     }
 }

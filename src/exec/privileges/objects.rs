@@ -66,12 +66,9 @@ fn subjects(target: &Target, context: &ExecContext<'_>) -> SqlResult<Vec<Subject
     match target {
         Target::Tables(names) => names.iter().map(|name| find_table(name, &catalog, context).map(Subject::Table)).collect(),
         Target::Sequences(names) => {
-            for name in names {
-                relation(name, &catalog, context)?;
-                let message = format!("\"{}\" is not a sequence", name.name);
-                return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
-            }
-            Ok(Vec::new())
+            let Some(name) = names.first() else { return Ok(Vec::new()) };
+            relation(name, &catalog, context)?;
+            Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", name.name)))
         }
         Target::Schemas(names) => {
             let missing = |name: &str| SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"));
@@ -169,6 +166,23 @@ struct Called {
     denied: String,
     /// Where less is done than was asked for.
     partly: String,
+    kind: ObjectKind,
+}
+
+impl Called {
+    fn object(kind: ObjectKind, name: &str) -> Self {
+        let denied = match kind {
+            ObjectKind::Schema => format!("schema {name}"),
+            ObjectKind::Database => format!("database {name}"),
+            _ => format!("table {name}"),
+        };
+        Self { denied, partly: format!("\"{name}\""), kind }
+    }
+
+    fn column(name: &str, table: &TableDef) -> Self {
+        let text = format!("column \"{name}\" of relation \"{}\"", table.name);
+        Self { denied: text.clone(), partly: text, kind: ObjectKind::Column }
+    }
 }
 
 async fn apply(
@@ -179,32 +193,12 @@ async fn apply(
     context: &mut ExecContext<'_>,
 ) -> SqlResult<()> {
     let catalog = newest_catalog(context);
-    let mut work =
-        Work { catalog: &catalog, role: context.session.role(), granting, grantees, is_all: wanted.is_all, notices: Vec::new() };
-    let called = |kind: &str, name: &str| Called { denied: format!("{kind} {name}"), partly: format!("\"{name}\"") };
-    let gone = || SqlError::internal("an object went away while the catalog was locked");
-    let changed = match subject {
-        Subject::Table(oid) => {
-            let table = catalog.tables.get(&oid).ok_or_else(gone)?;
-            Object::Table(Box::new(work.table(table, wanted)?))
-        }
-        Subject::Schema(oid) => {
-            let schema = catalog.schemas.get(&oid).ok_or_else(gone)?;
-            let held = |role| catalog.held_on_schema(Holder::Role(role), schema);
-            let wanted = wanted.on_object(ObjectKind::Schema).unwrap_or_default();
-            let acl = work.list((&schema.acl(), &schema.acl()), schema.owner, wanted, &called("schema", &schema.name), held)?;
-            Object::Schema(SchemaDef { acl: Some(acl), ..SchemaDef::clone(schema) })
-        }
-        Subject::Database => {
-            let acl = catalog.database_acl();
-            let wanted = wanted.on_object(ObjectKind::Database).unwrap_or_default();
-            let held = |role| catalog.held_on_database(Holder::Role(role));
-            let called = called("database", context.session.database());
-            Object::Database(work.list((&acl, &acl), BOOTSTRAP_ROLE, wanted, &called, held)?)
-        }
-    };
+    let (role, database) = (context.session.role(), context.session.database());
+    let mut work = Work { catalog: &catalog, role, granting, grantees, is_all: wanted.is_all, notices: Vec::new() };
+    let changed = work.object(subject, wanted, database);
+    // What was said before something was refused is said all the same.
     context.notices.append(&mut work.notices);
-    put(changed, context).await
+    put(changed?, context).await
 }
 
 /// The changing of one object's lists.
@@ -218,6 +212,29 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn object(&mut self, subject: Subject, wanted: &Wanted, database: &str) -> SqlResult<Object> {
+        let catalog = self.catalog;
+        let gone = || SqlError::internal("an object went away while the catalog was locked");
+        Ok(match subject {
+            Subject::Table(oid) => Object::Table(Box::new(self.table(catalog.tables.get(&oid).ok_or_else(gone)?, wanted)?)),
+            Subject::Schema(oid) => {
+                let schema = catalog.schemas.get(&oid).ok_or_else(gone)?;
+                let called = Called::object(ObjectKind::Schema, &schema.name);
+                let wanted = wanted.on_object(ObjectKind::Schema).unwrap_or_default();
+                let held = |role| catalog.held_on_schema(Holder::Role(role), schema);
+                let acl = self.list((&schema.acl(), &schema.acl()), schema.owner, wanted, &called, held)?;
+                Object::Schema(SchemaDef { acl: Some(acl), ..SchemaDef::clone(schema) })
+            }
+            Subject::Database => {
+                let acl = catalog.database_acl();
+                let called = Called::object(ObjectKind::Database, database);
+                let wanted = wanted.on_object(ObjectKind::Database).unwrap_or_default();
+                let held = |role| catalog.held_on_database(Holder::Role(role));
+                Object::Database(self.list((&acl, &acl), BOOTSTRAP_ROLE, wanted, &called, held)?)
+            }
+        })
+    }
+
     /// A list as it is afterwards. Who may change it follows from `known`, the list itself with those that stand for it.
     fn list(
         &mut self,
@@ -227,13 +244,28 @@ impl Work<'_> {
         called: &Called,
         held: impl FnOnce(Oid) -> Held,
     ) -> SqlResult<Acl> {
-        let (grantor, available) = known.grantor(self.role, wanted, owner, self.catalog);
-        if available.is_empty() && held(grantor).is_nothing() {
-            return Err(role::denied(format!("permission denied for {}", called.denied)));
-        }
-        let possible = wanted.and(available);
-        self.warn(possible, wanted, called);
+        let (grantor, possible) = self.restrict(known, owner, wanted, called, held)?;
         list.changed(change(self.granting, possible), self.grantees, grantor, owner, self.catalog)
+    }
+
+    /// As whom the role acts and what of it is possible. Who can do nothing is refused unless he has any privilege there.
+    fn restrict(
+        &mut self,
+        known: &Acl,
+        owner: Oid,
+        wanted: Privileges,
+        called: &Called,
+        held: impl FnOnce(Oid) -> Held,
+    ) -> SqlResult<(Oid, Privileges)> {
+        let (grantor, available) = known.grantor(self.role, wanted, owner, self.catalog);
+        if available.is_empty() {
+            let held = held(grantor);
+            if !held.privileges.with(held.options).intersects(called.kind.all()) {
+                return Err(role::denied(format!("permission denied for {}", called.denied)));
+            }
+        }
+        self.warn(wanted.and(available), wanted, called);
+        Ok((grantor, wanted.and(available)))
     }
 
     fn warn(&mut self, possible: Privileges, wanted: Privileges, called: &Called) {
@@ -259,7 +291,7 @@ impl Work<'_> {
             if !ObjectKind::Table.all().contains(privileges) {
                 return Err(invalid("invalid privilege type USAGE for table".to_owned()));
             }
-            let called = Called { denied: format!("table {name}"), partly: format!("\"{name}\"") };
+            let called = Called::object(ObjectKind::Table, name);
             let held = |role| catalog.held_on_table(Holder::Role(role), table);
             changed.acls.table = Some(self.list((&old, &old), table.owner, privileges, &called, held)?);
         }
@@ -268,7 +300,7 @@ impl Work<'_> {
         if !self.granting.grant && !of_columns.is_empty() {
             // Who is to be without a privilege on the table is to be without it on each of its columns.
             columns.extend((0..table.columns.len()).map(|column| (column, of_columns)));
-            self.system_columns(table, of_columns);
+            self.system_columns(table, of_columns)?;
         }
         self.expand(table, wanted, &mut columns)?;
         for (column, privileges) in columns {
@@ -305,9 +337,7 @@ impl Work<'_> {
     fn column(&mut self, table: &TableDef, of_table: &Acl, column: usize, wanted: Privileges) -> SqlResult<Acl> {
         let list = table.acls.columns.get(&column).cloned().unwrap_or_default();
         let known = Acl::new(of_table.items().iter().chain(list.items()).copied().collect());
-        let name = &table.columns[column].name;
-        let text = format!("column \"{name}\" of relation \"{}\"", table.name);
-        let called = Called { denied: text.clone(), partly: text };
+        let called = Called::column(&table.columns[column].name, table);
         let catalog = self.catalog;
         let held = |role| {
             let holder = Holder::Role(role);
@@ -320,13 +350,14 @@ impl Work<'_> {
     }
 
     /// What PostgreSQL says about the system columns of a table in passing.
-    fn system_columns(&mut self, table: &TableDef, wanted: Privileges) {
-        let (_, available) = table.acl().grantor(self.role, wanted, table.owner, self.catalog);
+    fn system_columns(&mut self, table: &TableDef, wanted: Privileges) -> SqlResult<()> {
+        let (catalog, known) = (self.catalog, table.acl());
         let is_all = std::mem::replace(&mut self.is_all, wanted == ObjectKind::Column.all());
         for column in SYSTEM_COLUMNS {
-            let text = format!("column \"{column}\" of relation \"{}\"", table.name);
-            self.warn(wanted.and(available), wanted, &Called { denied: String::new(), partly: text });
+            let held = |role| catalog.held_on_table(Holder::Role(role), table);
+            self.restrict(&known, table.owner, wanted, &Called::column(column, table), held)?;
         }
         self.is_all = is_all;
+        Ok(())
     }
 }

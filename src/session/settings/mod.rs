@@ -393,7 +393,7 @@ impl Settings {
 
     /// Gives a canonical value its effect.
     fn apply(&mut self, definition: &'static Definition, value: &Value) -> SqlResult<()> {
-        let before = self.effective.authority();
+        let (before, session) = (self.effective.authority(), self.effective.session);
         match definition.name {
             "session_authorization" => self.effective.session = value.authority.unwrap_or(self.login),
             "role" => self.effective.role = value.authority,
@@ -405,7 +405,8 @@ impl Settings {
         if definition.bound_by_plans {
             self.plan_epoch += 1;
         }
-        if definition.reported {
+        let stays = definition.name == "session_authorization" && session == self.effective.session;
+        if definition.reported && !stays {
             self.report(definition);
         }
         Ok(())

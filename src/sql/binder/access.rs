@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::catalog::acl::ask::Holder;
+use crate::catalog::role::PG_READ_ALL_DATA;
 use crate::catalog::system::SystemTable;
 use crate::catalog::{ObjectKind, Privileges, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
@@ -174,9 +175,9 @@ impl Binder<'_> {
         if self.owns(table) { Ok(()) } else { Err(denied(format!("must be owner of table {}", table.name))) }
     }
 
-    /// 42501 for system tables that superusers alone may read.
+    /// 42501 for system tables that superusers alone may read, and those who may read everything.
     pub fn check_system(&self, table: &SystemTable) -> SqlResult<()> {
-        if table.is_secret() && !self.is_superuser() {
+        if table.is_secret() && !self.context.catalog.has_privileges_of(self.role(), PG_READ_ALL_DATA) {
             let kind = if table.is_view { "view" } else { "table" };
             return Err(denied(format!("permission denied for {kind} {}", table.name)));
         }

@@ -34,7 +34,7 @@ impl Binder<'_> {
     pub fn create_table(&self, create: &ast::CreateTable) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         check_clauses(create)?;
         let (schema, name, start) = qualified(&create.name)?;
-        let schema = self.creation_schema(schema.as_deref(), start)?;
+        let schema = self.creation_schema(schema.as_deref(), &name, start)?;
         let mut columns: Vec<ColumnDef> = Vec::with_capacity(create.columns.len());
         let mut key: Option<DeclaredKey> = None;
         for column in &create.columns {
@@ -58,7 +58,7 @@ impl Binder<'_> {
         Ok((Plan::Ddl(Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options }), Vec::new()))
     }
 
-    fn creation_schema(&self, schema: Option<&str>, start: Option<u32>) -> SqlResult<Oid> {
+    fn creation_schema(&self, schema: Option<&str>, table: &str, start: Option<u32>) -> SqlResult<Oid> {
         let (catalog, role) = (self.context.catalog, self.context.session.role());
         let find = |name: &str| catalog.schema_named(name);
         let checked = |schema: &SchemaDef| {
@@ -68,7 +68,7 @@ impl Binder<'_> {
         match schema {
             Some(name @ ("pg_catalog" | "information_schema")) => {
                 find(name).map_or(Ok(Oid(0)), |schema| checked(schema))?;
-                let message = format!("permission denied to create in schema \"{name}\"");
+                let message = format!("permission denied to create \"{name}.{table}\"");
                 Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
                     .detail("System catalog modifications are currently disallowed."))
             }

@@ -6,6 +6,7 @@
 use crate::base::Oid;
 use crate::catalog::Privileges;
 use crate::catalog::acl::ask::{Held, Holder};
+use crate::catalog::role::PG_READ_ALL_DATA;
 use crate::catalog::system::{DATABASE as DATABASE_OID, OWNER, by_oid as system_table};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::context::EvalContext;
@@ -168,8 +169,12 @@ fn on_relation(oid: Oid, holder: Holder, context: &EvalContext<'_>) -> Held {
     if let Some((table, _)) = relation(oid, context.catalog) {
         return context.catalog.held_on_table(holder, table);
     }
-    let is_public = system_table(oid).is_some_and(|table| !table.is_secret());
-    let privileges = if is_public { Privileges::SELECT } else { Privileges::NONE };
+    let reads_all = matches!(holder, Holder::Role(role) if context.catalog.has_privileges_of(role, PG_READ_ALL_DATA));
+    let privileges = if reads_all || system_table(oid).is_some_and(|table| !table.is_secret()) {
+        Privileges::SELECT
+    } else {
+        Privileges::NONE
+    };
     of_owner(holder, context).or(Held { privileges, ..Held::default() })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Oid, StorageId};
-use crate::catalog::{Catalog, ColumnDef, PrimaryKey, SchemaDef, TableDef};
+use crate::catalog::{Catalog, ColumnDef, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult};
 use crate::sql::context::{BindContext, EvalContext, NoSubqueries, SessionInfo};
 use crate::sql::expr::Expr;
@@ -16,11 +16,19 @@ use crate::types::{ColumnType, SessionFormat, SqlType};
 pub struct TestSession {
     path: Vec<String>,
     format: SessionFormat,
+    role: Oid,
 }
 
 impl Default for TestSession {
     fn default() -> Self {
-        Self { path: vec!["public".to_owned()], format: SessionFormat::default() }
+        Self { path: vec!["public".to_owned()], format: SessionFormat::default(), role: crate::catalog::BOOTSTRAP_ROLE }
+    }
+}
+
+impl TestSession {
+    /// With the privileges of a role.
+    pub fn of(role: Oid) -> Self {
+        Self { role, ..Self::default() }
     }
 }
 
@@ -34,7 +42,7 @@ impl SessionInfo for TestSession {
     }
 
     fn role(&self) -> Oid {
-        crate::catalog::BOOTSTRAP_ROLE
+        self.role
     }
 
     fn search_path(&self) -> &[String] {
@@ -105,10 +113,6 @@ pub fn catalog() -> Catalog {
     let int = ColumnType::new(SqlType::Int4);
     let plain = ColumnType::new;
     let mut catalog = Catalog { version: 3, ..Catalog::bootstrap() };
-    catalog.schemas.insert(
-        Oid(2200),
-        Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned(), owner: crate::catalog::BOOTSTRAP_ROLE, acl: None }),
-    );
     let tables = [
         table(
             100,

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod banner;
+mod certificates;
 mod client;
 pub mod core;
 pub mod front_door;
@@ -39,9 +40,8 @@ use crate::shard::{EngineLimits, Shared};
 use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
+use crate::wire::tls::Door;
 
-/// How long a client may take to start.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
@@ -50,11 +50,11 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
     let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
-    let services = Arc::new(services(config, &checked, &gate, on_damage));
-    let stopping = services.clone();
-    let rules = front_door::path(config, checked.data_dir.root());
-    let _signals =
-        signals::install(move || stopping.stop.store(true, Ordering::SeqCst), move || front_door::reload(&gate, &rules))?;
+    let door = certificates::open(config.ssl.as_ref(), checked.data_dir.root())?;
+    let services = Arc::new(services(config, &checked, &gate, door, on_damage));
+    front_door::warn_of_rules(&services.wire, config);
+    let (stopping, reloading) = (services.clone(), services.clone());
+    let _signals = signals::install(move || stopping.stop.store(true, Ordering::SeqCst), move || reload(&reloading))?;
     let catalog = services.store.clone();
     let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
     assert!(hook.is_ok(), "the hook is set once");
@@ -99,7 +99,23 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, on_damage: OnDamage) -> CoreServices {
+/// Reads again what can be while the server runs.
+fn reload(services: &CoreServices) {
+    let CoreServices { config, root, wire, .. } = services;
+    front_door::reload(&wire.gate, &front_door::path(config, root));
+    if let (Some(door), Some(files)) = (&wire.tls, &config.ssl) {
+        certificates::reload(door, files, root);
+    }
+    front_door::warn_of_rules(wire, config);
+}
+
+fn services(
+    config: &Config,
+    checked: &preflight::Preflight,
+    gate: &Arc<Gate>,
+    door: Option<Arc<Door>>,
+    on_damage: OnDamage,
+) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
@@ -116,9 +132,10 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
             registry: Arc::new(SessionRegistry::default()),
             startup_bytes_max: config.startup_bytes_max,
             message_bytes_max: config.statement_bytes_max,
-            startup_timeout: Some(STARTUP_TIMEOUT),
+            startup_timeout: Some(config.authentication_timeout),
             gate: gate.clone(),
             hop: config.session_mobility == SessionMobility::Hop,
+            tls: door,
         },
         loads: Loads::new(config.cores(), config.connections_max),
         status: Arc::new(ServerStatus::new(config.cores())),

@@ -60,6 +60,7 @@ impl Environment {
             database: identity.database.clone(),
             application: settings.show("application_name").unwrap_or_default(),
             client: None,
+            encryption: None,
             began: now,
             transaction_began: None,
             statement_began: None,

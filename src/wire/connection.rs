@@ -25,6 +25,7 @@ use crate::wire::input::InputBuffer;
 use crate::wire::peer::Peer;
 use crate::wire::startup::{self, StartupPacket, StartupRequest};
 use crate::wire::stream::ByteStream;
+use crate::wire::tls::{Door, Secured, negotiation};
 
 /// Encryption requests that a client may make before it starts: one of each kind.
 const NEGOTIATIONS_MAX: usize = 2;
@@ -44,6 +45,8 @@ pub struct Services {
     pub gate: Arc<Gate>,
     /// Sessions follow their data to other cores.
     pub hop: bool,
+    /// What connections are encrypted with; `None` if they are not.
+    pub tls: Option<Arc<Door>>,
 }
 
 /// Whether a new connection may start a session.
@@ -58,7 +61,7 @@ pub enum Admission {
 /// A session between two cores.
 pub struct Moving<S, B: Backend> {
     /// The transport, still of the core it leaves.
-    pub stream: S,
+    pub stream: Secured<S>,
     /// The session.
     pub session: Box<Session<B>>,
     /// What the client has sent and nobody has used yet.
@@ -80,14 +83,17 @@ pub enum Exit<S, B: Backend> {
 
 /// Serves a new connection.
 pub async fn serve<S: ByteStream, B: Backend>(stream: S, backend: B, services: &Services, admission: Admission) -> Exit<S, B> {
-    let mut peer = Peer::new(stream, InputBuffer::default(), services.message_bytes_max);
+    let mut peer = Peer::new(Secured::clear(stream), InputBuffer::default(), services.message_bytes_max);
     let started = match services.startup_timeout {
         Some(limit) => runtime::timeout(limit, start(&mut peer, &backend, services, admission)).await.unwrap_or(Err(Gone)),
         None => start(&mut peer, &backend, services, admission).await,
     };
     match started {
         Ok(session) => converse(peer, session, backend, services).await,
-        Err(Gone) => Exit::Closed,
+        Err(Gone) => {
+            peer.close().await;
+            Exit::Closed
+        }
     }
 }
 
@@ -99,12 +105,12 @@ pub async fn resume<S: ByteStream, B: Backend>(moving: Moving<S, B>, backend: B,
 
 /// Everything up to the first ReadyForQuery. `Gone` when there is nothing more to say.
 async fn start<S: ByteStream, B: Backend>(
-    peer: &mut Peer<S>,
+    peer: &mut Peer<Secured<S>>,
     backend: &B,
     services: &Services,
     admission: Admission,
 ) -> Result<Box<Session<B>>, Gone> {
-    let request = match first_request(peer, services).await? {
+    let request = match first_request(peer, backend, services).await? {
         Ok(request) => request,
         Err(error) => {
             peer.farewell(&error).await;
@@ -132,7 +138,7 @@ async fn start<S: ByteStream, B: Backend>(
             return Err(Gone);
         }
     };
-    session.set_client(peer.stream.client());
+    session.set_client(peer.stream.client(), peer.stream.tls().map(|tls| Arc::clone(tls.encryption())));
     session.audit_login(origin);
     startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
     peer.output.response(Response::Ready(TransactionStatus::Idle));
@@ -151,9 +157,20 @@ fn new_session<B: Backend>(backend: &B, services: &Services, request: StartupReq
 }
 
 /// Reads packets up to the startup packet, answering those that come before it.
-async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -> Result<Result<StartupRequest, SqlError>, Gone> {
+async fn first_request<S: ByteStream, B: Backend>(
+    peer: &mut Peer<Secured<S>>,
+    backend: &B,
+    services: &Services,
+) -> Result<SqlResult<StartupRequest>, Gone> {
+    let metrics = &backend.metrics().connections;
     let mut negotiations = 0;
     loop {
+        if negotiations == 0 && negotiation::is_direct(peer, services) {
+            if let Err(error) = negotiation::direct(peer, services, metrics).await? {
+                return Ok(Err(error));
+            }
+            continue;
+        }
         let (packet, length) = match cut_startup(peer.input.unread(), services.startup_bytes_max) {
             Ok(Cut::Whole(body)) => (startup::decode(body), body.len() + 4),
             Ok(Cut::Partial(wanted)) => {
@@ -164,11 +181,13 @@ async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -
         };
         peer.input.consume(length);
         match packet {
-            Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) if negotiations < NEGOTIATIONS_MAX => {
+            Ok(asked @ (StartupPacket::Ssl | StartupPacket::GssEncryption))
+                if negotiations < NEGOTIATIONS_MAX && peer.stream.tls().is_none() =>
+            {
                 negotiations += 1;
-                // Not encrypted: the client goes on in the clear or goes away.
-                peer.output.raw(b"N");
-                peer.flush().await?;
+                if let Err(error) = negotiation::answer(peer, services, metrics, &asked).await? {
+                    return Ok(Err(error));
+                }
             }
             Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) => {
                 let error = SqlError::new(SqlState::PROTOCOL_VIOLATION, "too many encryption requests");
@@ -188,7 +207,7 @@ async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -
 
 /// The conversation of a session.
 async fn converse<S: ByteStream, B: Backend>(
-    mut peer: Peer<S>,
+    mut peer: Peer<Secured<S>>,
     mut session: Box<Session<B>>,
     backend: B,
     services: &Services,
@@ -214,6 +233,7 @@ async fn converse<S: ByteStream, B: Backend>(
         End::Hop(_) | End::Gone => {}
     }
     count_bytes(&backend, &mut peer);
+    peer.close().await;
     session.close(&backend).await;
     session.audit_goodbye();
     Exit::Closed

@@ -24,6 +24,11 @@ impl InputBuffer {
         &self.bytes[self.start..self.end]
     }
 
+    /// The same, for whoever decrypts it where it is.
+    pub fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     /// Marks bytes as used.
     #[inline]
     pub fn consume(&mut self, count: usize) {
@@ -71,7 +76,7 @@ impl InputBuffer {
 
     /// Bytes of memory held.
     #[cfg(test)]
-    fn held_bytes(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 }

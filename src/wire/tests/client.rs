@@ -31,6 +31,7 @@ impl Default for Server {
             startup_timeout: None,
             gate: Arc::new(Gate::new(Hba::trusting(), [0; 32], 1)),
             hop: false,
+            tls: None,
         };
         Self { fake: Fake::default(), services }
     }

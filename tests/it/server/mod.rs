@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod bystander;
 pub mod raw;
+pub mod tls;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
@@ -180,19 +182,43 @@ impl Server {
         self.wait_until("the rules are read", || self.log().matches("was read again").count() > before);
     }
 
-    /// A metric's samples, summed.
-    pub fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics();
-        let samples: Vec<f64> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
-            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
-            .collect();
-        assert!(!samples.is_empty(), "{name} is exported:\n{text}");
-        samples.iter().sum()
+    /// A metric's samples, summed: `name`, or `name{label="value"}` for those that have it.
+    pub fn metric(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_else(|| panic!("{sample} is exported"))
     }
 
-    fn metrics(&self) -> String {
+    /// The same, of what may not have happened yet: a distribution without values is not exported.
+    pub fn metric_so_far(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_default()
+    }
+
+    fn samples(&self, sample: &str) -> Option<f64> {
+        let text = self.metrics();
+        let (name, label) = sample.strip_suffix('}').and_then(|sample| sample.split_once('{')).unwrap_or((sample, ""));
+        let samples: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label)))
+            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
+            .collect();
+        (!samples.is_empty()).then(|| samples.iter().sum())
+    }
+
+    /// The names of all metrics.
+    pub fn families(&self) -> BTreeSet<String> {
+        let words = |line: &str| line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        self.metrics().lines().filter_map(words).collect()
+    }
+
+    /// Bytes of memory that are its own.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("the child runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// All metrics, as Prometheus gets them.
+    pub fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(self.http).expect("the control plane listens");
         stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n").expect("a request is written");

@@ -1,6 +1,6 @@
-//! What tables and roles there are. Core 0 owns the catalog as versioned rows of a system storage, written by ordinary transactions (so
-//! that DDL is transactional and recovered like data), and publishes an immutable snapshot with each commit that touches it.
-//! Sessions bind against a snapshot, overlaid with what their own transaction has changed.
+//! What tables and roles there are, and what has been granted. Core 0 owns the catalog as versioned rows of a system storage, written by
+//! ordinary transactions (so that DDL is transactional and recovered like data), and publishes an immutable snapshot with each commit that
+//! touches it. Sessions bind against a snapshot, overlaid with what their own transaction has changed.
 
 pub mod acl;
 pub mod encode;

@@ -115,7 +115,7 @@ fn set_role_is_a_setting_of_the_transaction() {
     let answer = root.query("discard all");
     assert_eq!(answer, ["C DISCARD ALL", "S is_superuser=on", "S session_authorization=postgres", "Z I"]);
     is(&mut root, "postgres|postgres|none");
-    root.run("begin; set session authorization ann; create role gone; rollback");
+    root.run("begin; set session authorization ann; set role none; rollback");
     is(&mut root, "postgres|postgres|none");
     let mut ann = login(&server, "ann");
     refused(&mut ann, "set session authorization bob", "permission denied to set session authorization");

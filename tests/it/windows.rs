@@ -217,3 +217,26 @@ fn the_audit_log_has_who_comes_and_what_changes_without_passwords() {
     assert!(log.contains("event=\"login\"") && log.contains("CREATE TABLE t (id int PRIMARY KEY)"), "{log}");
     assert!(log.contains("CREATE ROLE") && !log.contains("opensesame"), "{log}");
 }
+
+#[test]
+fn what_is_granted_counts_over_http_too() {
+    let server = Server::start(&[]);
+    let mut admin = server.connect();
+    admin.run("CREATE ROLE alice LOGIN; CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 2)");
+    // alice:
+    let as_alice = |sql: &str| query_as(&server, "\r\nAuthorization: Basic YWxpY2U6", &json!({ "sql": sql }));
+    let refused = |sql: &str| {
+        let (code, answer) = as_alice(sql);
+        assert_eq!((code, &answer["error"]["sqlstate"]), (403, &json!("42501")), "{sql}: {answer}");
+    };
+    refused("SELECT a FROM t");
+    refused("CREATE TABLE u (a int)");
+    admin.run("GRANT SELECT (a) ON t TO alice");
+    assert_eq!(as_alice("SELECT a FROM t").1["rows"], json!([[1]]));
+    refused("SELECT b FROM t");
+    admin.run("REVOKE SELECT (a) ON t FROM alice");
+    refused("SELECT a FROM t");
+    assert_eq!(as_alice("SELECT 1").0, 200);
+    admin.run("REVOKE CONNECT ON DATABASE tester FROM PUBLIC");
+    refused("SELECT 1");
+}

@@ -21,7 +21,10 @@ const BYTES_MAX: u64 = 48 << 20;
 
 fn start(flags: &[&str]) -> Encrypted {
     let encrypted = Encrypted::start(RULES, flags);
-    encrypted.superuser().batch_execute("CREATE ROLE tester LOGIN").expect("it is created");
+    encrypted
+        .superuser()
+        .batch_execute("CREATE ROLE tester LOGIN; GRANT CREATE ON SCHEMA public TO tester")
+        .expect("it is created");
     encrypted
 }
 

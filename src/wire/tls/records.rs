@@ -1,7 +1,7 @@
 //! One connection's TLS: records in, plain bytes out, and the other way round. No input and output of its own.
 //!
-//! Invariant: between two calls no complete record waits to be decrypted, but for those that came along from another core; so what can be
-//! written is never kept waiting by what was received.
+//! Invariant: after the handshake, between two calls, no complete record waits to be decrypted; so what can be written is never kept
+//! waiting by what was received, and who waits for the socket misses nothing.
 
 use std::fmt;
 use std::io;
@@ -75,7 +75,7 @@ impl Tls {
         self.incoming.received(count);
     }
 
-    /// Takes in records that somebody else has received.
+    /// Takes in records that somebody else has received. After the handshake they are decrypted at once; an error shows at the next read.
     pub fn receive(&mut self, mut records: &[u8]) {
         while !records.is_empty() {
             let space = self.space();
@@ -83,6 +83,9 @@ impl Tls {
             space[..count].copy_from_slice(&records[..count]);
             self.received(count);
             records = &records[count..];
+        }
+        if self.encryption.is_some() {
+            let _shows_later = self.advance(&mut []);
         }
     }
 

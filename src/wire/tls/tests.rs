@@ -218,3 +218,57 @@ fn a_write_that_was_given_up_is_the_last() {
     server.write(b"two").expect("it is encrypted");
     assert!(server.outgoing().is_err());
 }
+
+/// Bytes from a seed.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, bound: usize) -> usize {
+        // splitmix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.below(256) as u8
+    }
+}
+
+#[test]
+fn changed_beginnings_and_records_are_refused() {
+    for seed in 0..400 {
+        let mut noise = Noise(seed);
+        let version = if seed % 2 == 0 { &TLS12 } else { &TLS13 };
+        let (mut client, mut server) = match seed % 4 {
+            0 | 1 => (client_of(&IDENTITY, version, &[]), Tls::new(Arc::clone(&IDENTITY.acceptor), &[])),
+            _ => connected(version),
+        };
+        let before_login = client.is_handshaking();
+        if !before_login {
+            client.writer().write_all(b"what the client says").expect("there is room");
+        }
+        let mut bytes = said(&mut client);
+        for _ in 0..=noise.below(4) {
+            let at = noise.below(bytes.len());
+            bytes[at] ^= noise.byte() | 1;
+        }
+        let mut refused = false;
+        for piece in bytes.chunks(1 + noise.below(bytes.len())) {
+            server.receive(piece);
+            let outcome = if before_login { server.shake_hands().map(usize::from) } else { server.read(&mut [0; 64]) };
+            refused |= outcome.is_err();
+            // A ClientHello may be changed and still be one; but nobody is let through with it.
+            assert!(!matches!(outcome, Ok(1..)), "seed {seed}: {outcome:?}");
+            if server.outgoing().is_ok() {
+                server.sent();
+            }
+        }
+        assert!(server.held_bytes() <= 80 << 10, "seed {seed}");
+        if refused {
+            assert!(server.write(b"x").is_err() && server.read(&mut [0; 8]).is_err(), "seed {seed}: it does not go on");
+        }
+    }
+}

@@ -84,7 +84,7 @@ async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {
         "cores": status.cores(),
         "log_lag_bytes": control.log_lag_bytes(),
         "recovery": {
-            "done": matches!(status.phase(), Phase::Serving | Phase::Stopping),
+            "done": matches!(status.phase(), Phase::Serving | Phase::Draining | Phase::Stopping),
             "transactions_replayed": status.recovered_transactions(),
             "milliseconds": status.recovery_ms(),
         },

@@ -85,6 +85,11 @@ impl Environment {
         }
     }
 
+    /// Who the client is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The settings.
     #[inline]
     pub fn settings(&self) -> &Settings {

@@ -67,6 +67,11 @@ impl Fake {
         self.0.batches.borrow().clone()
     }
 
+    /// What its core counts.
+    pub fn core_metrics(&self) -> &CoreMetrics {
+        &self.0.metrics
+    }
+
     /// Transactions committed.
     pub fn commits(&self) -> usize {
         self.0.commits.get()

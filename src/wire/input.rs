@@ -69,6 +69,19 @@ impl InputBuffer {
         }
     }
 
+    /// Gives back what is not in use.
+    pub fn rest(&mut self) {
+        if self.start == self.end {
+            *self = Self::default();
+        } else {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            self.bytes.truncate(self.end);
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     /// Bytes of memory held.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
@@ -104,6 +117,20 @@ mod tests {
         assert_eq!(input.unread(), large);
         input.consume(300_000);
         input.shrink_if_idle();
+        assert_eq!(input.held_bytes(), 0);
+    }
+
+    #[test]
+    fn at_rest_only_what_has_come_is_kept() {
+        let mut input = InputBuffer::default();
+        receive(&mut input, b"one message and a half", 22);
+        input.consume(12);
+        input.rest();
+        assert_eq!((input.unread(), input.held_bytes()), (&b"and a half"[..], 10));
+        receive(&mut input, b" more", 15);
+        assert_eq!(input.unread(), b"and a half more");
+        input.consume(15);
+        input.rest();
         assert_eq!(input.held_bytes(), 0);
     }
 

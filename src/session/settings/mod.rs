@@ -13,7 +13,8 @@ mod definitions;
 mod value;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::response::Severity;
@@ -47,6 +48,8 @@ pub struct Effective {
     pub idle_in_transaction_timeout_ms: u32,
     /// `idle_session_timeout`; 0 is none.
     pub idle_timeout_ms: u32,
+    /// `client_connection_check_interval`; 0 is never.
+    pub check_interval_ms: u32,
     /// `client_min_messages`.
     pub message_min: Severity,
     /// `default_transaction_isolation`.
@@ -70,6 +73,7 @@ impl Default for Effective {
             transaction_timeout_ms: 0,
             idle_in_transaction_timeout_ms: 0,
             idle_timeout_ms: 0,
+            check_interval_ms: 0,
             message_min: Severity::Notice,
             isolation: Isolation::ReadCommitted,
             read_only: false,
@@ -141,7 +145,7 @@ impl Settings {
         &mut self.effective.format
     }
 
-    /// Changes whenever a setting changes that binding depends on; plans are good for one value of it.
+    /// A fingerprint of the settings that binding depends on; plans are good for one value of it, whichever session has made them.
     #[inline]
     pub fn plan_epoch(&self) -> u64 {
         self.plan_epoch
@@ -322,13 +326,22 @@ impl Settings {
     fn apply(&mut self, definition: &'static Definition, value: &str) -> SqlResult<()> {
         definitions::apply(definition, value, &mut self.effective)?;
         if definition.bound_by_plans {
-            self.plan_epoch += 1;
+            // It is applied before it is taken down, so the one before is still to be seen.
+            let before = self.show(definition.name).unwrap_or_default();
+            self.plan_epoch ^= fingerprint(definition, &before) ^ fingerprint(definition, value);
         }
         if definition.reported && !self.to_report.iter().any(|known| known.name == definition.name) {
             self.to_report.push(definition);
         }
         Ok(())
     }
+}
+
+/// A setting's part of the fingerprint; nothing for the default. Keyed by chance, so that no client can choose values that clash with those
+/// of another.
+fn fingerprint(definition: &Definition, value: &str) -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    if value == definition.default { 0 } else { KEYS.hash_one((definition.name, value)) }
 }
 
 #[cfg(test)]

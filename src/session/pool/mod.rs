@@ -1,0 +1,192 @@
+//! Transaction pooling: many clients share few sessions.
+//!
+//! What a session holds falls into two parts. What is its client's (who it is, its settings, the names of its prepared statements, its
+//! cancel key, its advisory locks) is small and stays with the client ([`Parked`]). What makes sessions large is what they have worked out:
+//! the plans of the texts they have seen ([`Workspace`]). Between two transactions a client of a pool has only the first part. With its
+//! next message it takes one of the core's `pool_size` workspaces, and a session is put together of both; when the transaction is over,
+//! the session is taken apart again.
+//!
+//! **Invariant: NOTHING TO DISCARD.** Nothing of a client is ever in a workspace, so nothing has to be cleaned out of one, and nothing can be
+//! forgotten to be. A session is made anew for each transaction; the compiler sees that every part of it is accounted for. Plans are
+//! good for one identity, one state of the catalog and one fingerprint of the settings that binding depends on, and are checked against
+//! all three when they are looked up; besides, a workspace that comes to another identity is emptied.
+//!
+//! So everything that works in a session of one's own works in a shared one: SET, PREPARE, session advisory locks. Names of prepared
+//! statements keep the text, the types and the result's columns, which clients of the same program share with the plans; a statement
+//! that is used again is planned from them, or found planned in the workspace.
+//!
+//! Sessions are handed out in the order of asking. They never leave their core: a pool is a core's own, like everything it works with.
+
+mod parked;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::error::{SqlError, SqlResult, SqlState};
+use crate::metrics::{Awaited, CoreMetrics};
+use crate::runtime::sync::Semaphore;
+use crate::runtime::{self, MonoTime};
+use crate::session::Identity;
+use crate::session::plan_cache::PlanCache;
+
+pub use parked::Parked;
+
+/// How long a workspace that nobody wants is kept.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
+
+/// What a session has worked out and leaves to the next of the same identity.
+#[derive(Debug)]
+pub struct Workspace {
+    /// Whose plans these are.
+    pub(super) identity: Identity,
+    pub(super) texts: PlanCache,
+    pub(super) normal_forms: PlanCache,
+    used: MonoTime,
+}
+
+impl Workspace {
+    pub(super) fn new(identity: Identity, texts: PlanCache, normal_forms: PlanCache) -> Self {
+        Self { identity, texts, normal_forms, used: runtime::now() }
+    }
+
+    fn empty(identity: &Identity) -> Self {
+        Self::new(identity.clone(), PlanCache::default(), PlanCache::default())
+    }
+}
+
+/// The sessions of one core.
+pub struct Pool {
+    size: u32,
+    permits: Semaphore,
+    /// Those that nobody has, in the order in which they came back.
+    free: RefCell<Vec<Workspace>>,
+    /// How long a session is waited for; `None`: it is not.
+    patience: Option<Duration>,
+    /// Free ones and those that somebody has.
+    sessions: Cell<usize>,
+    created: Cell<u64>,
+    closed: Cell<u64>,
+}
+
+/// The right to have a session, until it is dropped.
+pub struct Permit {
+    pool: Rc<Pool>,
+    /// It has not given its workspace back.
+    holds: Cell<bool>,
+}
+
+impl Pool {
+    /// With so many sessions, made when they are needed.
+    pub fn new(size: usize, patience: Option<Duration>) -> Rc<Self> {
+        let size = u32::try_from(size).expect("a pool is far smaller than 2^32");
+        assert!(size > 0, "somebody has to be served");
+        Rc::new(Self {
+            size,
+            permits: Semaphore::new(size),
+            free: RefCell::default(),
+            patience,
+            sessions: Cell::new(0),
+            created: Cell::new(0),
+            closed: Cell::new(0),
+        })
+    }
+
+    /// A session at once, if there is one and nobody waits for it.
+    pub fn take_now(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> Option<(Workspace, Permit)> {
+        self.permits.try_acquire().then(|| self.hand_out(metrics, identity))
+    }
+
+    /// A session, in the order of asking.
+    ///
+    /// Errors: 53300 after `acquire_timeout`.
+    pub async fn take(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> SqlResult<(Workspace, Permit)> {
+        if let Some(taken) = self.take_now(metrics, identity) {
+            return Ok(taken);
+        }
+        let since = runtime::now();
+        let granted = match self.patience {
+            Some(patience) => runtime::timeout(patience, self.permits.acquire()).await.is_ok(),
+            None => false,
+        };
+        if !granted {
+            metrics.pool.gave_up(Awaited::Session);
+            let message = "timed out waiting for a session of the pool";
+            let hint = "All sessions are in transactions: raise pool_size or acquire_timeout, or end transactions sooner.";
+            return Err(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, message).hint(hint));
+        }
+        metrics.pool.waited(Awaited::Session, runtime::nanos_since(since));
+        Ok(self.hand_out(metrics, identity))
+    }
+
+    /// The workspace that fits best: one of the same identity, else a new one, else the one that has not been used for the longest time.
+    fn hand_out(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> (Workspace, Permit) {
+        let mut free = self.free.borrow_mut();
+        let workspace = match free.iter().rposition(|workspace| workspace.identity == *identity) {
+            Some(at) => free.remove(at),
+            None => {
+                if self.sessions.get() >= self.size as usize {
+                    assert!(!free.is_empty(), "whoever has a permit finds a session or room for one");
+                    free.remove(0);
+                    self.forget_one();
+                }
+                self.sessions.set(self.sessions.get() + 1);
+                self.created.set(self.created.get() + 1);
+                Workspace::empty(identity)
+            }
+        };
+        drop(free);
+        self.tell(metrics);
+        (workspace, Permit { pool: Rc::clone(self), holds: Cell::new(true) })
+    }
+
+    /// Ends sessions that nobody has wanted for a while.
+    pub fn sweep(&self, metrics: &CoreMetrics) {
+        let mut free = self.free.borrow_mut();
+        let before = free.len();
+        free.retain(|workspace| workspace.used.elapsed() < UNUSED_MAX);
+        (free.len()..before).for_each(|_| self.forget_one());
+        drop(free);
+        self.tell(metrics);
+    }
+
+    fn forget_one(&self) {
+        self.sessions.set(self.sessions.get() - 1);
+        self.closed.set(self.closed.get() + 1);
+    }
+
+    fn tell(&self, metrics: &CoreMetrics) {
+        metrics.pool.sessions_max.set(self.size.into());
+        metrics.pool.sessions.set(i64::try_from(self.sessions.get()).unwrap_or(i64::MAX));
+        metrics.pool.created.set_total(self.created.get());
+        metrics.pool.closed.set_total(self.closed.get());
+    }
+
+    /// Sessions that nobody has.
+    #[cfg(test)]
+    fn free(&self) -> usize {
+        self.free.borrow().len()
+    }
+}
+
+impl Permit {
+    /// The transaction is over.
+    pub fn give_back(self, mut workspace: Workspace) {
+        workspace.used = runtime::now();
+        self.pool.free.borrow_mut().push(workspace);
+        self.holds.set(false);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.holds.get() {
+            // Its connection ended in the middle, and the session with it.
+            self.pool.forget_one();
+        }
+        self.pool.permits.release(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,8 @@ pub use cell::{Counter, Distribution, Gauge, Log2Distribution, RECORDED};
 pub use families::{Family, Kind, Unit};
 pub use groups::{
     Awaited, CheckpointMetrics, ClientState, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind,
-    MeshMetrics, PeerMetrics, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics, StageTimes,
-    StorageMetrics, TxnMetrics, WalMetrics,
+    MeshMetrics, PeerMetrics, PoolFigure, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics,
+    StageTimes, StorageMetrics, TxnMetrics, WalMetrics, pool_figures,
 };
 pub use latency::{CoreLatencies, Latency, Timed};
 pub use process::{ProcessFigures, process_figures};

@@ -112,9 +112,10 @@ impl CoreServices {
         let connections = &self.config.connections;
         match connections.pool {
             PoolMode::Session => None,
-            PoolMode::Transaction => Some(
-                POOL.with(|pool| Rc::clone(pool.get_or_init(|| Pool::new(connections.pool_size, connections.acquire_timeout)))),
-            ),
+            PoolMode::Transaction => Some(POOL.with(|pool| {
+                let metrics = || engine().metrics().clone();
+                Rc::clone(pool.get_or_init(|| Pool::new(connections.pool_size, connections.acquire_timeout, metrics())))
+            })),
         }
     }
 
@@ -228,13 +229,12 @@ fn serve_listeners(services: &Arc<CoreServices>, listeners: &Arc<Mutex<Vec<Bound
 async fn sweep_regularly(core: CoreId, services: &CoreServices) {
     while !services.is_stopping() {
         runtime::sleep(SWEEP).await;
-        let metrics = engine().metrics().clone();
         if let Some(pool) = services.pool() {
-            pool.sweep(&metrics);
+            pool.sweep();
         }
         if core == CoreId(0) {
             let swept = services.wire.registry.sweep();
-            metrics.pool.swept.add(swept as u64);
+            engine().metrics().pool.swept.add(swept as u64);
             if swept > 0 {
                 tracing::error!(swept, "sessions were registered without a connection");
             }
@@ -252,10 +252,12 @@ async fn drain(services: &CoreServices) {
     services.wire.door.close(&shutting_down());
     services.wire.registry.drain_all();
     let started = runtime::now();
-    while services.loads.total() > 0 && started.elapsed() < limit && !services.is_stopping() {
+    // Whoever has not logged in has nothing to finish.
+    let sessions = || services.wire.registry.len();
+    while sessions() > 0 && started.elapsed() < limit && !services.is_stopping() {
         runtime::sleep(Duration::from_millis(5)).await;
     }
-    let (left, took) = (services.loads.total(), started.elapsed());
+    let (left, took) = (sessions(), started.elapsed());
     tracing::info!(left, took_ms = took.as_millis() as u64, "drained");
     services.stop.store(true, Ordering::SeqCst);
 }

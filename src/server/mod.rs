@@ -40,7 +40,7 @@ use crate::shard::{EngineLimits, Shared};
 use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
-use crate::wire::door::{Door, SlotsLimits};
+use crate::wire::door::{Entrance, SlotsLimits};
 
 /// How long a client may take to start.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -123,7 +123,7 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
         reserved: config.connections.reserved,
         queued: checked.waiters.queued,
     };
-    let door = Door::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
+    let door = Entrance::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
     CoreServices {
         shared: Shared::new(config.cores(), limits),
         store: Arc::new(CatalogStore::default()),

@@ -131,6 +131,10 @@ pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
                 runtime::spawn(QueueClass::Interactive, async move {
                     engine.run_on(core, move || start(socket, refusal, place)).await;
                 });
+                // A burst of them must not keep those waiting that are here.
+                if runtime::should_yield() {
+                    runtime::yield_now().await;
+                }
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a connection could not be accepted");

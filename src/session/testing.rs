@@ -31,7 +31,7 @@ struct State {
 }
 
 struct Inner {
-    metrics: CoreMetrics,
+    metrics: Rc<CoreMetrics>,
     state: RefCell<State>,
     backups: RefCell<Vec<(TxnId, u32, State)>>,
     next: Cell<u64>,
@@ -49,7 +49,7 @@ impl Default for Fake {
     fn default() -> Self {
         let catalog = Arc::new(Catalog::bootstrap());
         Self(Rc::new(Inner {
-            metrics: CoreMetrics::new(CoreId(0), 2),
+            metrics: Rc::new(CoreMetrics::new(CoreId(0), 2)),
             state: RefCell::new(State { catalog, rows: BTreeMap::new() }),
             backups: RefCell::default(),
             next: Cell::new(1),
@@ -68,7 +68,7 @@ impl Fake {
     }
 
     /// What its core counts.
-    pub fn core_metrics(&self) -> &CoreMetrics {
+    pub fn core_metrics(&self) -> &Rc<CoreMetrics> {
         &self.0.metrics
     }
 

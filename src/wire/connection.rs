@@ -23,7 +23,7 @@ use crate::session::response::{Client, Gone, Response, Severity, TransactionStat
 use crate::session::{Identity, Session};
 use crate::wire::authentication::{self, Gate};
 use crate::wire::conversation::Conversation;
-use crate::wire::door::{Class, Door, Entry, Guest, Slot};
+use crate::wire::door::{Class, Entrance, Entry, Guest, Slot};
 use crate::wire::framer::{Cut, cut_startup};
 use crate::wire::input::InputBuffer;
 use crate::wire::peer::Peer;
@@ -50,7 +50,7 @@ pub struct Services {
     /// Sessions follow their data to other cores.
     pub hop: bool,
     /// How many may come in.
-    pub door: Arc<Door>,
+    pub door: Arc<Entrance>,
     /// After how long a connection that says nothing gives back what it does not need to wait; `None`: never.
     pub linger: Option<Duration>,
     /// `idle_session_timeout` of those who are no superusers; `None`: none.

@@ -231,7 +231,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
     /// Takes a session of the pool.
     async fn sit_down(&mut self) -> Result<(), End> {
         let interrupt = Arc::clone(self.seat.interrupt());
-        let seated = self.seat.sit_down(self.backend, &mut self.standing);
+        let seated = self.seat.sit_down(&mut self.standing);
         guard(&interrupt, true, None, async { seated.await.map_err(End::Fatal) }).await
     }
 

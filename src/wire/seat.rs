@@ -115,15 +115,14 @@ impl<B: Backend> Seat<B> {
     /// Takes a session of the pool, in its turn.
     ///
     /// Errors: 53300 if there is none in time.
-    pub async fn sit_down(&mut self, backend: &B, standing: &mut Standing<'_, B>) -> SqlResult<()> {
+    pub async fn sit_down(&mut self, standing: &mut Standing<'_, B>) -> SqlResult<()> {
         let Seat::Pooled { pool, place } = self else { return Ok(()) };
         let Place::Parked(parked) = &*place else { return Ok(()) };
-        let metrics = backend.metrics();
-        let (workspace, permit) = match pool.take_now(metrics, parked.identity()) {
+        let (workspace, permit) = match pool.take_now(parked.identity()) {
             Some(taken) => taken,
             None => {
                 standing.set(ClientState::Waiting);
-                let taken = pool.take(metrics, parked.identity()).await?;
+                let taken = pool.take(parked.identity()).await?;
                 standing.set(ClientState::Active);
                 taken
             }

@@ -2,6 +2,7 @@
 
 mod activity;
 mod additions;
+mod admission;
 mod advisory;
 mod authentication;
 mod backup;
@@ -15,6 +16,7 @@ mod locks;
 mod malformed;
 mod mesh_stress;
 mod offline;
+mod pooling;
 mod protocol;
 mod roles;
 mod runtime_soak;

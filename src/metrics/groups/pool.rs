@@ -2,8 +2,8 @@
 
 use super::{Group, label_enum, none, one};
 use crate::metrics::cell::{Counter, Distribution, Gauge};
-use crate::metrics::families;
-use crate::metrics::snapshot::Collector;
+use crate::metrics::families::{self, Family};
+use crate::metrics::snapshot::{Collector, CoreSnapshot, Sample, SampleValue};
 
 label_enum! {
     /// What a connected client is doing, as far as its pool is concerned.
@@ -109,4 +109,53 @@ impl Group for PoolMetrics {
         out.gauge(&families::POOL_STATEMENTS, none(), self.statements.get());
         out.counter(&families::POOL_SWEPT, none(), self.swept.get());
     }
+}
+
+/// A figure of a pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PoolFigure {
+    /// How many.
+    Count(i64),
+    /// How long, in milliseconds; `None` if nobody has waited yet.
+    Milliseconds(Option<f64>),
+}
+
+/// What a core's snapshot says about its pool, by name: the columns of `SHOW POOLS` and the members of `/pools`.
+pub fn pool_figures(snapshot: &CoreSnapshot) -> Vec<(&'static str, PoolFigure)> {
+    let find = |family: &Family, label: &str| {
+        let of_label = |sample: &&Sample| sample.labels.is_empty() || sample.labels.iter().any(|(_, text)| text == label);
+        snapshot.samples.iter().filter(|sample| sample.family == family).find(of_label).map(|sample| &sample.value)
+    };
+    let count = |family, label: &str| match find(family, label) {
+        Some(SampleValue::Gauge(value)) => PoolFigure::Count(*value),
+        Some(SampleValue::Counter(value)) => PoolFigure::Count(i64::try_from(*value).unwrap_or(i64::MAX)),
+        Some(SampleValue::Times { histogram, .. }) => PoolFigure::Count(i64::try_from(histogram.len()).unwrap_or(i64::MAX)),
+        _ => PoolFigure::Count(0),
+    };
+    let wait = |label: &str, percent: f64| match find(&families::POOL_WAIT, label) {
+        Some(SampleValue::Times { histogram, .. }) => {
+            PoolFigure::Milliseconds(Some(histogram.value_at_percentile(percent) as f64 / 1e6))
+        }
+        _ => PoolFigure::Milliseconds(None),
+    };
+    let mut figures: Vec<_> =
+        ClientState::ALL.iter().map(|state| (state.label(), count(&families::POOL_CLIENTS, state.label()))).collect();
+    figures.extend([
+        ("sessions", count(&families::POOL_SESSIONS, "")),
+        ("sessions_limit", count(&families::POOL_SESSIONS_LIMIT, "")),
+        ("created", count(&families::POOL_CREATED, "")),
+        ("closed", count(&families::POOL_CLOSED, "")),
+        ("prepared_statements", count(&families::POOL_STATEMENTS, "")),
+        ("place_waits", count(&families::POOL_WAIT, "place")),
+        ("place_wait_p50_ms", wait("place", 50.0)),
+        ("place_wait_p99_ms", wait("place", 99.0)),
+        ("place_wait_max_ms", wait("place", 100.0)),
+        ("place_timeouts", count(&families::POOL_TIMEOUTS, "place")),
+        ("session_waits", count(&families::POOL_WAIT, "session")),
+        ("session_wait_p50_ms", wait("session", 50.0)),
+        ("session_wait_p99_ms", wait("session", 99.0)),
+        ("session_wait_max_ms", wait("session", 100.0)),
+        ("session_timeouts", count(&families::POOL_TIMEOUTS, "session")),
+    ]);
+    figures
 }

@@ -65,8 +65,7 @@ pub struct Pool {
     patience: Option<Duration>,
     /// Free ones and those that somebody has.
     sessions: Cell<usize>,
-    created: Cell<u64>,
-    closed: Cell<u64>,
+    metrics: Rc<CoreMetrics>,
 }
 
 /// The right to have a session, until it is dropped.
@@ -77,31 +76,24 @@ pub struct Permit {
 }
 
 impl Pool {
-    /// With so many sessions, made when they are needed.
-    pub fn new(size: usize, patience: Option<Duration>) -> Rc<Self> {
+    /// With so many sessions, made when they are needed, on the core that counts here.
+    pub fn new(size: usize, patience: Option<Duration>, metrics: Rc<CoreMetrics>) -> Rc<Self> {
         let size = u32::try_from(size).expect("a pool is far smaller than 2^32");
         assert!(size > 0, "somebody has to be served");
-        Rc::new(Self {
-            size,
-            permits: Semaphore::new(size),
-            free: RefCell::default(),
-            patience,
-            sessions: Cell::new(0),
-            created: Cell::new(0),
-            closed: Cell::new(0),
-        })
+        metrics.pool.sessions_max.set(size.into());
+        Rc::new(Self { size, permits: Semaphore::new(size), free: RefCell::default(), patience, sessions: Cell::new(0), metrics })
     }
 
     /// A session at once, if there is one and nobody waits for it.
-    pub fn take_now(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> Option<(Workspace, Permit)> {
-        self.permits.try_acquire().then(|| self.hand_out(metrics, identity))
+    pub fn take_now(self: &Rc<Self>, identity: &Identity) -> Option<(Workspace, Permit)> {
+        self.permits.try_acquire().then(|| self.hand_out(identity))
     }
 
     /// A session, in the order of asking.
     ///
     /// Errors: 53300 after `acquire_timeout`.
-    pub async fn take(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> SqlResult<(Workspace, Permit)> {
-        if let Some(taken) = self.take_now(metrics, identity) {
+    pub async fn take(self: &Rc<Self>, identity: &Identity) -> SqlResult<(Workspace, Permit)> {
+        if let Some(taken) = self.take_now(identity) {
             return Ok(taken);
         }
         let since = runtime::now();
@@ -110,17 +102,17 @@ impl Pool {
             None => false,
         };
         if !granted {
-            metrics.pool.gave_up(Awaited::Session);
+            self.metrics.pool.gave_up(Awaited::Session);
             let message = "timed out waiting for a session of the pool";
             let hint = "All sessions are in transactions: raise pool_size or acquire_timeout, or end transactions sooner.";
             return Err(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, message).hint(hint));
         }
-        metrics.pool.waited(Awaited::Session, runtime::nanos_since(since));
-        Ok(self.hand_out(metrics, identity))
+        self.metrics.pool.waited(Awaited::Session, runtime::nanos_since(since));
+        Ok(self.hand_out(identity))
     }
 
     /// The workspace that fits best: one of the same identity, else a new one, else the one that has not been used for the longest time.
-    fn hand_out(self: &Rc<Self>, metrics: &CoreMetrics, identity: &Identity) -> (Workspace, Permit) {
+    fn hand_out(self: &Rc<Self>, identity: &Identity) -> (Workspace, Permit) {
         let mut free = self.free.borrow_mut();
         let workspace = match free.iter().rposition(|workspace| workspace.identity == *identity) {
             Some(at) => free.remove(at),
@@ -131,35 +123,26 @@ impl Pool {
                     self.forget_one();
                 }
                 self.sessions.set(self.sessions.get() + 1);
-                self.created.set(self.created.get() + 1);
+                self.metrics.pool.sessions.inc();
+                self.metrics.pool.created.inc();
                 Workspace::empty(identity)
             }
         };
-        drop(free);
-        self.tell(metrics);
         (workspace, Permit { pool: Rc::clone(self), holds: Cell::new(true) })
     }
 
     /// Ends sessions that nobody has wanted for a while.
-    pub fn sweep(&self, metrics: &CoreMetrics) {
+    pub fn sweep(&self) {
         let mut free = self.free.borrow_mut();
         let before = free.len();
         free.retain(|workspace| workspace.used.elapsed() < UNUSED_MAX);
         (free.len()..before).for_each(|_| self.forget_one());
-        drop(free);
-        self.tell(metrics);
     }
 
     fn forget_one(&self) {
         self.sessions.set(self.sessions.get() - 1);
-        self.closed.set(self.closed.get() + 1);
-    }
-
-    fn tell(&self, metrics: &CoreMetrics) {
-        metrics.pool.sessions_max.set(self.size.into());
-        metrics.pool.sessions.set(i64::try_from(self.sessions.get()).unwrap_or(i64::MAX));
-        metrics.pool.created.set_total(self.created.get());
-        metrics.pool.closed.set_total(self.closed.get());
+        self.metrics.pool.sessions.dec();
+        self.metrics.pool.closed.inc();
     }
 
     /// Sessions that nobody has.

@@ -1,3 +1,5 @@
+//! Who gets which session, in what order, and what is left in it.
+
 use std::cell::RefCell;
 
 use super::*;
@@ -10,8 +12,9 @@ fn identity(user: &str) -> Identity {
     Identity { user: user.to_owned(), role: Oid(100 + user.len() as u32), database: "shop".to_owned() }
 }
 
-fn metrics() -> CoreMetrics {
-    CoreMetrics::new(CoreId(0), 1)
+fn pool(size: usize, patience: Option<Duration>) -> (Rc<Pool>, Rc<CoreMetrics>) {
+    let metrics = Rc::new(CoreMetrics::new(CoreId(0), 1));
+    (Pool::new(size, patience, Rc::clone(&metrics)), metrics)
 }
 
 /// Leaves a plan in a workspace.
@@ -25,21 +28,21 @@ fn has_worked(workspace: &mut Workspace) -> bool {
 
 #[test]
 fn plans_are_left_to_the_same_identity_only() {
-    let (pool, metrics) = (Pool::new(2, None), metrics());
+    let (pool, metrics) = pool(2, None);
     let (ann, bob, eve) = (identity("ann"), identity("bobby"), identity("eve"));
-    let (mut workspace, permit) = pool.take_now(&metrics, &ann).expect("there is one");
+    let (mut workspace, permit) = pool.take_now(&ann).expect("there is one");
     work(&mut workspace);
     permit.give_back(workspace);
     // A new one rather than another's.
-    let (mut other, permit) = pool.take_now(&metrics, &bob).expect("there is one");
+    let (mut other, permit) = pool.take_now(&bob).expect("there is one");
     assert!(!has_worked(&mut other));
     permit.give_back(other);
-    let (mut again, permit) = pool.take_now(&metrics, &ann).expect("there is one");
+    let (mut again, permit) = pool.take_now(&ann).expect("there is one");
     assert!(has_worked(&mut again));
     permit.give_back(again);
     // The third gets the place of the one that has not been used for longest, and nothing of it; the user alone does not decide.
     for third in [&eve, &Identity { role: Oid(1), ..ann.clone() }] {
-        let (mut workspace, permit) = pool.take_now(&metrics, third).expect("there is one");
+        let (mut workspace, permit) = pool.take_now(third).expect("there is one");
         assert!(!has_worked(&mut workspace));
         assert_eq!(workspace.identity, *third);
         permit.give_back(workspace);
@@ -49,13 +52,13 @@ fn plans_are_left_to_the_same_identity_only() {
 
 #[test]
 fn a_session_lost_is_made_again() {
-    let (pool, metrics, ann) = (Pool::new(1, None), metrics(), identity("ann"));
+    let ((pool, metrics), ann) = (pool(1, None), identity("ann"));
     for _ in 0..3 {
-        let taken = pool.take_now(&metrics, &ann).expect("there is one");
-        assert!(pool.take_now(&metrics, &ann).is_none());
+        let taken = pool.take_now(&ann).expect("there is one");
+        assert!(pool.take_now(&ann).is_none());
         drop(taken);
     }
-    let (workspace, permit) = pool.take_now(&metrics, &ann).expect("there is one");
+    let (workspace, permit) = pool.take_now(&ann).expect("there is one");
     permit.give_back(workspace);
     assert_eq!((pool.free(), metrics.pool.created.get(), metrics.pool.sessions.get()), (1, 4, 1));
 }
@@ -64,14 +67,14 @@ fn a_session_lost_is_made_again() {
 fn sessions_are_given_in_the_order_of_asking_and_no_longer_than_patience() {
     Sim::new(7)
         .run(1, |_| async {
-            let (pool, metrics) = (Pool::new(1, Some(Duration::from_secs(1))), Rc::new(metrics()));
-            let (workspace, held) = pool.take_now(&metrics, &identity("ann")).expect("there is one");
+            let (pool, metrics) = pool(1, Some(Duration::from_secs(1)));
+            let (workspace, held) = pool.take_now(&identity("ann")).expect("there is one");
             let served = Rc::new(RefCell::new(Vec::new()));
             let mut waiting = Vec::new();
             for number in 0..5 {
-                let (pool, metrics, served) = (Rc::clone(&pool), Rc::clone(&metrics), Rc::clone(&served));
+                let (pool, served) = (Rc::clone(&pool), Rc::clone(&served));
                 waiting.push(spawn_joinable(QueueClass::Interactive, async move {
-                    let (workspace, permit) = pool.take(&metrics, &identity("ann")).await?;
+                    let (workspace, permit) = pool.take(&identity("ann")).await?;
                     served.borrow_mut().push(number);
                     // The last is waited for too long by then.
                     sleep(Duration::from_millis(290)).await;
@@ -100,14 +103,14 @@ fn whoever_gives_up_takes_nothing_along() {
     for seed in 0..30 {
         Sim::new(seed)
             .run(1, |_| async {
-                let (pool, metrics) = (Pool::new(3, Some(Duration::from_micros(200))), Rc::new(metrics()));
+                let (pool, metrics) = pool(3, Some(Duration::from_micros(200)));
                 let tasks: Vec<_> = (0..40)
                     .map(|number| {
-                        let (pool, metrics) = (Rc::clone(&pool), Rc::clone(&metrics));
+                        let pool = Rc::clone(&pool);
                         spawn_joinable(QueueClass::Interactive, async move {
                             let me = identity(["ann", "bobby", "victor"][number % 3]);
                             for _ in 0..10 {
-                                let Ok((workspace, permit)) = pool.take(&metrics, &me).await else { continue };
+                                let Ok((workspace, permit)) = pool.take(&me).await else { continue };
                                 sleep(Duration::from_micros(random_u64() % 100)).await;
                                 if random_u64() % 4 > 0 {
                                     permit.give_back(workspace);
@@ -119,7 +122,7 @@ fn whoever_gives_up_takes_nothing_along() {
                 for task in tasks {
                     task.await.expect("nobody panics");
                 }
-                let all: Vec<_> = std::iter::from_fn(|| pool.take_now(&metrics, &identity("ann"))).collect();
+                let all: Vec<_> = std::iter::from_fn(|| pool.take_now(&identity("ann"))).collect();
                 assert_eq!(all.len(), 3, "every permit has come back");
                 assert_eq!(metrics.pool.sessions.get(), 3);
             })
@@ -131,16 +134,16 @@ fn whoever_gives_up_takes_nothing_along() {
 fn what_nobody_wants_is_swept() {
     Sim::new(3)
         .run(1, |_| async {
-            let (pool, metrics) = (Pool::new(3, None), metrics());
-            let taken: Vec<_> = (0..3).filter_map(|_| pool.take_now(&metrics, &identity("ann"))).collect();
+            let (pool, metrics) = pool(3, None);
+            let taken: Vec<_> = (0..3).filter_map(|_| pool.take_now(&identity("ann"))).collect();
             taken.into_iter().for_each(|(workspace, permit)| permit.give_back(workspace));
-            pool.sweep(&metrics);
+            pool.sweep();
             assert_eq!(pool.free(), 3);
             sleep(UNUSED_MAX / 2).await;
-            let (workspace, permit) = pool.take_now(&metrics, &identity("ann")).expect("there is one");
+            let (workspace, permit) = pool.take_now(&identity("ann")).expect("there is one");
             permit.give_back(workspace);
             sleep(UNUSED_MAX / 2).await;
-            pool.sweep(&metrics);
+            pool.sweep();
             assert_eq!((pool.free(), metrics.pool.sessions.get(), metrics.pool.closed.get()), (1, 1, 2));
         })
         .expect_completed();

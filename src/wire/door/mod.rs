@@ -22,7 +22,7 @@ use crate::error::SqlError;
 
 /// The two rooms.
 #[derive(Debug)]
-pub struct Door {
+pub struct Entrance {
     /// Those that are not known yet.
     pub lobby: Arc<Lobby>,
     /// Those that are.
@@ -31,7 +31,7 @@ pub struct Door {
     pub patience: Option<Duration>,
 }
 
-impl Door {
+impl Entrance {
     /// With these limits.
     pub fn new(starting_max: usize, limits: SlotsLimits, patience: Option<Duration>) -> Self {
         Self { lobby: Lobby::new(starting_max), slots: Slots::new(limits), patience }

@@ -1,3 +1,5 @@
+//! Who comes in, who waits, who has to go.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

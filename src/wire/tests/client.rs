@@ -15,7 +15,7 @@ use crate::session::pool::Pool;
 use crate::session::testing::Fake;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::{Admission, Exit, Services, serve};
-use crate::wire::door::{Door, SlotsLimits};
+use crate::wire::door::{Entrance, SlotsLimits};
 use crate::wire::stream::{ByteStream, MemoryStream, memory_stream};
 
 /// What all connections of a test share.
@@ -34,7 +34,7 @@ impl Default for Server {
             startup_timeout: None,
             gate: Arc::new(Gate::new(Hba::trusting(), [0; 32], 1)),
             hop: false,
-            door: Arc::new(Door::new(100, SlotsLimits { slots: 100, reserved: 3, queued: 0 }, None)),
+            door: Arc::new(Entrance::new(100, SlotsLimits { slots: 100, reserved: 3, queued: 0 }, None)),
             linger: None,
             idle_timeout: None,
             check_interval: None,

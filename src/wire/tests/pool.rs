@@ -12,7 +12,8 @@ use crate::wire::connection::{Admission, serve};
 use crate::wire::stream::{ByteStream, MemoryStream, memory_stream};
 
 fn pooled(size: usize) -> Server {
-    Server { pool: Some(Pool::new(size, None)), ..Server::default() }
+    let server = Server::default();
+    Server { pool: Some(Pool::new(size, None, server.fake.core_metrics().clone())), ..server }
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_transaction_keeps_its_session_and_others_are_refused_or_wait() {
     }
     expect(&bob.query("SELECT 1"), &["T ?column?:23", "D 1", "C SELECT 1", "Z I"]);
     // A failed block is one as well.
-    expect(&bob.query("BEGIN; SELECT 1/0"), &["C BEGIN", "E 22012 division by zero", "Z E"]);
+    expect(&bob.query("BEGIN; SELECT 1/0"), &["C BEGIN", "T ?column?:23", "E 22012 division by zero", "Z E"]);
     expect(&ann.query("SELECT 1"), &["E FATAL 53300 timed out waiting for a session of the pool"]);
     drop(bob);
     let mut last = server.session();
@@ -107,7 +108,7 @@ fn statements_are_planned_again_when_their_tables_change() {
 #[test]
 fn figures_follow_clients_and_sessions() {
     let server = pooled(2);
-    let of = |name: &str| crate::metrics::CoreMetrics::snapshot(server.fake.core_metrics()).total(name);
+    let of = |name: &str| server.fake.core_metrics().snapshot().total(name);
     let mut ann = server.session();
     ann.exchange(&[parse("a", "SELECT 1"), parse("b", "SELECT 2"), sync()]);
     assert_eq!((of("omendb_pool_clients"), of("omendb_pool_prepared_statements"), of("omendb_pool_sessions")), (1, 2, 1));
@@ -149,7 +150,7 @@ fn many_clients_share_few_sessions() {
                 let mut services = server.services.clone();
                 // Some fall asleep between two statements.
                 services.linger = Some(Duration::from_millis(2));
-                let pool = Pool::new(2, Some(Duration::from_secs(60)));
+                let pool = Pool::new(2, Some(Duration::from_secs(60)), server.fake.core_metrics().clone());
                 let mut tasks = Vec::new();
                 for number in 0..CLIENTS {
                     let (stream, served) = memory_stream();

@@ -51,6 +51,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Certificate chain and private key of the control plane, as PEM files.
     pub http_tls: Option<TlsFiles>,
+    /// What the PostgreSQL protocol is encrypted with, if it is.
+    pub ssl: Option<SslConfig>,
     /// The CPU of each core: core `i` runs on CPU `cpus[i]`. Repeats only when more cores than CPUs were asked for.
     pub cpus: Vec<usize>,
     /// How long a core looks for work before it parks.
@@ -77,6 +79,8 @@ pub struct Config {
     pub startup_bytes_max: usize,
     /// Who may connect, if not `hba.conf` in the data directory says it.
     pub hba_file: Option<PathBuf>,
+    /// How long a client may take to log in.
+    pub authentication_timeout: Duration,
     /// The superuser that the first start creates.
     pub superuser: String,
     /// Its password, for as long as it has none.
@@ -107,6 +111,28 @@ pub struct LogConfig {
     pub min_duration: Option<Duration>,
     /// Log who comes and goes, and what changes tables and roles.
     pub audit: bool,
+}
+
+/// Encryption of the PostgreSQL protocol. Relative paths begin at the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SslConfig {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+    /// The authorities whose certificates of clients are believed.
+    pub ca: Option<PathBuf>,
+    /// The lowest version.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2.
+    Tls12,
+    /// 1.3.
+    Tls13,
 }
 
 /// Where a certificate and its key are.

@@ -9,8 +9,8 @@ use crate::auth::ITERATIONS_MAX;
 
 use super::resolve::Texts;
 use super::{
-    CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, PoolMode, SessionMobility, TlsFiles,
-    connections, units,
+    CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, PoolMode, SessionMobility, SslConfig, TlsFiles,
+    TlsVersion, connections, units,
 };
 
 const MIB: u64 = 1 << 20;
@@ -49,6 +49,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let http = p.field("http", |text| unless_off(text, address));
     let http_cert = p.field("http_tls_cert_file", |text| unless_off(text, file));
     let http_key = p.field("http_tls_key_file", |text| unless_off(text, file));
+    let ssl = ssl(p);
     let cpus = p.field("cores", |text| units::cores(text, &machine.cpus, CORES_MAX));
     let spin_us = p.field("spin_us", |text| number(text, 0..=10_000));
     let connections = connections::parse(p);
@@ -66,6 +67,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
     let hba_file = p.field("hba_file", |text| if text.eq_ignore_ascii_case("default") { Ok(None) } else { file(text).map(Some) });
+    let authentication_timeout = p.field("authentication_timeout", |text| at_least_a_second(text, SECOND));
     let superuser = p.field("superuser", role_name);
     let superuser_password_file = p.field("superuser_password_file", |text| unless_off(text, file));
     let scram_iterations = p.field("scram_iterations", |text| number(text, 1..=u64::from(ITERATIONS_MAX)));
@@ -107,6 +109,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         unix_socket_dir: unix_socket_dir?,
         http: http?,
         http_tls,
+        ssl: ssl?,
         cpus: cpus?,
         spin: Duration::from_micros(spin_us?),
         connections: connections?,
@@ -125,12 +128,25 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
         hba_file: hba_file?,
+        authentication_timeout: authentication_timeout?,
         superuser: superuser?,
         superuser_password: None,
         superuser_password_file: superuser_password_file?,
         scram_iterations: u32::try_from(scram_iterations?).expect("it was checked against a limit of 32 bits"),
         session_mobility: session_mobility?,
     })
+}
+
+/// Encryption of the PostgreSQL protocol; `None` with a refusal.
+fn ssl(p: &mut Parser<'_>) -> Option<Option<SslConfig>> {
+    let on = p.field("ssl", |text| one_of(text, &[("on", true), ("off", false)]));
+    let cert = p.field("ssl_cert_file", file);
+    let key = p.field("ssl_key_file", file);
+    let ca = p.field("ssl_ca_file", |text| unless_off(text, file));
+    let known = [("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
+    let min_version = p.field("ssl_min_protocol_version", |text| one_of(text, &known));
+    let config = SslConfig { cert: cert?, key: key?, ca: ca?, min_version: min_version? };
+    Some(on?.then_some(config))
 }
 
 fn as_usize(number: u64) -> usize {

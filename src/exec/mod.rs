@@ -29,6 +29,7 @@ pub mod insert;
 pub mod keys;
 pub mod maintenance;
 pub mod portal;
+mod privileges;
 pub mod programs;
 pub mod query;
 mod role;

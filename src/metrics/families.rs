@@ -105,6 +105,8 @@ families! {
     CONNECTIONS_OPENED = Counter One summed "omendb_connections_opened_total" "Client connections accepted.";
     CONNECTIONS_REFUSED = Counter One summed "omendb_connections_refused_total" "Client connections turned away at a limit or before they were logged in.";
     LOGIN_FAILURES = Counter One summed "omendb_login_failures_total" "Clients that could not prove who they are.";
+    TLS_HANDSHAKES = Counter One summed "omendb_tls_handshakes_total" "Client connections of PostgreSQL's protocol that were encrypted.";
+    TLS_FAILURES = Counter One summed "omendb_tls_handshake_failures_total" "TLS handshakes of PostgreSQL's protocol that failed.";
     SESSION_HOPS = Counter One per_core "omendb_session_hops_total" "Sessions that moved to a core between statements.";
     PANICS = Counter One per_core "omendb_panics_total" "Panics caught; each closed one connection only.";
     RECEIVED_BYTES = Counter One per_core "omendb_received_bytes_total" "Bytes received from clients.";

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod banner;
+mod certificates;
 mod client;
 pub mod core;
 pub mod front_door;
@@ -41,11 +42,10 @@ use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
 use crate::wire::door::{Entrance, SlotsLimits};
+use crate::wire::tls::Door;
 
-/// How long a client may take to start.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// After how long a connection that says nothing keeps only what it needs to wait.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_millis(100);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
@@ -54,15 +54,16 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
     let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
-    let services = Arc::new(services(config, &checked, &gate, on_damage));
-    let stopping = services.clone();
-    let rules = front_door::path(config, checked.data_dir.root());
+    let door = certificates::open(config.ssl.as_ref(), checked.data_dir.root())?;
+    let services = Arc::new(services(config, &checked, &gate, door, on_damage));
+    front_door::warn_of_rules(&services.wire, config);
+    let (stopping, reloading) = (services.clone(), services.clone());
     let stop = move |how| match how {
         Stop::Drain => stopping.drain.store(true, Ordering::SeqCst),
         _ => stopping.stop.store(true, Ordering::SeqCst),
     };
     let drains = config.connections.drain_timeout.is_some();
-    let _signals = signals::install(drains, stop, move || front_door::reload(&gate, &rules))?;
+    let _signals = signals::install(drains, stop, move || reload(&reloading))?;
     let catalog = services.store.clone();
     let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
     assert!(hook.is_ok(), "the hook is set once");
@@ -108,7 +109,23 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, on_damage: OnDamage) -> CoreServices {
+/// Reads again what can be while the server runs.
+fn reload(services: &CoreServices) {
+    let CoreServices { config, root, wire, .. } = services;
+    front_door::reload(&wire.gate, &front_door::path(config, root));
+    if let (Some(door), Some(files)) = (&wire.tls, &config.ssl) {
+        certificates::reload(door, files, root);
+    }
+    front_door::warn_of_rules(wire, config);
+}
+
+fn services(
+    config: &Config,
+    checked: &preflight::Preflight,
+    gate: &Arc<Gate>,
+    door: Option<Arc<Door>>,
+    on_damage: OnDamage,
+) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
@@ -123,7 +140,7 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
         reserved: config.connections.reserved,
         queued: checked.waiters.queued,
     };
-    let door = Entrance::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
+    let entrance = Entrance::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
     CoreServices {
         shared: Shared::new(config.cores(), limits),
         store: Arc::new(CatalogStore::default()),
@@ -131,13 +148,14 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
             registry: Arc::new(SessionRegistry::default()),
             startup_bytes_max: config.startup_bytes_max,
             message_bytes_max: config.statement_bytes_max,
-            startup_timeout: Some(STARTUP_TIMEOUT),
+            startup_timeout: Some(config.authentication_timeout),
             gate: gate.clone(),
             hop: config.session_mobility == SessionMobility::Hop,
-            door: Arc::new(door),
+            door: Arc::new(entrance),
             linger: Some(LINGER),
             idle_timeout: config.connections.idle_timeout,
             check_interval: config.connections.check_interval,
+            tls: door,
         },
         loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::auth::TokenKey;
-use crate::auth::hba::{Method, Origin};
+use crate::auth::hba::{Method, Origin, Proof};
 use crate::catalog::{Catalog, RoleDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::http::query::{Answer, Answering, Batch, Caller, Column, Credentials, Login, Piece, Statement, aside, parameter_text};
@@ -82,26 +82,34 @@ impl Rest {
     async fn identify(&self, caller: Caller, catalog: Arc<Catalog>) -> SqlResult<Arc<RoleDef>> {
         let gate = self.services.wire.gate.clone();
         let origin = Origin::of(caller.address);
-        let method = |user: &str| gate.method(user, DATABASE, origin, caller.encrypted, &catalog);
+        let method = |user: &str| match gate.proof(user, DATABASE, origin, caller.encrypted, &catalog)? {
+            Proof { method, certificate: None } => Ok(method),
+            // Nobody is asked for one over HTTP.
+            Proof { certificate: Some(_), .. } => {
+                let message = "connection requires a valid client certificate";
+                Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message))
+            }
+        };
         match caller.credentials {
             Credentials::Token(token) => {
                 let of_user = |user: &str| catalog.role_named(user).map(|role| proof(role));
                 let user = self.tokens.verify(&token, unix_seconds(), of_user).ok_or_else(|| {
                     SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "the token is not good, or not any more")
                 })?;
-                method(&user)?;
-                gate.role_of(&user, &catalog)
+                let method = method(&user)?;
+                gate.role_of(&user, method, &catalog)
             }
             Credentials::None => match method(&self.services.config.superuser)? {
-                Method::Trust => gate.role_of(&self.services.config.superuser, &catalog),
+                Method::Trust => gate.role_of(&self.services.config.superuser, Method::Trust, &catalog),
                 _ => Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "who are you? Log in first")),
             },
             Credentials::Password(user, password) => {
-                if method(&user)? != Method::Trust {
+                let method = method(&user)?;
+                if method != Method::Trust {
                     let (gate, user, catalog) = (gate.clone(), user.clone(), catalog.clone());
                     aside(move || gate.check_password(&user, &password, origin, &catalog)).await??;
                 }
-                gate.role_of(&user, &catalog)
+                gate.role_of(&user, method, &catalog)
             }
         }
     }

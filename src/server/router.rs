@@ -18,6 +18,7 @@ use crate::session::native::NativeBackend;
 use crate::shard::engine;
 use crate::wire::connection::{self, Admission, Exit, Moving};
 use crate::wire::door::Slot;
+use crate::wire::tls::{Secured, Tls};
 
 /// Connections by core.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Drop for Served {
 /// A connection's state between two cores.
 struct Move {
     socket: Socket,
+    tls: Option<Box<Tls>>,
     session: Box<crate::session::Session<NativeBackend>>,
     input: Vec<u8>,
     slot: Slot,
@@ -187,7 +189,12 @@ fn resume(moving: Move, place: Place) {
         let backend = services.backend();
         backend.metrics_handle().connections.hops_in.inc();
         let served = Served::new(&backend);
-        let moving = Moving { stream, session: moving.session, input: moving.input, slot: moving.slot };
+        let moving = Moving {
+            stream: Secured::from_parts(stream, moving.tls),
+            session: moving.session,
+            input: moving.input,
+            slot: moving.slot,
+        };
         let exit = connection::resume(moving, backend.clone(), &services.wire).await;
         drop(served);
         go_on(exit, place).await;
@@ -197,11 +204,15 @@ fn resume(moving: Move, place: Place) {
 /// Sends a connection that wants to move on its way.
 async fn go_on(exit: Exit<Stream, NativeBackend>, place: Place) {
     let Exit::Hop { core, moving } = exit else { return };
+    let (stream, mut tls) = moving.stream.into_parts();
     // A connection that has broken is noticed here; there is nobody left to tell.
-    let Ok((socket, received)) = moving.stream.into_socket().await else { return };
+    let Ok((socket, received)) = stream.into_socket().await else { return };
     let mut input = moving.input;
-    input.extend(received);
-    let moving = Move { socket, session: moving.session, input, slot: moving.slot };
+    match &mut tls {
+        Some(tls) => tls.receive(&received),
+        None => input.extend(received),
+    }
+    let moving = Move { socket, tls, session: moving.session, input, slot: moving.slot };
     let services = place.services.clone();
     services.loads.enter(core);
     let there = Place { services, core };

@@ -6,6 +6,7 @@
 //! | `response` | what a session says and to whom: the [`Client`](response::Client) that the wire layer implements |
 //! | `backend` | what a session needs of executor and engine |
 //! | `settings`, `environment` | SET and SHOW; the session as functions see it |
+//! | `authority` | SET ROLE and SET SESSION AUTHORIZATION |
 //! | `transaction` | the transaction block |
 //! | `two_phase` | PREPARE TRANSACTION and what decides it |
 //! | `prepared`, `portal`, `plan_cache` | what stays between messages |
@@ -23,6 +24,7 @@
 
 mod activity;
 mod audit;
+mod authority;
 pub mod backend;
 mod copy;
 mod environment;
@@ -54,6 +56,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Oid;
+use crate::catalog::acl::ask::Holder;
+use crate::catalog::{Catalog, Privileges};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::Stage;
 use crate::runtime::MonoTime;
@@ -66,7 +70,7 @@ use crate::session::point::PointBatch;
 use crate::session::portal::Portals;
 use crate::session::prepared::{Prepared, Statements};
 use crate::session::response::{Client, Response, Severity, TransactionStatus};
-use crate::session::settings::Settings;
+use crate::session::settings::{Authority, Settings};
 use crate::session::timing::Stopwatch;
 use crate::session::transaction::{Transaction, failed_block, isolation_name};
 use crate::shard::Txn;
@@ -88,6 +92,15 @@ pub struct Identity {
     pub role: Oid,
     /// The database.
     pub database: String,
+}
+
+/// 42501 unless a role may connect to the database.
+fn check_connect(identity: &Identity, catalog: &Catalog) -> SqlResult<()> {
+    if catalog.held_on_database(Holder::Role(identity.role)).privileges.contains(Privileges::CONNECT) {
+        return Ok(());
+    }
+    let message = format!("permission denied for database \"{}\"", identity.database);
+    Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).detail("User does not have CONNECT privilege."))
 }
 
 /// A session. Owned by one connection; moves between cores with it.
@@ -116,10 +129,13 @@ pub struct Session<B: Backend> {
 impl<B: Backend> Session<B> {
     /// A new session with the settings of its startup packet.
     ///
-    /// Errors: those of SET.
+    /// Errors: 42501 for a role that may not connect to the database, and those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
-        let superuser = backend.catalog(None).is_superuser(identity.role);
-        let settings = Settings::new(&identity.user, superuser, startup)?;
+        let catalog = backend.catalog(None);
+        check_connect(&identity, &catalog)?;
+        let login = Authority { role: identity.role, superuser: catalog.is_superuser(identity.role) };
+        let resolve = |settings: &Settings, name: &str, value: &str| authority::resolve(name, value, &catalog, settings);
+        let settings = Settings::new(&identity.user, login, startup, resolve)?;
         let pid = ticket.key().pid;
         let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {

@@ -40,7 +40,9 @@ pub struct Prepared {
 impl Prepared {
     /// A statement just bound.
     pub fn new(text: Arc<str>, statement: Option<Arc<Statement>>, plan_epoch: u64) -> Self {
-        let point = statement.as_ref().and_then(|statement| PointPlan::of(statement));
+        // One that is refused goes the ordinary way, where that is said.
+        let allowed = statement.as_ref().filter(|statement| statement.refusal.is_none());
+        let point = allowed.and_then(|statement| PointPlan::of(statement));
         let columns = statement.as_ref().map_or(&[][..], |statement| &statement.columns);
         let text_shape = Arc::new(RowShape::text(columns));
         Self { text, statement, plan_epoch, point, text_shape }
@@ -56,16 +58,17 @@ impl Prepared {
     pub fn is_current(&self, catalog_version: u64, plan_epoch: u64) -> bool {
         match &self.statement {
             Some(statement) => {
-                // A statement about roles names them, and its text may be gone.
-                matches!(statement.plan, Plan::Ddl(Ddl::Role(_)))
+                // A statement about roles or privileges names them, and its text may be gone.
+                matches!(statement.plan, Plan::Ddl(Ddl::Role(_) | Ddl::Privileges(_)))
                     || statement.catalog_version == catalog_version && (self.plan_epoch == plan_epoch || self.is_utility())
             }
             None => true,
         }
     }
 
+    /// Whether it is a utility in which nothing is bound.
     fn is_utility(&self) -> bool {
-        self.statement.as_ref().is_some_and(|statement| matches!(statement.plan, Plan::Utility(_)))
+        self.utility().is_some_and(Utility::is_of_session)
     }
 
     /// The statement's utility, if it is one.

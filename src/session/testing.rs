@@ -253,6 +253,7 @@ impl Runner<'_> {
                     schema: *schema,
                     name: name.clone(),
                     owner: crate::catalog::BOOTSTRAP_ROLE,
+                    acls: Default::default(),
                     columns: columns.clone(),
                     primary_key,
                     storage: StorageId(oid.0),

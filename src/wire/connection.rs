@@ -30,6 +30,7 @@ use crate::wire::peer::Peer;
 use crate::wire::seat::Standing;
 use crate::wire::startup::{self, StartupPacket, StartupRequest};
 use crate::wire::stream::ByteStream;
+use crate::wire::tls::{Door, Secured, negotiation};
 
 /// Encryption requests that a client may make before it starts: one of each kind.
 const NEGOTIATIONS_MAX: usize = 2;
@@ -57,6 +58,8 @@ pub struct Services {
     pub idle_timeout: Option<Duration>,
     /// `client_connection_check_interval`; `None`: never.
     pub check_interval: Option<Duration>,
+    /// What connections are encrypted with; `None` if they are not.
+    pub tls: Option<Arc<Door>>,
 }
 
 impl Services {
@@ -81,7 +84,7 @@ pub enum Admission {
 /// A session between two cores.
 pub struct Moving<S, B: Backend> {
     /// The transport, still of the core it leaves.
-    pub stream: S,
+    pub stream: Secured<S>,
     /// The session.
     pub session: Box<Session<B>>,
     /// What the client has sent and nobody has used yet.
@@ -112,11 +115,14 @@ pub async fn serve<S: ByteStream, B: Backend>(
     pool: Option<Rc<Pool>>,
 ) -> Exit<S, B> {
     let mut standing = Standing::new(&backend);
-    let mut peer = Peer::new(stream, InputBuffer::default(), services.message_bytes_max);
+    let mut peer = Peer::new(Secured::clear(stream), InputBuffer::default(), services.message_bytes_max);
     let started = Box::pin(start(&mut peer, &backend, services, admission, &mut standing)).await;
     match started {
-        Ok((session, slot)) => Conversation::new((&backend, services), peer, (session, pool), standing, slot).run().await,
-        Err(Gone) => Exit::Closed,
+        Ok((session, slot)) => Conversation::new((&backend, services), peer, (session, pool), standing, slot).quiet().run().await,
+        Err(Gone) => {
+            peer.close().await;
+            Exit::Closed
+        }
     }
 }
 
@@ -136,7 +142,7 @@ struct Known {
 
 /// Everything up to the first ReadyForQuery. `Gone` when there is nothing more to say.
 async fn start<S: ByteStream, B: Backend>(
-    peer: &mut Peer<S>,
+    peer: &mut Peer<Secured<S>>,
     backend: &B,
     services: &Services,
     admission: Admission,
@@ -174,7 +180,7 @@ async fn start<S: ByteStream, B: Backend>(
             return Err(Gone);
         }
     };
-    session.set_client(peer.stream.client());
+    session.set_client(peer.stream.client(), peer.stream.tls().map(|tls| Arc::clone(tls.encryption())));
     session.audit_login(known.origin);
     startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
     peer.output.response(Response::Ready(TransactionStatus::Idle));
@@ -184,12 +190,12 @@ async fn start<S: ByteStream, B: Backend>(
 
 /// Finds out who a client is. Whoever may not come in is told so here.
 async fn identify<S: ByteStream, B: Backend>(
-    peer: &mut Peer<S>,
+    peer: &mut Peer<Secured<S>>,
     backend: &B,
     services: &Services,
     admission: Admission,
 ) -> Result<Known, Gone> {
-    let request = match first_request(peer, services).await? {
+    let request = match first_request(peer, backend, services).await? {
         Ok(request) => request,
         Err(error) => {
             peer.farewell(&error).await;
@@ -294,9 +300,20 @@ fn new_session<B: Backend>(backend: &B, services: &Services, request: StartupReq
 }
 
 /// Reads packets up to the startup packet, answering those that come before it.
-async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -> Result<Result<StartupRequest, SqlError>, Gone> {
+async fn first_request<S: ByteStream, B: Backend>(
+    peer: &mut Peer<Secured<S>>,
+    backend: &B,
+    services: &Services,
+) -> Result<SqlResult<StartupRequest>, Gone> {
+    let metrics = &backend.metrics().connections;
     let mut negotiations = 0;
     loop {
+        if negotiations == 0 && negotiation::is_direct(peer, services) {
+            if let Err(error) = negotiation::direct(peer, services, metrics).await? {
+                return Ok(Err(error));
+            }
+            continue;
+        }
         let (packet, length) = match cut_startup(peer.input.unread(), services.startup_bytes_max) {
             Ok(Cut::Whole(body)) => (startup::decode(body), body.len() + 4),
             Ok(Cut::Partial(wanted)) => {
@@ -307,11 +324,13 @@ async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -
         };
         peer.input.consume(length);
         match packet {
-            Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) if negotiations < NEGOTIATIONS_MAX => {
+            Ok(asked @ (StartupPacket::Ssl | StartupPacket::GssEncryption))
+                if negotiations < NEGOTIATIONS_MAX && peer.stream.tls().is_none() =>
+            {
                 negotiations += 1;
-                // Not encrypted: the client goes on in the clear or goes away.
-                peer.output.raw(b"N");
-                peer.flush().await?;
+                if let Err(error) = negotiation::answer(peer, services, metrics, &asked).await? {
+                    return Ok(Err(error));
+                }
             }
             Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) => {
                 let error = SqlError::new(SqlState::PROTOCOL_VIOLATION, "too many encryption requests");

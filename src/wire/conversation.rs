@@ -30,6 +30,7 @@ use crate::wire::framer::{Cut, cut};
 use crate::wire::peer::Peer;
 use crate::wire::seat::{Seat, Standing};
 use crate::wire::stream::ByteStream;
+use crate::wire::tls::Secured;
 
 /// Terminate, whole.
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
@@ -45,6 +46,16 @@ impl From<Gone> for End {
     fn from(_: Gone) -> Self {
         End::Gone
     }
+}
+
+/// What has come of a client that has no session, or a guest's.
+enum Next {
+    /// A message of so many bytes has begun.
+    Partial(usize),
+    /// Nothing but messages that prepare statements.
+    Prepare,
+    /// Something that runs.
+    More,
 }
 
 /// How a wait for the client ended.
@@ -72,7 +83,7 @@ struct Wait {
 /// A client, its stream and its session.
 pub(super) struct Conversation<'a, S, B: Backend> {
     backend: &'a B,
-    peer: Peer<S>,
+    peer: Peer<Secured<S>>,
     seat: Seat<B>,
     standing: Standing<'a, B>,
     slot: Slot,
@@ -86,7 +97,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
     /// Of a client that has been greeted.
     pub fn new(
         (backend, services): (&'a B, &'a Services),
-        mut peer: Peer<S>,
+        mut peer: Peer<Secured<S>>,
         (session, pool): (Box<Session<B>>, Option<Rc<Pool>>),
         mut standing: Standing<'a, B>,
         slot: Slot,
@@ -106,14 +117,24 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         }
     }
 
+    /// Of a client that is new: most say nothing at once.
+    pub fn quiet(mut self) -> Self {
+        if self.linger.after.is_some() && self.peer.input.unread().is_empty() {
+            self.begin_wait(1);
+        }
+        self
+    }
+
     /// Goes on until the client or the session ends, or moves.
     pub async fn run(mut self) -> Exit<S, B> {
         let end = loop {
-            if let Err(end) = Box::pin(self.awake()).await {
-                break end;
+            if self.wait.is_some() {
+                self.give_back();
+                if let Err(end) = self.asleep().await {
+                    break end;
+                }
             }
-            self.give_back();
-            if let Err(end) = self.asleep().await {
+            if let Err(end) = Box::pin(self.awake()).await {
                 break end;
             }
         };
@@ -129,13 +150,15 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
                 }
                 self.wait = None;
             }
-            if self.seat.session().is_none() {
-                match self.next_message()? {
-                    Some(wanted) => {
+            if self.seat.needs(true) {
+                match self.next_messages()? {
+                    Next::Partial(wanted) if self.seat.needs(false) => {
                         self.begin_wait(wanted);
                         continue;
                     }
-                    None => self.sit_down().await?,
+                    Next::Partial(_) => {}
+                    Next::Prepare => self.sit_down(false).await?,
+                    Next::More => self.sit_down(true).await?,
                 }
             }
             let session = self.seat.session().expect("it has just sat down");
@@ -144,6 +167,12 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
             self.peer.input = input;
             match step {
                 Step::Receive(wanted) => self.rest_before(wanted).await?,
+                Step::Write => {
+                    if session.has_points() {
+                        self.dialogue.skipping = flush_points(session, self.backend, &mut self.peer).await?;
+                    }
+                    self.send().await?;
+                }
                 step => take_step(&mut self.dialogue, session, self.backend, &mut self.peer, step).await?,
             }
         }
@@ -174,12 +203,29 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         }
         // Before the client can know: whoever asks after it has heard the answer sees it idle.
         session.tell_idle();
-        self.peer.flush().await?;
-        session.sent(self.backend);
+        self.send().await?;
+        if let Some(session) = self.seat.session() {
+            session.sent(self.backend);
+        }
         count_bytes(self.backend, &mut self.peer);
         self.peer.input.shrink_if_idle();
         self.begin_wait(wanted);
         Ok(())
+    }
+
+    /// Sends what the client is to be told. One that does not read keeps no session from others meanwhile, unless it is in a transaction.
+    async fn send(&mut self) -> Result<(), Gone> {
+        let mut flush = pin!(self.peer.flush());
+        if let Poll::Ready(flushed) = poll_fn(|cx| Poll::Ready(flush.as_mut().poll(cx))).await {
+            return flushed;
+        }
+        if let (Some(session), false) = (self.seat.session(), self.dialogue.skipping) {
+            if session.is_between_transactions() {
+                session.sent(self.backend);
+            }
+            self.seat.stand_up(&mut self.standing);
+        }
+        flush.await
     }
 
     fn begin_wait(&mut self, wanted: usize) {
@@ -216,23 +262,42 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         Ok(received)
     }
 
-    /// What a client without a session has sent: nothing to be done about it yet (a message of so many bytes has begun), or something that
-    /// needs a session. Neither a slow message nor a goodbye does.
-    fn next_message(&mut self) -> Result<Option<usize>, End> {
-        let unread = self.peer.input.unread();
-        match cut(unread, self.peer.message_bytes_max) {
-            Ok(Cut::Partial(wanted)) => Ok(Some(wanted)),
-            Ok(Cut::Whole(_)) if unread.starts_with(TERMINATE) => Err(End::Gone),
-            Ok(Cut::Whole(_)) => Ok(None),
-            Err(error) => Err(End::Fatal(error.into())),
+    /// What a client without a session has sent. Neither a message that has only begun nor a goodbye needs one.
+    fn next_messages(&mut self) -> Result<Next, End> {
+        let mut unread = self.peer.input.unread();
+        if unread.starts_with(TERMINATE) {
+            return Err(End::Gone);
+        }
+        let mut whole = false;
+        loop {
+            let frame = match cut(unread, self.peer.message_bytes_max) {
+                Ok(Cut::Whole(frame)) => frame,
+                Ok(Cut::Partial(wanted)) if !whole => return Ok(Next::Partial(wanted)),
+                Ok(Cut::Partial(_)) => return Ok(Next::Prepare),
+                Err(error) if !whole => return Err(End::Fatal(error.into())),
+                // Said when its turn comes.
+                Err(_) => return Ok(Next::More),
+            };
+            let prepares = match frame.tag {
+                b'P' | b'S' | b'H' => true,
+                b'D' | b'C' => frame.body.first() == Some(&b'S'),
+                _ => false,
+            };
+            if !prepares {
+                return Ok(Next::More);
+            }
+            whole = true;
+            unread = &unread[frame.total_bytes()..];
         }
     }
 
-    /// Takes a session of the pool.
-    async fn sit_down(&mut self) -> Result<(), End> {
+    /// Takes a session of the pool, to do `more` than to prepare statements.
+    async fn sit_down(&mut self, more: bool) -> Result<(), End> {
+        // Whoever is in the middle of something has a session, so this is between transactions.
+        let between = self.seat.needs(false);
         let interrupt = Arc::clone(self.seat.interrupt());
-        let seated = self.seat.sit_down(&mut self.standing);
-        guard(&interrupt, true, None, async { seated.await.map_err(End::Fatal) }).await
+        let seated = self.seat.sit_down(more, &mut self.standing);
+        guard(&interrupt, between, None, async { seated.await.map_err(End::Fatal) }).await
     }
 
     /// Says goodbye, or sends the session on its way.
@@ -248,6 +313,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
             End::Hop(_) | End::Gone => {}
         }
         count_bytes(self.backend, &mut self.peer);
+        self.peer.close().await;
         self.seat.close(self.backend).await;
         Exit::Closed
     }
@@ -313,14 +379,8 @@ async fn take_step<S: ByteStream, B: Backend>(
     step: Step,
 ) -> Result<(), End> {
     match step {
-        Step::Receive(_) => unreachable!("the client is waited for elsewhere"),
+        Step::Receive(_) | Step::Write => unreachable!("the client is waited for elsewhere"),
         Step::Points => dialogue.skipping = flush_points(session, backend, peer).await?,
-        Step::Write => {
-            if session.has_points() {
-                dialogue.skipping = flush_points(session, backend, peer).await?;
-            }
-            peer.flush().await?;
-        }
         Step::Query(text) => {
             let presence = Presence::of(session, peer);
             presence.watched(session.simple_query(backend, peer, &text)).await?;

@@ -9,6 +9,7 @@
 //! | `encode` | the server's messages, into one buffer |
 //! | `input` | the receive buffer |
 //! | `stream` | what a transport has to do, and one in memory |
+//! | `tls` | encryption, and how a connection comes to it |
 //! | `peer` | the client as its session sees it |
 //! | `dialogue` | the messages of a session as they come |
 //! | `door` | how many are let in, and who waits |
@@ -32,6 +33,7 @@ mod peer;
 mod seat;
 pub mod startup;
 pub mod stream;
+pub mod tls;
 
 pub use connection::{Admission, Exit, Moving, Services, refuse, resume, serve};
 

@@ -85,6 +85,13 @@ impl<S: ByteStream> Peer<S> {
         }
     }
 
+    /// Takes leave on the transport's own terms.
+    pub async fn close(&mut self) {
+        if self.stream.tls().is_some() {
+            let _nobody_there = runtime::timeout(FAREWELL_MAX, self.stream.close()).await;
+        }
+    }
+
     /// The next piece of COPY data, by its length in the input buffer; `None` when the data ends.
     async fn next_copy_piece(&mut self) -> Result<Option<usize>, Failure> {
         loop {

@@ -112,25 +112,44 @@ impl<B: Backend> Seat<B> {
         true
     }
 
-    /// Takes a session of the pool, in its turn.
+    /// Whether the client has no session, or one that is not enough to do more than to prepare statements.
+    pub fn needs(&self, more: bool) -> bool {
+        match self {
+            Seat::Own(_) => false,
+            Seat::Pooled { place: Place::Seated(_, permit), .. } => more && permit.is_guest(),
+            Seat::Pooled { .. } => true,
+        }
+    }
+
+    /// Takes a session of the pool, in its turn. Who does not want `more` than to prepare statements need not wait for one.
     ///
     /// Errors: 53300 if there is none in time.
-    pub async fn sit_down(&mut self, standing: &mut Standing<'_, B>) -> SqlResult<()> {
+    pub async fn sit_down(&mut self, more: bool, standing: &mut Standing<'_, B>) -> SqlResult<()> {
         let Seat::Pooled { pool, place } = self else { return Ok(()) };
-        let Place::Parked(parked) = &*place else { return Ok(()) };
-        let (workspace, permit) = match pool.take_now(parked.identity()) {
+        let identity = match &*place {
+            Place::Parked(parked) => parked.identity(),
+            Place::Seated(session, _) => session.identity(),
+            Place::Moving => unreachable!("nobody asks on the way"),
+        };
+        let at_once = pool.take_now(identity).or_else(|| if more { None } else { pool.take_guest(identity) });
+        let (workspace, permit) = match at_once {
             Some(taken) => taken,
             None => {
                 standing.set(ClientState::Waiting);
-                let taken = pool.take(parked.identity()).await?;
+                let taken = pool.take(identity).await?;
                 standing.set(ClientState::Active);
                 taken
             }
         };
-        if let Place::Parked(parked) = std::mem::replace(place, Place::Moving) {
-            standing.seated();
-            *place = Place::Seated(Session::resume(parked, workspace), permit);
-        }
+        *place = match std::mem::replace(place, Place::Moving) {
+            Place::Parked(parked) => {
+                standing.seated();
+                Place::Seated(Session::resume(parked, workspace), permit)
+            }
+            // Statements may be half prepared, so it goes on with what it has.
+            Place::Seated(session, _guest) => Place::Seated(session, permit),
+            Place::Moving => unreachable!("nobody else has moved it"),
+        };
         Ok(())
     }
 

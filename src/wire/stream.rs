@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::runtime::net::{PeerAddress, Stream};
+use crate::wire::tls::Tls;
 
 /// A connected byte stream of the current core.
 #[allow(async_fn_in_trait)] // Streams stay on their core.
@@ -35,8 +36,16 @@ pub trait ByteStream {
         None
     }
 
+    /// Says to the other side, if there is a way to say it, that nothing more comes.
+    async fn close(&mut self) {}
+
     /// Where the client is, if it has an address.
     fn client(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// How it is encrypted, if it is.
+    fn tls(&self) -> Option<&Tls> {
         None
     }
 }

@@ -24,7 +24,7 @@ fn with_ann(flags: &[&str]) -> Server {
 }
 
 fn queued(server: &Server, clients: f64) {
-    server.wait_until("the queue", || server.metric_of("omendb_pool_clients", "state=\"queued\"") == clients);
+    server.wait_until("the queue", || server.metric("omendb_pool_clients{state=\"queued\"}") == clients);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn the_queue_has_an_end() {
 fn who_does_not_log_in_has_to_go_for_others() {
     let mut server = Server::start(&["--max-starting-connections", "3"]);
     let mut silent: Vec<Client> = (0..3).map(|_| server.open()).collect();
-    server.wait_until("three that say nothing", || server.metric_of("omendb_pool_clients", "state=\"starting\"") == 3.0);
+    server.wait_until("three that say nothing", || server.metric("omendb_pool_clients{state=\"starting\"}") == 3.0);
     let mut client = server.connect();
     assert_eq!(client.column("SELECT 1"), ["1"]);
     assert_eq!(silent[0].rest_of_stream(), ["E FATAL 53300 sorry, too many clients already"]);

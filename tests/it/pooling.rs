@@ -9,7 +9,7 @@ fn pooled(size: &str, more: &[&str]) -> Server {
 }
 
 fn state(server: &Server, state: &str) -> f64 {
-    server.metric_of("omendb_pool_clients", &format!("state=\"{state}\""))
+    server.metric(&format!("omendb_pool_clients{{state=\"{state}\"}}"))
 }
 
 #[test]
@@ -94,6 +94,22 @@ fn who_gets_no_session_in_time_is_refused() {
     drop(terminated);
     server.wait_until("a free session", || state(&server, "active") == 0.0);
     assert_eq!(busy.column(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")), ["0"]);
+}
+
+#[test]
+fn who_does_not_read_keeps_no_session() {
+    let server = pooled("1", &["--acquire-timeout", "60s"]);
+    let mut deaf = server.connect();
+    // More than the kernel's buffers take.
+    let lookup = raw::query("SELECT repeat('x', 30000)");
+    deaf.send(&lookup.repeat(1_000));
+    let mut other = server.connect();
+    server.wait_until("a client that is not read", || state(&server, "active") == 0.0);
+    for _ in 0..10 {
+        assert_eq!(other.column("SELECT 1"), ["1"]);
+    }
+    let rows = (0..1_000).filter(|_| deaf.until_ready().len() == 4).count();
+    assert_eq!(rows, 1_000, "nothing is lost when it reads on");
 }
 
 #[test]

@@ -134,11 +134,14 @@ fn latencies_are_told_by_core_and_stage_and_start_over() {
         assert!(count(&mut client, &sql) >= 1, "{stage} has been timed");
     }
     let slow = "SELECT (execute_us >= 50000 AND duration_us >= execute_us AND send_us > 0)::text || ' ' || query \
-                FROM omendb_slow_statements ORDER BY duration_us DESC LIMIT 1";
+                FROM omendb_slow_statements WHERE query LIKE '%pg_sleep(0.05)'";
     assert_eq!(client.column(slow), ["true SELECT pg_sleep(0.05)"]);
-    let (_, row) =
-        query(&server, &json!({ "sql": "SELECT sum(value) FROM omendb_metrics WHERE name = 'omendb_slow_statements_total'" }));
-    assert_eq!(row["rows"], json!([[1]]), "{row}");
+    // On a busy machine others may have been slow as well.
+    let (_, row) = query(
+        &server,
+        &json!({ "sql": "SELECT sum(value) >= 1 FROM omendb_metrics WHERE name = 'omendb_slow_statements_total'" }),
+    );
+    assert_eq!(row["rows"], json!([[true]]), "{row}");
     server.wait_until("the slow statement is logged", || server.log().contains("slow statement"));
     client.run("SELECT omendb_reset_latency()");
     assert_eq!(client.column("SELECT query FROM omendb_slow_statements WHERE query LIKE '%pg_sleep(0.05)'"), [""; 0]);

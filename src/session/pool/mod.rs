@@ -65,14 +65,24 @@ pub struct Pool {
     patience: Option<Duration>,
     /// Free ones and those that somebody has.
     sessions: Cell<usize>,
+    guests: Cell<u32>,
     metrics: Rc<CoreMetrics>,
 }
 
 /// The right to have a session, until it is dropped.
 pub struct Permit {
     pool: Rc<Pool>,
-    /// It has not given its workspace back.
-    holds: Cell<bool>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// For a transaction.
+    Full,
+    /// The same, when the workspace has been given back.
+    Spent,
+    /// To prepare statements only.
+    Guest,
 }
 
 impl Pool {
@@ -81,7 +91,15 @@ impl Pool {
         let size = u32::try_from(size).expect("a pool is far smaller than 2^32");
         assert!(size > 0, "somebody has to be served");
         metrics.pool.sessions_max.set(size.into());
-        Rc::new(Self { size, permits: Semaphore::new(size), free: RefCell::default(), patience, sessions: Cell::new(0), metrics })
+        Rc::new(Self {
+            size,
+            permits: Semaphore::new(size),
+            free: RefCell::default(),
+            patience,
+            sessions: Cell::new(0),
+            guests: Cell::new(0),
+            metrics,
+        })
     }
 
     /// A session at once, if there is one and nobody waits for it.
@@ -111,6 +129,17 @@ impl Pool {
         Ok(self.hand_out(identity))
     }
 
+    /// A workspace for whoever only prepares statements, when all sessions are taken. Preparing holds nothing that others wait for, and
+    /// programs wait for its end before they go on with the transactions that hold the sessions (as pgbench does). There are no more of these
+    /// than sessions, and what they work out is not kept.
+    pub fn take_guest(self: &Rc<Self>, identity: &Identity) -> Option<(Workspace, Permit)> {
+        if self.guests.get() >= self.size {
+            return None;
+        }
+        self.guests.set(self.guests.get() + 1);
+        Some((Workspace::empty(identity), Permit { pool: Rc::clone(self), kind: Kind::Guest }))
+    }
+
     /// The workspace that fits best: one of the same identity, else a new one, else the one that has not been used for the longest time.
     fn hand_out(self: &Rc<Self>, identity: &Identity) -> (Workspace, Permit) {
         let mut free = self.free.borrow_mut();
@@ -128,7 +157,7 @@ impl Pool {
                 Workspace::empty(identity)
             }
         };
-        (workspace, Permit { pool: Rc::clone(self), holds: Cell::new(true) })
+        (workspace, Permit { pool: Rc::clone(self), kind: Kind::Full })
     }
 
     /// Ends sessions that nobody has wanted for a while.
@@ -154,18 +183,27 @@ impl Pool {
 
 impl Permit {
     /// The transaction is over.
-    pub fn give_back(self, mut workspace: Workspace) {
-        workspace.used = runtime::now();
-        self.pool.free.borrow_mut().push(workspace);
-        self.holds.set(false);
+    pub fn give_back(mut self, mut workspace: Workspace) {
+        if self.kind == Kind::Full {
+            workspace.used = runtime::now();
+            self.pool.free.borrow_mut().push(workspace);
+            self.kind = Kind::Spent;
+        }
+    }
+
+    /// Whether it is for preparing only.
+    pub fn is_guest(&self) -> bool {
+        self.kind == Kind::Guest
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.holds.get() {
+        match self.kind {
+            Kind::Guest => return self.pool.guests.set(self.pool.guests.get() - 1),
             // Its connection ended in the middle, and the session with it.
-            self.pool.forget_one();
+            Kind::Full => self.pool.forget_one(),
+            Kind::Spent => {}
         }
         self.pool.permits.release(1);
     }

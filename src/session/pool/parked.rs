@@ -81,9 +81,9 @@ impl<B: Backend> Session<B> {
         })
     }
 
-    /// Prepared statements of the client.
-    pub fn statement_count(&self) -> usize {
-        self.statements.len()
+    /// Who it is for.
+    pub fn identity(&self) -> &Identity {
+        self.env.identity()
     }
 }
 

@@ -64,6 +64,23 @@ fn a_session_lost_is_made_again() {
 }
 
 #[test]
+fn guests_are_as_many_as_sessions_and_leave_nothing() {
+    let ((pool, metrics), ann) = (pool(2, None), identity("ann"));
+    let held: Vec<_> = (0..2).filter_map(|_| pool.take_now(&ann)).collect();
+    let mut guests: Vec<_> = std::iter::from_fn(|| pool.take_guest(&ann)).take(10).collect();
+    assert_eq!((held.len(), guests.len()), (2, 2));
+    let (mut workspace, permit) = guests.remove(0);
+    assert!(permit.is_guest());
+    work(&mut workspace);
+    permit.give_back(workspace);
+    assert!(pool.take_now(&ann).is_none() && pool.take_guest(&ann).is_some());
+    drop((held, guests));
+    let (mut workspace, _permit) = pool.take_now(&ann).expect("there is one");
+    assert!(!has_worked(&mut workspace));
+    assert_eq!(metrics.pool.sessions.get(), 1);
+}
+
+#[test]
 fn sessions_are_given_in_the_order_of_asking_and_no_longer_than_patience() {
     Sim::new(7)
         .run(1, |_| async {

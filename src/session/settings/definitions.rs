@@ -226,6 +226,14 @@ pub static DEFINITIONS: &[Definition] = &[
     },
     flag("quote_all_identifiers", "off", &[]),
     hint("random_page_cost", "4", Kind::Real),
+    Definition {
+        name: "role",
+        default: "none",
+        bound_by_plans: true,
+        kept_by_reset_all: true,
+        description: "The role whose privileges count in place of the session's.",
+        ..BASE
+    },
     Definition { description: "There are no row security policies.", ..flag("row_security", "on", &[]) },
     Definition {
         name: "search_path",
@@ -239,7 +247,14 @@ pub static DEFINITIONS: &[Definition] = &[
     told("server_encoding", "UTF8", "The database's encoding."),
     told("server_version", SERVER_VERSION, "The PostgreSQL version whose behaviour this server has."),
     fixed("server_version_num", "150008", "The same as a number."),
-    told("session_authorization", "", "The user."),
+    Definition {
+        name: "session_authorization",
+        reported: true,
+        bound_by_plans: true,
+        kept_by_reset_all: true,
+        description: "The role that the session is for.",
+        ..BASE
+    },
     Definition {
         name: "session_replication_role",
         default: "origin",
@@ -302,7 +317,6 @@ const UNSUPPORTED: &[&str] = &[
     "log_statement",
     "log_min_duration_statement",
     "plan_cache_mode",
-    "role",
     "session_preload_libraries",
     "tcp_keepalives_count",
     "tcp_keepalives_idle",

@@ -9,7 +9,7 @@ use crate::catalog::system::{
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::types::by_name;
-use crate::sql::context::{EvalContext, SessionInfo};
+use crate::sql::context::{EvalContext, SessionInfo, name_of_role};
 use crate::sql::function::kinds::*;
 use crate::sql::function::{Entry, Function, Implementation, Kind};
 use crate::types::{ColumnType, Datum, SqlType};
@@ -106,8 +106,8 @@ fn session(functions: &mut Vec<Function>) {
     let table: &[(&'static str, &'static [Kind], Kind, Context)] = &[
         ("version", &[], TEXT, |_, _| Ok(Datum::text(VERSION))),
         ("current_database", &[], NAME, |_, c| Ok(Datum::text(c.session.database()))),
-        ("current_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
-        ("session_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
+        ("current_user", &[], NAME, |_, c| user_name(c.session.role(), c)),
+        ("session_user", &[], NAME, |_, c| user_name(c.session.session_role(), c)),
         ("current_schema", &[], NAME, |_, c| {
             let first = existing_schemas(c).into_iter().next();
             Ok(first.map_or(Datum::Null, |schema| Datum::text(&schema)))
@@ -140,7 +140,7 @@ fn session(functions: &mut Vec<Function>) {
     let set_config: Context = |a, c| {
         let value = a[1].as_str().unwrap_or("");
         let local = a[2].as_bool().unwrap_or(false);
-        c.session.set_setting(text(&a[0])?, value, local).map(|value| Datum::Text(value.into()))
+        c.session.set_setting(text(&a[0])?, value, local, c.catalog).map(|value| Datum::Text(value.into()))
     };
     Entry::function("set_config", &[TEXT, TEXT, BOOL], TEXT, Implementation::Context(set_config)).lax().volatile().add(functions);
     let uuid: Context = |_, c| {
@@ -160,13 +160,20 @@ fn session(functions: &mut Vec<Function>) {
     }
 }
 
+/// The name of a role that the session has; 42704 if it is gone.
+fn user_name(role: Oid, context: &EvalContext<'_>) -> SqlResult<Datum> {
+    let gone = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("invalid role OID: {role}"));
+    name_of_role(role, context.session, context.catalog).map(|name| Datum::text(&name)).ok_or_else(gone)
+}
+
 fn unknown_setting(name: &str) -> SqlError {
     SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
 }
 
 fn existing_schemas(context: &EvalContext<'_>) -> Vec<String> {
-    let exists =
-        |name: &&String| name.as_str() == "pg_catalog" || context.catalog.schemas.values().any(|schema| schema.name == **name);
+    let (catalog, role) = (context.catalog, context.session.role());
+    let may_use = |name: &str| catalog.schema_named(name).is_some_and(|schema| catalog.may_use_schema(role, schema));
+    let exists = |name: &&String| name.as_str() == "pg_catalog" || may_use(name);
     context.session.search_path().iter().filter(exists).cloned().collect()
 }
 

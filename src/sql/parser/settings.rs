@@ -19,11 +19,7 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
         },
         "reset" => {
             let name = name_or_all(cursor)?;
-            match name.as_str() {
-                "all" => Body::Ready(Utility::Reset(None)),
-                "role" | "session_authorization" => Body::Unsupported(format!("RESET {}", name.to_uppercase().replace('_', " "))),
-                _ => Body::Ready(Utility::Reset(Some(name))),
-            }
+            Body::Ready(Utility::Reset((name != "all").then_some(name)))
         }
         _ => {
             let what = cursor.identifier()?;
@@ -93,8 +89,14 @@ fn set(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
         return Ok(Body::Unsupported(name.to_owned()));
     }
     let local = cursor.accept("local");
-    if !local {
-        cursor.accept("session");
+    if let Some(body) = authority(cursor, local)? {
+        return Ok(body);
+    }
+    if !local
+        && cursor.accept("session")
+        && let Some(body) = authority(cursor, false)?
+    {
+        return Ok(body);
     }
     if let Some(name) = unsupported_set(cursor) {
         while !cursor.at_end() {
@@ -111,12 +113,39 @@ fn unsupported_set(cursor: &Cursor<'_>) -> Option<&'static str> {
     let second = cursor.word_at(1);
     match (first.as_str(), second.as_deref()) {
         ("constraints", Some(_)) => Some("SET CONSTRAINTS"),
-        ("session", Some("authorization")) | ("authorization", _) => Some("SET SESSION AUTHORIZATION"),
-        ("role", Some(second)) if second != "to" => Some("SET ROLE"),
         ("xml", Some("option")) => Some("SET XML OPTION"),
         ("seed", _) => Some("SET SEED"),
         _ => None,
     }
+}
+
+/// SESSION AUTHORIZATION and ROLE, which take a role without `TO` or `=`.
+fn authority(cursor: &mut Cursor<'_>, local: bool) -> SqlResult<Option<Body>> {
+    let name = if cursor.accept_all(&["session", "authorization"]) {
+        "session_authorization"
+    } else if cursor.word_at(0).as_deref() == Some("role") && is_role(cursor) {
+        cursor.accept("role");
+        "role"
+    } else {
+        return Ok(None);
+    };
+    let value = match cursor.peek() {
+        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {
+            if name == "role" {
+                return Err(cursor.error());
+            }
+            cursor.advance()?;
+            None
+        }
+        Some(Token::Word(_)) => Some(cursor.identifier()?),
+        _ => Some(cursor.string()?),
+    };
+    Ok(Some(Body::Ready(Utility::Set { name: name.to_owned(), value, local })))
+}
+
+/// Whether a role follows the word ROLE: it is not `SET role = …`.
+fn is_role(cursor: &Cursor<'_>) -> bool {
+    !matches!(cursor.peek_at(1), None | Some(Token::Eq)) && cursor.word_at(1).as_deref() != Some("to")
 }
 
 fn assignment(cursor: &mut Cursor<'_>, local: bool) -> SqlResult<Body> {

@@ -38,6 +38,7 @@ impl Default for Server {
             linger: None,
             idle_timeout: None,
             check_interval: None,
+            tls: None,
         };
         Self { fake: Fake::default(), services, pool: None }
     }

@@ -74,6 +74,28 @@ fn a_transaction_keeps_its_session_and_others_are_refused_or_wait() {
 }
 
 #[test]
+fn preparing_waits_for_nobody() {
+    let server = pooled(1);
+    let (mut holder, mut ann) = (server.session(), server.session());
+    holder.query("CREATE TABLE t (a int primary key); INSERT INTO t VALUES (1)");
+    holder.query("BEGIN");
+    expect(
+        &ann.exchange(&[parse("s", "SELECT a FROM t WHERE a = $1"), describe('S', "s"), sync()]),
+        &["1", "t 23", "T a:23", "Z I"],
+    );
+    // Half prepared, it keeps the guest's place, and has to wait with the rest.
+    expect(&ann.exchange(&[parse("", "SELECT a FROM t"), message(b'H', b"")]), &["1"]);
+    holder.query("COMMIT");
+    expect(&ann.exchange(&[bind("", "", &[]), execute("", 0), sync()]), &["2", "D 1", "C SELECT 1", "Z I"]);
+    expect(&ann.exchange(&[bind("", "s", &[Some("1")]), execute("", 0), sync()]), &["2", "D 1", "C SELECT 1", "Z I"]);
+    holder.query("BEGIN");
+    expect(
+        &ann.exchange(&[parse("", "SELECT 1"), bind("", "", &[])]),
+        &["E FATAL 53300 timed out waiting for a session of the pool"],
+    );
+}
+
+#[test]
 fn goodbyes_and_halves_of_messages_need_no_session() {
     let server = pooled(1);
     let (mut holder, mut slow, mut leaving) = (server.session(), server.session(), server.session());

@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod bystander;
 pub mod raw;
+pub mod tls;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
@@ -198,23 +200,6 @@ impl Server {
         }
     }
 
-    /// A metric's samples, summed.
-    pub fn metric(&self, name: &str) -> f64 {
-        self.metric_of(name, "")
-    }
-
-    /// The samples of a metric that have this label, such as `state="idle"`, summed.
-    pub fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let text = self.http_body("/metrics");
-        let samples: Vec<f64> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label)))
-            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
-            .collect();
-        assert!(!samples.is_empty(), "{name} is exported:\n{text}");
-        samples.iter().sum()
-    }
-
     /// What it answers to GET over HTTP.
     pub fn http_body(&self, path: &str) -> String {
         let answer = self.get(path);
@@ -226,6 +211,46 @@ impl Server {
     pub fn http_status(&self, path: &str) -> u16 {
         let answer = self.get(path);
         answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("an answer has a status")
+    }
+
+    /// A metric's samples, summed: `name`, or `name{label="value"}` for those that have it.
+    pub fn metric(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_else(|| panic!("{sample} is exported"))
+    }
+
+    /// The same, of what may not have happened yet: a distribution without values is not exported.
+    pub fn metric_so_far(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_default()
+    }
+
+    fn samples(&self, sample: &str) -> Option<f64> {
+        let text = self.metrics();
+        let (name, label) = sample.strip_suffix('}').and_then(|sample| sample.split_once('{')).unwrap_or((sample, ""));
+        let samples: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label)))
+            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
+            .collect();
+        (!samples.is_empty()).then(|| samples.iter().sum())
+    }
+
+    /// The names of all metrics.
+    pub fn families(&self) -> BTreeSet<String> {
+        let words = |line: &str| line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        self.metrics().lines().filter_map(words).collect()
+    }
+
+    /// Bytes of memory that are its own.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("the child runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// All metrics, as Prometheus gets them.
+    pub fn metrics(&self) -> String {
+        self.http_body("/metrics")
     }
 
     fn get(&self, path: &str) -> String {

@@ -26,7 +26,7 @@ class Connection:
 
     def __init__(self, port, host="127.0.0.1", user="postgres", database="postgres", timeout=60.0):
         self._buffer = b""
-        # What NoticeResponses have said since the last query was sent, field by field.
+        # What NoticeResponses have said in the last answer, field by field.
         self.notices = []
         try:
             self._socket = socket.create_connection((host, port), timeout=timeout)
@@ -47,12 +47,20 @@ class Connection:
 
     def query(self, text):
         """Run statements; the rows of all of them, as tuples of text or None. Raises ServerError after the server is ready."""
-        body = text.encode() + b"\0"
-        self.notices = []
+        self.send(text)
+        return self.answer()
+
+    def send(self, *texts):
+        """Send queries without waiting for their answers, of which `answer` then takes one after the other."""
+        bodies = [text.encode() + b"\0" for text in texts]
         try:
-            self._socket.sendall(b"Q" + struct.pack("!i", 4 + len(body)) + body)
+            self._socket.sendall(b"".join(b"Q" + struct.pack("!i", 4 + len(body)) + body for body in bodies))
         except OSError as error:
             raise Disconnected(str(error)) from error
+
+    def answer(self):
+        """The answer to the next query that was sent, as `query` gives it."""
+        self.notices = []
         return self._until_ready()
 
     def value(self, text):

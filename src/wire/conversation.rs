@@ -313,8 +313,10 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
             End::Hop(_) | End::Gone => {}
         }
         count_bytes(self.backend, &mut self.peer);
-        self.peer.close().await;
         self.seat.close(self.backend).await;
+        drop(self.slot);
+        // Last, since it may have to be waited for: what the session held is free.
+        self.peer.close().await;
         Exit::Closed
     }
 }

@@ -146,15 +146,23 @@ fn somebody_in_the_middle_is_noticed() {
             Some(told) => format!("{} {}", told.code().code(), told.message()),
             None => error.to_string(),
         });
-        (told, String::from_utf8_lossy(&said).into_owned())
+        (told, said)
     };
     let (told, _) = login(ChannelBinding::Require, |answer| answer);
     assert_eq!(told.as_deref(), Some("28000 SCRAM channel binding check failed"));
     let (told, said) = login(ChannelBinding::Prefer, without_plus);
     assert_eq!(told.as_deref(), Some("28000 SCRAM channel binding negotiation error"));
+    let said = String::from_utf8_lossy(&said);
     assert!(said.contains("y,,n="), "the client has told the server what it was offered: {said}");
     let (told, said) = login(ChannelBinding::Require, without_plus);
+    let said = String::from_utf8_lossy(&said);
     assert!(told.is_some() && !said.contains("n=,"), "the client itself has turned away: {told:?} {said}");
     // Who does not bind does not notice: that is what it is for.
-    assert_eq!(login(ChannelBinding::Disable, |answer| answer).0, None);
+    let (told, said) = login(ChannelBinding::Disable, |answer| answer);
+    assert_eq!(told, None);
+    // What he has heard then is worth nothing afterwards.
+    let mut again = encrypted.client().open(encrypted.server.address).expect("it is encrypted");
+    again.send(&said);
+    let answer = again.rest_of_stream();
+    assert_eq!(answer.last().map(String::as_str), Some("E FATAL 08P01 invalid SCRAM response"), "{answer:?}");
 }

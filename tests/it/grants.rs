@@ -113,7 +113,7 @@ fn set_role_is_a_setting_of_the_transaction() {
     root.run("reset all");
     is(&mut root, "bob|bob|none");
     let answer = root.query("discard all");
-    assert_eq!(answer, ["C DISCARD ALL", "S session_authorization=postgres", "S is_superuser=on", "Z I"]);
+    assert_eq!(answer, ["C DISCARD ALL", "S is_superuser=on", "S session_authorization=postgres", "Z I"]);
     is(&mut root, "postgres|postgres|none");
     root.run("begin; set session authorization ann; create role gone; rollback");
     is(&mut root, "postgres|postgres|none");
@@ -184,7 +184,7 @@ fn grants_commit_roll_back_and_survive() {
     ann.run("select a from t; update t set b = 1; select * from u");
     refused(&mut ann, "select b from t", "permission denied for table t");
     refused(&mut login(&server, "bob"), "select a from t", "relation \"t\" does not exist");
-    refused(&mut root, "drop role ann", "privileges for schema public");
+    refused(&mut root, "drop role ann", "2BP01 role \"ann\" cannot be dropped");
     root.run("drop owned by ann, bob, x; drop role ann, bob, x");
     assert_eq!(root.column("select count(*) from pg_default_acl"), ["0"]);
 }

@@ -254,8 +254,7 @@ fn none_is_left_out() {
         ["_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
     };
     let moved = MOVED.iter().map(|(sample, _)| sample);
-    let told: BTreeSet<String> =
-        moved.chain(CONSTANT).chain(ELSEWHERE.iter().map(|(family, _)| family)).map(|sample| name(sample)).collect();
+    let told: BTreeSet<String> = moved.chain(CONSTANT).chain(ELSEWHERE.iter().map(|(family, _)| family)).map(name).collect();
     let exported = server.families();
     let forgotten: Vec<_> = exported.difference(&told).collect();
     assert!(forgotten.is_empty(), "{forgotten:?}");

@@ -37,6 +37,9 @@ const BINDING_TYPE: &[u8] = b"tls-server-end-point";
 /// The longest message of an exchange that is read (PostgreSQL's limit).
 pub const MESSAGE_BYTES_MAX: usize = 1024;
 
+/// Bytes of a client's text that an error repeats (PostgreSQL's number).
+const SHOWN_BYTES_MAX: usize = 30;
+
 /// Random bytes of a server's nonce (PostgreSQL's number).
 const NONCE_BYTES: usize = 18;
 
@@ -236,8 +239,11 @@ impl Exchange {
                 return if kind == BINDING_TYPE {
                     Ok(())
                 } else {
-                    let kind: String =
-                        kind.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect();
+                    let kind: String = kind
+                        .iter()
+                        .take(SHOWN_BYTES_MAX)
+                        .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' })
+                        .collect();
                     Err(violation(&format!("unsupported SCRAM channel-binding type \"{kind}\"")))
                 };
             }

@@ -8,6 +8,7 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::privileges::{reads_column, shows_table};
 use super::{Rows, SystemContext};
 use crate::base::{CoreId, StorageId};
 use crate::catalog::{SchemaDef, TableDef};
@@ -299,7 +300,8 @@ fn curves(context: &SystemContext<'_>, rows: &mut Rows) {
         for (tablet, curve) in &of_core.tablets {
             let Some((schema, table)) = tables.get(&tablet.storage) else { continue };
             // Keys are values of rows.
-            if !context.catalog.has_privileges_of(context.role, table.owner) {
+            let mut key = table.primary_key.iter().flat_map(|key| &key.columns);
+            if !shows_table(table, context) || !key.all(|column| reads_column(table, *column, context)) {
                 continue;
             }
             let own = table.primary_key.as_ref().map_or(Datum::Null, |key| Datum::text(&key.name));

@@ -132,6 +132,13 @@ pub(super) fn shows_table(table: &TableDef, context: &SystemContext<'_>) -> bool
         || table.acls.columns.keys().any(|column| !catalog.held_on_column(holder, table, *column).privileges.is_empty())
 }
 
+/// Whether a role may read the values of a column.
+pub(super) fn reads_column(table: &TableDef, column: usize, context: &SystemContext<'_>) -> bool {
+    let (catalog, holder) = (context.catalog, Holder::Role(context.role));
+    let held = catalog.held_on_table(holder, table).or(catalog.held_on_column(holder, table, column));
+    held.privileges.contains(Privileges::SELECT)
+}
+
 /// Whether it shows a column.
 pub(super) fn shows_column(table: &TableDef, column: usize, context: &SystemContext<'_>) -> bool {
     let (catalog, holder) = (context.catalog, Holder::Role(context.role));

@@ -2,6 +2,7 @@
 
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
+use crate::catalog::lookup::denied_schema;
 use crate::catalog::system::{
     C_COLLATION, DEFAULT_COLLATION, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
     index_definition, key_list,
@@ -171,9 +172,7 @@ fn unknown_setting(name: &str) -> SqlError {
 }
 
 fn existing_schemas(context: &EvalContext<'_>) -> Vec<String> {
-    let (catalog, role) = (context.catalog, context.session.role());
-    let may_use = |name: &str| catalog.schema_named(name).is_some_and(|schema| catalog.may_use_schema(role, schema));
-    let exists = |name: &&String| name.as_str() == "pg_catalog" || may_use(name);
+    let exists = |name: &&String| name.as_str() == "pg_catalog" || usable(context.catalog, context.session, name);
     context.session.search_path().iter().filter(exists).cloned().collect()
 }
 
@@ -279,9 +278,12 @@ pub fn regclass_in(name: &str, catalog: &Catalog, session: &dyn SessionInfo) -> 
         Some(schema) if !known_schema(catalog, schema) => {
             return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist")));
         }
+        Some(schema) if !usable(catalog, session, schema) => return Err(denied_schema(schema)),
         Some(schema) => relation_in(catalog, schema, &relation),
-        None => relation_in(catalog, "pg_catalog", &relation)
-            .or_else(|| session.search_path().iter().find_map(|schema| relation_in(catalog, schema, &relation))),
+        None => relation_in(catalog, "pg_catalog", &relation).or_else(|| {
+            let mut path = session.search_path().iter().filter(|schema| usable(catalog, session, schema));
+            path.find_map(|schema| relation_in(catalog, schema, &relation))
+        }),
     };
     found.ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
 }
@@ -291,6 +293,11 @@ fn known_schema(catalog: &Catalog, name: &str) -> bool {
 }
 
 /// A table or primary key index of a schema, or a system table.
+/// Whether there is a schema of this name in which the session may look for names.
+fn usable(catalog: &Catalog, session: &dyn SessionInfo, schema: &str) -> bool {
+    catalog.schema_named(schema).is_some_and(|schema| catalog.may_use_schema(session.role(), schema))
+}
+
 fn relation_in(catalog: &Catalog, schema: &str, name: &str) -> Option<Oid> {
     if let Some(table) = system_table(schema, name) {
         return Some(table.oid);
@@ -371,7 +378,8 @@ fn table_visible(oid: Oid, context: &EvalContext<'_>) -> Option<bool> {
         return Some(table.schema == "pg_catalog" || path.iter().any(|name| name == table.schema));
     }
     let (_table, name) = relation(oid, context.catalog)?;
-    let first = path.iter().find_map(|schema| relation_in(context.catalog, schema, name));
+    let mut path = path.iter().filter(|schema| usable(context.catalog, context.session, schema));
+    let first = path.find_map(|schema| relation_in(context.catalog, schema, name));
     let hidden = system_table("pg_catalog", name).is_some();
     Some(!hidden && first == Some(oid))
 }

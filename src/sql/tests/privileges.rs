@@ -179,7 +179,7 @@ fn the_outermost_refusal_is_the_one_that_is_said() {
     let message = |sql| bound(&catalog, sql).unwrap().refusal.map(|refusal| refusal.message().to_owned()).unwrap_or_default();
     let of = |table: &str| format!("permission denied for table {table}");
     assert_eq!(message("select (select max(bid) from pgbench_branches) from pgbench_tellers"), of("pgbench_tellers"));
-    assert_eq!(message("insert into pgbench_history select * from k"), of("pgbench_history"));
+    assert_eq!(message("insert into pgbench_history (tid) select x from k where y = 1"), of("pgbench_history"));
     assert_eq!(message("select 1 from pgbench_branches, pgbench_tellers"), of("pgbench_branches"));
 }
 

@@ -103,6 +103,7 @@ impl<S: ByteStream> ByteStream for Secured<S> {
             && tls.close().is_ok()
         {
             let _nobody_there = send(&mut self.stream, tls).await;
+            let _nobody_there = self.stream.flush().await;
         }
         self.stream.close().await;
     }

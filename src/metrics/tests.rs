@@ -57,6 +57,8 @@ fn driven(core: u16) -> CoreMetrics {
     m.index.hits.inc();
     m.index.misses.inc();
     m.index.prediction_error.record(5);
+    m.connections.tls_handshakes.inc();
+    m.connections.tls_failures.inc();
     for &state in ClientState::ALL {
         m.pool.clients(state).inc();
     }

@@ -68,6 +68,15 @@ fn what_is_a_clients_own_stays_its_own() {
         assert_eq!(carol.column("SELECT current_user"), ["carol"]);
         assert_eq!(ann.column("SELECT pg_backend_pid()"), [pids[0].as_str()]);
     }
+    // One that has put on another role shares its login's sessions, and none of its privileges.
+    bob.run("SET ROLE carol");
+    for _ in 0..3 {
+        assert_eq!(bob.query("SELECT id FROM secret"), ["E 42501 permission denied for table secret", "Z I"]);
+        assert_eq!(ann.column("SELECT id FROM secret"), ["1"]);
+        assert_eq!([bob.column("SELECT current_user"), ann.column("SELECT current_user")], [["carol"], ["postgres"]]);
+    }
+    bob.run("RESET ROLE");
+    assert_eq!(bob.column("SELECT id FROM secret"), ["1"]);
     bob.send(&raw::query("SELECT pg_sleep(3600)"));
     server.wait_until("the sleep", || {
         ann.column("SELECT wait_event FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)'").contains(&"PgSleep".to_owned())

@@ -73,7 +73,8 @@ fn what_is_a_clients_own_stays_its_own() {
     for _ in 0..3 {
         assert_eq!(bob.query("SELECT id FROM secret"), ["E 42501 permission denied for table secret", "Z I"]);
         assert_eq!(ann.column("SELECT id FROM secret"), ["1"]);
-        assert_eq!([bob.column("SELECT current_user"), ann.column("SELECT current_user")], [["carol"], ["postgres"]]);
+        assert_eq!(bob.column("SELECT current_user"), ["carol"]);
+        assert_ne!(ann.column("SELECT current_user"), ["carol"]);
     }
     bob.run("RESET ROLE");
     assert_eq!(bob.column("SELECT id FROM secret"), ["1"]);

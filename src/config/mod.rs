@@ -9,6 +9,7 @@
 //!
 //! Nothing here touches the data directory or a socket; `server::preflight` does.
 
+mod connections;
 mod machine;
 mod resolve;
 mod settings;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use crate::auth::Secret;
 
+pub use connections::{Connections, Keepalive, PoolMode};
 pub use machine::Machine;
 pub use resolve::{Command, Invocation, LatencyOptions, Source};
 pub use settings::{SETTINGS, Setting};
@@ -55,8 +57,8 @@ pub struct Config {
     pub cpus: Vec<usize>,
     /// How long a core looks for work before it parks.
     pub spin: Duration,
-    /// Client connections at once.
-    pub connections_max: usize,
+    /// Clients: who is let in, how many at once, and for how long.
+    pub connections: Connections,
     /// Prepared transactions at once.
     pub prepared_max: usize,
     /// How long a client's snapshot keeps old versions of rows; `None`: as long as it is in use.

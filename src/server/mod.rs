@@ -34,14 +34,18 @@ use crate::runtime::{self, RuntimeConfig};
 use crate::server::core::{Bound, CoreServices};
 use crate::server::rest::Rest;
 use crate::server::router::Loads;
+use crate::server::signals::Stop;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
 use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
+use crate::wire::door::{Entrance, SlotsLimits};
 use crate::wire::tls::Door;
 
+/// After how long a connection that says nothing keeps only what it needs to wait.
+const LINGER: Duration = Duration::from_millis(100);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
@@ -54,13 +58,19 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let services = Arc::new(services(config, &checked, &gate, door, on_damage));
     front_door::warn_of_rules(&services.wire, config);
     let (stopping, reloading) = (services.clone(), services.clone());
-    let _signals = signals::install(move || stopping.stop.store(true, Ordering::SeqCst), move || reload(&reloading))?;
+    let stop = move |how| match how {
+        Stop::Drain => stopping.drain.store(true, Ordering::SeqCst),
+        _ => stopping.stop.store(true, Ordering::SeqCst),
+    };
+    let drains = config.connections.drain_timeout.is_some();
+    let _signals = signals::install(drains, stop, move || reload(&reloading))?;
     let catalog = services.store.clone();
     let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
     assert!(hook.is_ok(), "the hook is set once");
 
     // A commit that waits for its flush holds a credit of the session's core: more credits than sessions keep the rest moving.
-    let credits = u32::try_from(config.connections_max * 4 + 256).unwrap_or(u32::MAX);
+    let sessions = config.connections.sessions_max(config.cores());
+    let credits = u32::try_from(sessions * 4 + 256).unwrap_or(u32::MAX);
     runtime::set_panic_hook(core::note_panic);
     let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
     let rest = Rest::new(fabric.control(), services.clone());
@@ -122,9 +132,15 @@ fn services(
         checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
         prepared_max: config.prepared_max,
         old_snapshot: config.old_snapshot,
-        connections_max: config.connections_max,
+        connections_max: config.connections.clients_max(),
         ..EngineLimits::default()
     };
+    let slots = SlotsLimits {
+        slots: config.connections.clients_max(),
+        reserved: config.connections.reserved,
+        queued: checked.waiters.queued,
+    };
+    let entrance = Entrance::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
     CoreServices {
         shared: Shared::new(config.cores(), limits),
         store: Arc::new(CatalogStore::default()),
@@ -135,14 +151,19 @@ fn services(
             startup_timeout: Some(config.authentication_timeout),
             gate: gate.clone(),
             hop: config.session_mobility == SessionMobility::Hop,
+            door: Arc::new(entrance),
+            linger: Some(LINGER),
+            idle_timeout: config.connections.idle_timeout,
+            check_interval: config.connections.check_interval,
             tls: door,
         },
-        loads: Loads::new(config.cores(), config.connections_max),
+        loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
         root: checked.data_dir.root().to_owned(),
         on_damage,
         stop: AtomicBool::new(false),
+        drain: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         failure: Mutex::new(None),
     }

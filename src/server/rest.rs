@@ -23,6 +23,7 @@ use crate::shard::messages::{Reply, Request};
 use crate::sql::plan::OutputColumn;
 use crate::types::{Datum, RowView, SessionFormat};
 use crate::wire::authentication::{session_limit, too_many};
+use crate::wire::door::{Class, Slot};
 
 /// How long a token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -119,16 +120,16 @@ impl Rest {
         let role = self.identify(caller, self.services.store.current()).await?;
         let registry = &self.services.wire.registry;
         let ticket = registry.register(role.oid, session_limit(&role)).ok_or_else(|| too_many(&role))?;
-        let (core, refusal) = self.services.loads.place();
+        let class = if role.superuser { Class::Superuser } else { Class::Ordinary };
+        // A request over HTTP can be sent again; it does not wait.
+        let slot = self.services.wire.door.slots.enter_now(class)?;
+        let core = self.services.loads.place();
         let place = Place::new(self.services.clone(), core);
-        if let Some(refusal) = refusal {
-            return Err(refusal);
-        }
         let interrupt = ticket.interrupt().clone();
         let nudged = self.cores.clone();
         let (answering, answer) = Answer::channel(move || nudged.nudge(core), move || interrupt.terminate());
         let identity = Identity { user: role.name.clone(), role: role.oid, database: DATABASE.to_owned() };
-        let task = Task { identity, ticket, batch, answering, place, services: self.services.clone() };
+        let task = Task { identity, ticket, batch, answering, place, slot, services: self.services.clone() };
         let start = move || -> Box<dyn std::any::Any + Send> {
             runtime::spawn(QueueClass::Interactive, task.run());
             Box::new(())
@@ -155,12 +156,13 @@ struct Task {
     batch: Batch,
     answering: Answering,
     place: Place,
+    slot: Slot,
     services: Arc<CoreServices>,
 }
 
 impl Task {
     async fn run(self) {
-        let Task { identity, ticket, batch, answering, place, services } = self;
+        let Task { identity, ticket, batch, answering, place, slot, services } = self;
         let backend = services.backend();
         let served = place.serve(&backend);
         // A transaction that takes too long ends its session; a lone statement need not.
@@ -176,7 +178,7 @@ impl Task {
             }
             Err(error) => Some(Piece::Failed(error)),
         };
-        drop((served, place));
+        drop((served, place, slot));
         if let Some(last) = last {
             // Whoever does not listen any more need not be told.
             answering.send(last).await;

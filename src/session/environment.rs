@@ -89,6 +89,11 @@ impl Environment {
         }
     }
 
+    /// Who the client is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The settings.
     #[inline]
     pub fn settings(&self) -> &Settings {

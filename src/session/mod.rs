@@ -17,6 +17,7 @@
 //! | `audit` | what is told of it in the audit log |
 //! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
+//! | `pool` | sessions that clients share, a transaction each |
 //!
 //! Invariants: a session is `Send` between two calls and belongs to the core that calls it during one; it keeps no handle of a
 //! core. No borrow of its cells is held across an await.
@@ -34,6 +35,7 @@ pub mod interrupt;
 pub mod native;
 mod plan_cache;
 mod point;
+pub mod pool;
 mod portal;
 mod prepared;
 pub mod response;
@@ -51,6 +53,7 @@ mod two_phase;
 mod utility;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::Oid;
 use crate::catalog::acl::ask::Holder;
@@ -60,7 +63,7 @@ use crate::metrics::Stage;
 use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
 use crate::session::environment::Environment;
-use crate::session::guard::{deadline, ends_session, transaction_timeout};
+use crate::session::guard::ends_session;
 use crate::session::interrupt::{CancelKey, Interrupt, Interruption, Ticket};
 use crate::session::plan_cache::PlanCache;
 use crate::session::point::PointBatch;
@@ -77,7 +80,7 @@ use crate::txn::Isolation;
 use crate::types::SqlType;
 
 pub use extended::BindRequest;
-pub use guard::interrupted;
+pub use guard::{Silence, interrupted};
 pub use point::PointLookup;
 
 /// Who a session is for.
@@ -175,27 +178,30 @@ impl<B: Backend> Session<B> {
     /// Why the session is to end, if it is.
     pub fn ending(&self) -> Option<SqlError> {
         match self.interrupt().asked() {
-            Some(asked @ Interruption::Terminate) => Some(interrupted(asked)),
+            Some(asked @ (Interruption::Terminate | Interruption::Abandon)) => Some(interrupted(asked)),
             _ => self.ending.clone(),
         }
     }
 
-    /// When the session is to be ended if its client says nothing until then, and why; `None` for never.
-    pub fn idle_limit(&self) -> Option<(MonoTime, SqlError)> {
+    /// When the session is to be ended whose client says nothing from `since` on, and why; `None` for never.
+    pub fn idle_limit(&self, since: MonoTime) -> Option<(MonoTime, Silence)> {
         let effective = self.env.effective();
-        let (limit, code, message) = match self.status() {
-            TransactionStatus::Idle => {
-                (effective.idle_timeout_ms, *b"57P05", "terminating connection due to idle-session timeout")
-            }
-            _ => {
-                (effective.idle_in_transaction_timeout_ms, *b"25P03", "terminating connection due to idle-in-transaction timeout")
-            }
+        let (limit_ms, why) = match self.status() {
+            TransactionStatus::Idle => (effective.idle_timeout_ms, Silence::Idle),
+            _ => (effective.idle_in_transaction_timeout_ms, Silence::IdleInTransaction),
         };
-        let idle = deadline(limit).map(|at| (at, SqlError::new(SqlState(code), message)));
-        match (idle, self.txn.deadline()) {
-            (Some((at, error)), transaction) if transaction.is_none_or(|transaction| at < transaction) => Some((at, error)),
-            (_, transaction) => transaction.map(|at| (at, transaction_timeout())),
+        let idle = (limit_ms > 0).then(|| (since + Duration::from_millis(limit_ms.into()), why));
+        let transaction = self.txn.deadline().map(|at| (at, Silence::Transaction));
+        match (idle, transaction) {
+            (Some(idle), Some(transaction)) => Some(if idle.0 < transaction.0 { idle } else { transaction }),
+            (idle, transaction) => idle.or(transaction),
         }
+    }
+
+    /// How often is looked whether the client is still there while a statement runs; `None` for never.
+    pub fn check_interval(&self) -> Option<Duration> {
+        let interval_ms = self.env.effective().check_interval_ms;
+        (interval_ms > 0).then(|| Duration::from_millis(interval_ms.into()))
     }
 
     /// The connection is over: what its transaction did is undone.

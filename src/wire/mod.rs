@@ -12,6 +12,9 @@
 //! | `tls` | encryption, and how a connection comes to it |
 //! | `peer` | the client as its session sees it |
 //! | `dialogue` | the messages of a session as they come |
+//! | `door` | how many are let in, and who waits |
+//! | `seat` | whose session a client talks to |
+//! | `conversation` | the loop between the two, awake and asleep |
 //! | `connection` | a connection from its first byte to its last, or to its move to another core |
 //!
 //! Invariants: no byte sequence of a client makes anything here panic; nothing is decoded before its frame is complete and its
@@ -19,12 +22,15 @@
 
 pub mod authentication;
 pub mod connection;
+mod conversation;
 mod dialogue;
+pub mod door;
 pub mod encode;
 pub mod framer;
 mod input;
 pub mod message;
 mod peer;
+mod seat;
 pub mod startup;
 pub mod stream;
 pub mod tls;

@@ -68,6 +68,15 @@ impl<S: ByteStream> Peer<S> {
         }
     }
 
+    /// Gives back the memory of what is not being received or sent: nothing may come for long.
+    pub fn rest(&mut self) {
+        self.input.rest();
+        if self.output.is_empty() {
+            self.output = Encoder::default();
+        }
+        self.stream.rest();
+    }
+
     /// Says why the connection ends. That nobody may be there to read it is no matter.
     pub async fn farewell(&mut self, error: &SqlError) {
         self.output.response(Response::Message(Severity::Fatal, error));

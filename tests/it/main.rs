@@ -2,6 +2,7 @@
 
 mod activity;
 mod additions;
+mod admission;
 mod advisory;
 mod authentication;
 mod backup;
@@ -19,6 +20,7 @@ mod malformed;
 mod mesh_stress;
 mod metrics;
 mod offline;
+mod pooling;
 mod protocol;
 mod roles;
 mod runtime_soak;

@@ -32,6 +32,8 @@ const EACH_ROW: Drive = Both(|_, client, other| {
         }
     }
 });
+/// A client that stays.
+const ANOTHER: Drive = Both(|server, _, _| std::mem::forget(server.connect()));
 const LOAD: Drive = Run("CREATE TABLE IF NOT EXISTS load (id int PRIMARY KEY, n int); TRUNCATE load; \
                          INSERT INTO load SELECT i * i, i FROM generate_series(1, 40000) AS i");
 
@@ -129,9 +131,13 @@ const MOVED: &[(&str, Drive)] = &[
     ("omendb_io_uring_submissions_total", Run("SELECT 1")),
     ("omendb_io_uring_completions_total", Run("SELECT 1")),
     ("omendb_io_uring_enters_total", Run("SELECT 1")),
+    ("omendb_pool_clients{state=\"idle\"}", ANOTHER),
+    ("omendb_pool_sessions", ANOTHER),
+    ("omendb_pool_sessions_created_total", ANOTHER),
+    ("omendb_pool_sessions_closed_total", Both(|server, _, _| drop(server.connect()))),
     ("omendb_uptime_seconds", Nothing),
     ("process_cpu_seconds_total", Run("SELECT count(*) FROM t")),
-    ("process_open_fds", Both(|server, _, _| std::mem::forget(server.connect()))),
+    ("process_open_fds", ANOTHER),
 ];
 
 /// Those that are there and say what is so.
@@ -157,9 +163,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("omendb_session_hops_total", "hop"),
     ("omendb_tls_handshakes_total", "tls"),
     ("omendb_tls_handshake_failures_total", "tls"),
+    ("omendb_pool_timeouts_total", "admission"),
+    ("omendb_pool_sessions_limit", "pooling"),
+    ("omendb_pool_prepared_statements", "pooling"),
     ("omendb_wal_disk_full_total", "scripts/disk-trouble"),
     // Only in units: a panic is a bug, a stalled turn an accident, a full queue a burst, the others last for less than a scrape.
     ("omendb_panics_total", "src/metrics/tests.rs"),
+    ("omendb_pool_swept_total", "src/metrics/tests.rs"),
     ("omendb_garbage_versions_waiting", "src/metrics/tests.rs"),
     ("omendb_wal_backlog_bytes", "src/metrics/tests.rs"),
     ("omendb_checkpoint_failures_total", "src/metrics/tests.rs"),

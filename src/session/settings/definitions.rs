@@ -125,6 +125,7 @@ pub static DEFINITIONS: &[Definition] = &[
         ..BASE
     },
     Definition { description: "Accepted; there are no functions to check.", ..flag("check_function_bodies", "on", &[]) },
+    timeout("client_connection_check_interval", "How often a running statement's client is looked for."),
     Definition {
         name: "client_encoding",
         default: "UTF8",
@@ -317,6 +318,10 @@ const UNSUPPORTED: &[&str] = &[
     "log_min_duration_statement",
     "plan_cache_mode",
     "session_preload_libraries",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
     "temp_buffers",
     "transform_null_equals",
     "vacuum_freeze_min_age",
@@ -434,6 +439,7 @@ pub fn apply(definition: &'static Definition, value: &str, effective: &mut Effec
         "deadlock_timeout" => effective.deadlock_timeout_ms = integer(value, Unit::Milliseconds),
         "transaction_timeout" => effective.transaction_timeout_ms = integer(value, Unit::Milliseconds),
         "idle_session_timeout" => effective.idle_timeout_ms = integer(value, Unit::Milliseconds),
+        "client_connection_check_interval" => effective.check_interval_ms = integer(value, Unit::Milliseconds),
         "client_min_messages" => effective.message_min = severity(value),
         "default_transaction_isolation" => {
             effective.isolation = isolation(value).ok_or_else(|| invalid(definition.name, value))?;

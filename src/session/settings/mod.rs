@@ -13,7 +13,8 @@ mod definitions;
 mod value;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
@@ -57,6 +58,8 @@ pub struct Effective {
     pub idle_in_transaction_timeout_ms: u32,
     /// `idle_session_timeout`; 0 is none.
     pub idle_timeout_ms: u32,
+    /// `client_connection_check_interval`; 0 is never.
+    pub check_interval_ms: u32,
     /// `client_min_messages`.
     pub message_min: Severity,
     /// `default_transaction_isolation`.
@@ -92,6 +95,7 @@ impl Default for Effective {
             transaction_timeout_ms: 0,
             idle_in_transaction_timeout_ms: 0,
             idle_timeout_ms: 0,
+            check_interval_ms: 0,
             message_min: Severity::Notice,
             isolation: Isolation::ReadCommitted,
             read_only: false,
@@ -202,7 +206,7 @@ impl Settings {
         &mut self.effective.format
     }
 
-    /// Changes whenever a setting changes that binding depends on; plans are good for one value of it.
+    /// A fingerprint of the settings that binding depends on; plans are good for one value of it, whichever session has made them.
     #[inline]
     pub fn plan_epoch(&self) -> u64 {
         self.plan_epoch
@@ -403,7 +407,11 @@ impl Settings {
             self.report(definitions::definition("is_superuser").expect("there is such a setting"));
         }
         if definition.bound_by_plans {
-            self.plan_epoch += 1;
+            // It is applied before it is taken down, so the one before is still to be seen.
+            let key = definition.name.to_ascii_lowercase();
+            let before = self.changed.get(key.as_str()).map(|pair| pair.current.clone());
+            let before = before.unwrap_or_else(|| self.reset_value(&key, definition));
+            self.plan_epoch ^= fingerprint(definition, &before) ^ fingerprint(definition, value);
         }
         let stays = definition.name == "session_authorization" && session == self.effective.session;
         if definition.reported && !stays {
@@ -418,6 +426,15 @@ impl Settings {
             self.to_report.push(definition);
         }
     }
+}
+
+/// A setting's part of the fingerprint; nothing for the default. Keyed by chance, so that no client can choose values that clash with those
+/// of another.
+fn fingerprint(definition: &Definition, value: &Value) -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    // A name may come to stand for another role.
+    let role = value.authority.map(|authority| authority.role.0);
+    if role.is_none() && *value.text == *definition.default { 0 } else { KEYS.hash_one((definition.name, &value.text, role)) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use crate::error::SqlResult;
 use crate::sql::parser::ast::Body;
 use crate::sql::parser::cursor::Cursor;
-use crate::sql::parser::transaction;
+use crate::sql::parser::{lexer, transaction};
 use crate::sql::utility::Utility;
 
 /// Parses a statement that begins with `word`.
@@ -13,7 +13,10 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
     cursor.advance()?;
     let body = match word {
         "set" => set(cursor)?,
-        "show" => Body::Ready(Utility::Show(name_or_all(cursor)?)),
+        "show" => match name_or_all(cursor)?.as_str() {
+            "pools" => Body::Sql(pools()?),
+            name => Body::Ready(Utility::Show(name.to_owned())),
+        },
         "reset" => {
             let name = name_or_all(cursor)?;
             Body::Ready(Utility::Reset((name != "all").then_some(name)))
@@ -29,6 +32,14 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
     };
     cursor.expect_end()?;
     Ok(body)
+}
+
+/// What SHOW POOLS stands for.
+const POOLS: &str = "SELECT * FROM pg_catalog.omendb_pools ORDER BY core";
+
+fn pools() -> SqlResult<Box<sqlparser::ast::Statement>> {
+    let lexed = lexer::lex(POOLS)?;
+    Cursor::new(&lexed, 0, lexed.tokens.len()).sql_statement()
 }
 
 /// A setting's name: dotted, or one of the spellings in several words.

@@ -118,6 +118,19 @@ impl Tls {
         Ok(count)
     }
 
+    /// Whether decrypted bytes wait to be read.
+    pub fn has_plain(&self) -> bool {
+        self.plain_start < self.plain.len()
+    }
+
+    /// Gives back the memory of what is neither being received nor sent.
+    pub fn rest(&mut self) {
+        self.incoming.rest();
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
+    }
+
     /// Encrypts bytes, to be sent.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         assert!(bytes.len() <= CHUNK_BYTES_MAX, "what is encrypted in one go is bounded");

@@ -80,6 +80,24 @@ impl<S: ByteStream> ByteStream for Secured<S> {
         self.stream.flush().await
     }
 
+    async fn readable(&mut self) -> io::Result<()> {
+        match &self.tls {
+            Some(tls) if tls.has_plain() => Ok(()),
+            _ => self.stream.readable().await,
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.rest();
+        }
+        self.stream.rest();
+    }
+
+    fn absence(&self) -> Option<Box<dyn Fn() -> bool>> {
+        self.stream.absence()
+    }
+
     async fn close(&mut self) {
         if let Some(tls) = &mut self.tls
             && tls.close().is_ok()

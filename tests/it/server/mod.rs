@@ -176,10 +176,41 @@ impl Server {
     pub fn write_rules(&self, rules: &str) {
         std::fs::write(self.data().join("hba.conf"), rules).expect("the data directory is ours");
         let before = self.log().matches("was read again").count();
-        // SAFETY: kill(2) with the id of a child that has not been waited for.
-        let sent = unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) };
-        assert_eq!(sent, 0, "the child is ours");
+        self.signal(libc::SIGHUP);
         self.wait_until("the rules are read", || self.log().matches("was read again").count() > before);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) with the id of a child that has not been waited for.
+        let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
+        assert_eq!(sent, 0, "the child is ours");
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child is ours") {
+                return status;
+            }
+            assert!(started.elapsed() < WAIT, "the server does not end:\n{}", self.log());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it answers to GET over HTTP.
+    pub fn http_body(&self, path: &str) -> String {
+        let answer = self.get(path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).expect("an answer has a head")
+    }
+
+    /// The status of what it answers to GET over HTTP.
+    pub fn http_status(&self, path: &str) -> u16 {
+        let answer = self.get(path);
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("an answer has a status")
     }
 
     /// A metric's samples, summed: `name`, or `name{label="value"}` for those that have it.
@@ -219,12 +250,16 @@ impl Server {
 
     /// All metrics, as Prometheus gets them.
     pub fn metrics(&self) -> String {
+        self.http_body("/metrics")
+    }
+
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.http).expect("the control plane listens");
         stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n").expect("a request is written");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request is written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the control plane answers in time");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
     }
 

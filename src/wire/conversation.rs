@@ -432,17 +432,26 @@ async fn flush_points<S: ByteStream, B: Backend>(
 }
 
 /// Looks now and then whether the client of a running statement is still there (client_connection_check_interval).
-struct Presence(Option<(Duration, Box<dyn Fn() -> bool>, Arc<Interrupt>)>);
+struct Presence(Option<Watch>);
+
+struct Watch {
+    interval: Duration,
+    is_gone: Box<dyn Fn() -> bool>,
+    interrupt: Arc<Interrupt>,
+}
 
 impl Presence {
     fn of<B: Backend>(session: &Session<B>, peer: &Peer<impl ByteStream>) -> Self {
-        let watch = session.check_interval().and_then(|interval| Some((interval, peer.stream.absence()?)));
-        Self(watch.map(|(interval, is_gone)| (interval, is_gone, Arc::clone(session.interrupt()))))
+        let watch = session.check_interval().and_then(|interval| {
+            let interrupt = Arc::clone(session.interrupt());
+            Some(Watch { interval, is_gone: peer.stream.absence()?, interrupt })
+        });
+        Self(watch)
     }
 
     /// Awaits what runs, which hears of it through its session if the client has gone.
     async fn watched<T>(&self, running: impl Future<Output = T>) -> T {
-        let Some((interval, is_gone, interrupt)) = &self.0 else { return running.await };
+        let Some(Watch { interval, is_gone, interrupt }) = &self.0 else { return running.await };
         let mut running = pin!(running);
         let mut timer = pin!(runtime::sleep(*interval));
         poll_fn(|cx| {

@@ -36,7 +36,7 @@ impl<B: Backend> Session<B> {
     }
 
     /// Takes the session apart: what is its client's, and what the next client may have.
-    pub fn park(self: Box<Self>) -> (Box<Parked>, Workspace) {
+    pub fn park(self) -> (Box<Parked>, Workspace) {
         assert!(self.is_between_transactions(), "a transaction keeps its session");
         let Self {
             env,
@@ -53,7 +53,7 @@ impl<B: Backend> Session<B> {
             last_lookup: _,
             last_text: _,
             ending: _,
-        } = *self;
+        } = self;
         statements.fall_asleep();
         let workspace = Workspace::new(env.identity().clone(), texts, normal_forms);
         (Box::new(Parked { env, ticket, statements, watch }), workspace)

@@ -129,7 +129,7 @@ fn whoever_gives_up_takes_nothing_along() {
                             for _ in 0..10 {
                                 let Ok((workspace, permit)) = pool.take(&me).await else { continue };
                                 sleep(Duration::from_micros(random_u64() % 100)).await;
-                                if random_u64() % 4 > 0 {
+                                if !random_u64().is_multiple_of(4) {
                                     permit.give_back(workspace);
                                 }
                             }

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use super::pool::Pooled;
 use super::digest::Digest;
 use super::key::IndexKey;
 use super::search;
@@ -26,8 +27,8 @@ pub(super) struct Block<K: IndexKey, V> {
 
 impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// An empty block; `filler` is never read.
-    pub(super) fn new(filler: V) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn new(filler: V) -> Pooled<Self> {
+        Pooled::new(Self {
             digests: [K::Digest::MAX; SLOTS],
             values: [filler; SLOTS],
             rests: std::array::from_fn(|_| K::Rest::default()),
@@ -111,30 +112,45 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
     }
 
-    /// The value of `key`, expected near slot `predicted` among the first `len`.
+    /// The value of `key`, expected near slot `predicted`.
     #[inline(always)]
-    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
-        self.prefetch_near(predicted);
-        let slot = search::lower_near(&self.digests, digest, predicted);
-        if K::EXACT {
-            let inside = slot.min(SLOTS - 1);
-            return (slot < len && self.digests[inside] == digest).then(|| self.values[inside]);
+    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
+        if K::EXACT && digest != K::Digest::MAX {
+            let start = search::window_at(predicted);
+            let window = search::window(&self.digests, start);
+            let place = search::lower_in_window(window, digest);
+            if window[place] == digest {
+                return Some(search::window(&self.values, start)[place]);
+            }
         }
-        self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot])
+        self.find_near(predicted, key, digest, len()).ok().map(|slot| self.values[slot])
+    }
+
+    /// [`find`](Self::find) for a key expected near slot `predicted`.
+    #[inline(always)]
+    pub(super) fn find_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        self.prefetch_near(predicted);
+        self.decide(key, digest, search::lower_near(&self.digests, digest, predicted), len)
     }
 
     /// The slot of `key` among the first `len`, or the one at which it would be inserted.
     #[inline(always)]
     pub(super) fn find(&self, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        let slot = search::lower(&self.digests, digest);
+        self.decide(key, digest, search::lower(&self.digests, digest), len)
+    }
+
+    /// Whether `key` is there, `slot` being that of the first digest that is not below its own.
+    #[inline(always)]
+    fn decide(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
         if K::EXACT {
-            return if slot < len && self.digests[slot.min(SLOTS - 1)] == digest { Ok(slot) } else { Err(slot) };
+            // Unused slots hold the greatest digest, which a key may have too.
+            return if slot < len && self.digests[slot.min(SLOTS - 1)] == digest { Ok(slot) } else { Err(slot.min(len)) };
         }
-        self.find_among_equals(key, digest, slot, len)
+        self.find_among_equals(key, digest, slot.min(len), len)
     }
 
     /// Decides by the keys themselves among entries from `slot` on whose digests are equal.
-    pub(super) fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
+    fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
         let mut low = slot;
         let mut high = slot + self.digests[slot..len.max(slot)].partition_point(|probe| *probe == digest);
         while low < high {

@@ -231,8 +231,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         let mut found = Vec::with_capacity(self.len / step + 1);
         let (mut before, mut next) = (0, 0);
         for leaf in self.nodes.iter().flat_map(|node| &node.leaves) {
-            for (at, block) in leaf.blocks.iter().enumerate() {
-                let len = leaf.len_of(at);
+            for (at, (block, len)) in leaf.parts().enumerate() {
                 while next < before + len {
                     let key = block.key(next - before);
                     let predicted = before + leaf.predict(at, K::ref_view(&key));

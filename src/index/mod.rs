@@ -24,16 +24,20 @@
 //! docs/index.md gives the layout, the bounds on work and memory, and what was measured.
 
 mod block;
+mod block_list;
 mod cursor;
 mod digest;
 mod entry;
+mod fill;
 mod fit;
 mod key;
 mod key_bytes;
 mod leaf;
 mod map;
 mod node;
+mod pool;
 mod range;
+mod room;
 mod router;
 mod search;
 mod seek;
@@ -50,5 +54,6 @@ pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use key::IndexKey;
 pub use key_bytes::KeyBytes;
 pub use map::LearnedIndex;
+pub use pool::pool_bytes;
 pub use range::Range;
 pub use stats::{ERROR_BUCKETS, IndexStats};

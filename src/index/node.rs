@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use super::pool::Pooled;
 use super::digest::Digest;
 use super::key::IndexKey;
 use super::leaf::Leaf;
@@ -22,7 +23,7 @@ pub(super) struct Node<K: IndexKey, V> {
     separators: Vec<K::Digest>,
     /// The separators themselves, where digests are not exact.
     keys: Vec<K::Rest>,
-    pub(super) leaves: Vec<Box<Leaf<K, V>>>,
+    pub(super) leaves: Vec<Pooled<Leaf<K, V>>>,
     router: Router<K::Digest>,
     /// Bytes that all separators but the first share.
     skip: usize,
@@ -32,7 +33,7 @@ pub(super) struct Node<K: IndexKey, V> {
 pub(super) type Separator<K> = (<K as IndexKey>::Digest, <K as IndexKey>::Rest);
 
 /// A leaf and where it begins.
-pub(super) type Separated<K, V> = (Separator<K>, Box<Leaf<K, V>>);
+pub(super) type Separated<K, V> = (Separator<K>, Pooled<Leaf<K, V>>);
 
 /// Makes a separator.
 pub(super) fn separator<K: IndexKey>(key: &K::View) -> Separator<K> {
@@ -140,7 +141,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     }
 
     /// Puts a leaf in at `at`, which is not the first place.
-    pub(super) fn insert(&mut self, at: usize, key: &K::View, leaf: Box<Leaf<K, V>>) {
+    pub(super) fn insert(&mut self, at: usize, key: &K::View, leaf: Pooled<Leaf<K, V>>) {
         assert!(at > 0 && self.leaves.len() < leaves_max::<K>());
         self.leaves.insert(at, leaf);
         if !K::EXACT {
@@ -165,7 +166,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     }
 
     /// Takes leaf `at` out. Its range falls to the leaf before it, or for the first to the one behind it.
-    pub(super) fn remove(&mut self, at: usize) -> Box<Leaf<K, V>> {
+    pub(super) fn remove(&mut self, at: usize) -> Pooled<Leaf<K, V>> {
         let leaf = self.leaves.remove(at);
         let digest = self.separators.remove(at);
         if !K::EXACT {
@@ -223,7 +224,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
             + self.separators.capacity() * size_of::<K::Digest>()
             + self.keys.capacity() * size_of::<K::Rest>()
             + self.keys.iter().map(K::rest_heap_bytes).sum::<usize>()
-            + self.leaves.capacity() * size_of::<Box<Leaf<K, V>>>()
+            + self.leaves.capacity() * size_of::<Pooled<Leaf<K, V>>>()
             + self.router.bytes()
     }
 

@@ -176,8 +176,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                     left -= entries;
                     continue;
                 }
-                for (block, len) in held.lens().iter().enumerate() {
-                    let len = usize::from(*len);
+                for (block, (_, len)) in held.parts().enumerate() {
                     if left < len {
                         return Some(Position::new(node, leaf, (block, left)));
                     }
@@ -199,16 +198,20 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
             let first = &*self.nodes[0].leaves[0];
             let mut leaves = [first; BATCH];
+            let mut groups = [0; BATCH];
             let mut places = [(0, 0); BATCH];
             for (leaf, key) in leaves.iter_mut().zip(keys) {
                 *leaf = self.leaf_for(view(key)).expect("the index is not empty");
                 leaf.prefetch();
             }
-            for ((place, leaf), key) in places.iter_mut().zip(leaves).zip(keys) {
-                *place = leaf.prefetch_for(view(key));
+            for ((group, leaf), key) in groups.iter_mut().zip(leaves).zip(keys) {
+                *group = leaf.approach(view(key));
+            }
+            for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
+                *place = leaf.expect_in(group, view(key));
             }
             for (((value, leaf), place), key) in values.iter_mut().zip(leaves).zip(places).zip(keys) {
-                *value = leaf.get_in(place, view(key));
+                *value = leaf.get_expected(place, view(key));
             }
         }
     }

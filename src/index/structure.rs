@@ -5,10 +5,12 @@
 
 use std::cmp::Ordering;
 
+use super::pool::Pooled;
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Leaf, Room};
+use super::leaf::{BLOCKS, Leaf};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
+use super::room::Room;
 use super::seek::Position;
 use super::stats::Change;
 
@@ -199,7 +201,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     }
 
     /// Puts a leaf behind the one at `position`, splitting the node when it is full.
-    fn add_leaf_behind(&mut self, position: Position, low: &K::View, leaf: Box<Leaf<K, V>>) {
+    fn add_leaf_behind(&mut self, position: Position, low: &K::View, leaf: Pooled<Leaf<K, V>>) {
         let (mut node, mut at) = (position.node as usize, position.leaf as usize + 1);
         let count = self.nodes[node].leaves.len();
         if count == leaves_max::<K>() {
@@ -308,7 +310,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
             return false;
         };
         let right = self.remove(left + 1);
-        self.leaves[left].join(*right, &plan);
+        self.leaves[left].join(right.into_inner(), &plan);
         true
     }
 }

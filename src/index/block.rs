@@ -101,9 +101,21 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// Fetches what look-ups read that end near `slot`.
     #[inline(always)]
     pub(super) fn prefetch_near(&self, slot: usize) {
-        let start = search::window_at(slot);
+        self.prefetch_window(search::window_at(slot));
+    }
+
+    #[inline(always)]
+    fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
+    }
+
+    /// Fetches what moves when an entry near `slot` is put in or taken out, of `len`.
+    #[inline(always)]
+    pub(super) fn prefetch_behind(&self, slot: usize, len: usize) {
+        for start in (search::window_at(slot)..len).step_by(search::WINDOW) {
+            self.prefetch_window(start.min(SLOTS - search::WINDOW));
+        }
     }
 
     /// The value of `key` among the first `len`.
@@ -126,11 +138,11 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.find_near(predicted, key, digest, len()).ok().map(|slot| self.values[slot])
     }
 
-    /// [`find`](Self::find) for a key expected near slot `predicted`.
+    /// [`find`](Self::find) for a key expected near slot `predicted`, which is being fetched.
     #[inline(always)]
     pub(super) fn find_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        self.prefetch_near(predicted);
-        self.decide(key, digest, search::lower_near(&self.digests, digest, predicted), len)
+        let slot = search::lower_near(&self.digests, digest, predicted, |start| self.prefetch_window(start));
+        self.decide(key, digest, slot, len)
     }
 
     /// The slot of `key` among the first `len`, or the one at which it would be inserted.

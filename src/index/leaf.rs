@@ -202,9 +202,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         self.route_fine(self.route_coarse(quantum), quantum)
     }
 
-    /// Block and slot of `key`, or where it would be inserted.
+    /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
     #[inline(always)]
-    pub(super) fn find(&self, key: &K::View) -> Result<(usize, usize), (usize, usize)> {
+    pub(super) fn find(&self, key: &K::View, to_change: bool) -> Result<(usize, usize), (usize, usize)> {
         match self.compare_prefix(key) {
             Ordering::Less => return Err((0, 0)),
             Ordering::Greater => return Err(self.end()),
@@ -219,7 +219,13 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             block.prefetch();
             block.find(key, digest, len)
         } else {
-            block.find_near(self.predict_quantum(at, quantum), key, digest, len)
+            let predicted = self.predict_quantum(at, quantum);
+            if to_change {
+                block.prefetch_behind(predicted, len);
+            } else {
+                block.prefetch_near(predicted);
+            }
+            block.find_near(predicted, key, digest, len)
         };
         match found {
             Ok(slot) => Ok((at, slot)),

@@ -96,7 +96,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             self.append_entry(key, value);
             return None;
         }
-        match self.find(key.view()) {
+        match self.find_to_change(key.view()) {
             Ok(position) => Some(std::mem::replace(self.value_mut_at(position), value)),
             Err(position) => {
                 self.insert_at(position, key, value);
@@ -123,7 +123,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &K::View) -> Option<V> {
-        self.find(key).ok().map(|position| self.remove_at(position))
+        self.find_to_change(key).ok().map(|position| self.remove_at(position))
     }
 
     /// Removes everything and returns the memory.

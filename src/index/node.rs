@@ -16,6 +16,9 @@ pub(super) const fn leaves_max<K: IndexKey>() -> usize {
     if K::EXACT { 4096 } else { 512 }
 }
 
+/// Separators in a bucket of the model that are compared all at once.
+const FEW: usize = 4;
+
 /// Leaves in key order and how to find among them.
 #[derive(Clone, Debug)]
 pub(super) struct Node<K: IndexKey, V> {
@@ -110,8 +113,12 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     #[inline(always)]
     fn route_digest(&self, digest: K::Digest) -> usize {
         let (start, end) = self.router.range(digest);
-        let found = start + upper(&self.separators[start..end], digest);
-        found.saturating_sub(1)
+        // Most buckets hold few separators: a fixed number of them is compared without a branch that depends on the key.
+        let found = match self.separators[start..].first_chunk::<FEW>() {
+            Some(few) if end - start <= FEW => start + few.iter().map(|probe| usize::from(*probe <= digest)).sum::<usize>(),
+            _ => start + upper(&self.separators[start..end], digest),
+        };
+        found.max(1) - 1
     }
 
     fn route_bytes(&self, key: &K::View) -> usize {

@@ -100,14 +100,24 @@ pub(super) fn lower_in_window<D: Digest>(window: &[D; WINDOW], digest: D) -> usi
     slot
 }
 
-/// [`lower`], for a digest expected near slot `predicted`.
+/// Windows beside the predicted one that are tried before the whole block is searched.
+const STEPS_MAX: usize = 2;
+
+/// [`lower`], for a digest expected near slot `predicted`. Calls `next` with the beginning of each further window it tries.
 #[inline(always)]
-pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: usize) -> usize {
-    let start = window_at(predicted);
-    let window = window(digests, start);
-    let place = lower_in_window(window, digest);
-    if window[place] >= digest && (place > 0 || start == 0) {
-        return start + place;
+pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: usize, next: impl Fn(usize)) -> usize {
+    let mut start = window_at(predicted);
+    for _ in 0..=STEPS_MAX {
+        let window = window(digests, start);
+        let place = lower_in_window(window, digest);
+        if place == 0 && start > 0 && window[0] >= digest {
+            start = start.saturating_sub(WINDOW);
+        } else if window[place] < digest && start < SLOTS - WINDOW {
+            start = (start + WINDOW).min(SLOTS - WINDOW);
+        } else {
+            return start + place + usize::from(window[place] < digest);
+        }
+        next(start);
     }
     prefetch_all(digests);
     lower(digests, digest)
@@ -135,8 +145,8 @@ mod tests {
             for probe in (0..SLOTS as u64 * 10).chain([u64::MAX]) {
                 let expected = digests.iter().filter(|digest| **digest < probe).count();
                 assert_eq!(lower(&digests, probe), expected);
-                for predicted in [0, 5, 40, len.min(SLOTS - 1), SLOTS - 1] {
-                    assert_eq!(lower_near(&digests, probe, predicted), expected);
+                for predicted in [0, 5, 40, 60, len.min(SLOTS - 1), SLOTS - 1] {
+                    assert_eq!(lower_near(&digests, probe, predicted, |_| {}), expected);
                 }
             }
         }

@@ -78,12 +78,23 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
+        self.find_to(key, false)
+    }
+
+    /// [`find`](Self::find), to insert or remove there.
+    #[inline]
+    pub(super) fn find_to_change(&self, key: &K::View) -> Result<Position, Position> {
+        self.find_to(key, true)
+    }
+
+    #[inline(always)]
+    fn find_to(&self, key: &K::View, to_change: bool) -> Result<Position, Position> {
         if self.nodes.is_empty() {
             return Err(Position::default());
         }
         let node = self.node_for(key);
         let leaf = self.nodes[node].route(key);
-        match self.nodes[node].leaves[leaf].find(key) {
+        match self.nodes[node].leaves[leaf].find(key, to_change) {
             Ok(place) => Ok(Position::new(node, leaf, place)),
             Err(place) => Err(Position::new(node, leaf, place)),
         }

@@ -4,6 +4,7 @@
 //! depends on what was fetched. Unused slots hold the greatest digest, so that searches need no length.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::pool::Pooled;
 use super::digest::Digest;
@@ -12,6 +13,9 @@ use super::search;
 
 /// Entries a block holds at most.
 pub(super) const SLOTS: usize = 128;
+
+/// Keys with equal digests that are compared one after the other without looking ahead.
+const FEW_TIES: usize = 2;
 
 /// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
 #[derive(Clone, Debug)]
@@ -69,10 +73,15 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         search::prefetch_all(&self.digests);
     }
 
-    /// Fetches everything a scan reads.
+    /// Fetches the beginning of what a scan reads; the processor sees from it where the scan goes.
     pub(super) fn prefetch_entries(&self) {
-        search::prefetch_all(&self.digests);
-        search::prefetch_all(&self.values);
+        (0..SLOTS / 2).step_by(search::WINDOW).for_each(|start| self.prefetch_window(start));
+    }
+
+    /// Digests, values and kept keys of some slots.
+    #[inline(always)]
+    pub(super) fn run(&self, slots: Range<usize>) -> (&[K::Digest], &[V], &[K::Rest]) {
+        (&self.digests[slots.clone()], &self.values[slots.clone()], &self.rests[slots])
     }
 
     /// Fills an empty block with `first` and what `entries` yields; `last` is the digest before, and then of the last.
@@ -108,6 +117,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
+        if !K::EXACT {
+            search::prefetch_window(&self.rests, start);
+        }
     }
 
     /// Fetches what moves when an entry near `slot` is put in or taken out, of `len`.
@@ -164,8 +176,15 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// Decides by the keys themselves among entries from `slot` on whose digests are equal.
     fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
         let mut low = slot;
-        let mut high = slot + self.digests[slot..len.max(slot)].partition_point(|probe| *probe == digest);
+        let mut high = slot + self.digests[slot..len.max(slot)].iter().take_while(|probe| **probe == digest).count();
+        let mut fetched_down_to = high - low;
         while low < high {
+            let ties = high - low;
+            if ties > FEW_TIES && ties <= fetched_down_to {
+                // Where the next three comparisons can end up: their fetches overlap.
+                (1..8).for_each(|eighth| K::prefetch_rest(&self.rests[low + ties * eighth / 8]));
+                fetched_down_to = ties / 8;
+            }
             let middle = low.midpoint(high);
             match K::compare_rest(&self.rests[middle], key) {
                 Ordering::Less => low = middle + 1,

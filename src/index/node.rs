@@ -13,7 +13,7 @@ use super::router::Router;
 
 /// Leaves a node holds at most. Byte strings have to be looked at to fit a model, so there it is less.
 pub(super) const fn leaves_max<K: IndexKey>() -> usize {
-    if K::EXACT { 4096 } else { 512 }
+    if K::EXACT { 2048 } else { 512 }
 }
 
 /// Separators in a bucket of the model that are compared all at once.

@@ -4,6 +4,7 @@
 //! [`ROUNDS_MAX`] of them at most.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::pool::Pooled;
 use super::key::IndexKey;
@@ -18,7 +19,7 @@ use super::stats::Change;
 /// of its prefix, fit it to its keys, split it.
 const ROUNDS_MAX: usize = 16;
 /// A byte string without the shared prefix makes a leaf of at most so many blocks give up some of the prefix.
-const REDIGESTED_BLOCKS_MAX: usize = 8;
+const REDIGESTED_BLOCKS_MAX: usize = 4;
 /// Leaves of at most so many blocks together become one when blocks were removed.
 const MERGED_BLOCKS_MAX: usize = BLOCKS / 2;
 
@@ -131,24 +132,27 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             }
             Room::Tied => {
                 let watch = self.counters.begin(Change::Fit);
-                if !self.leaf_mut_at(position).refit_for(key) {
-                    self.isolate(position);
+                if !K::EXACT && self.leaf_at(position).blocks.len() > REDIGESTED_BLOCKS_MAX {
+                    let first = at - at % REDIGESTED_BLOCKS_MAX;
+                    self.isolate(position, first..first + REDIGESTED_BLOCKS_MAX);
+                } else if !self.leaf_mut_at(position).refit_for(key) {
+                    self.isolate(position, at..at + 1);
                 }
                 self.counters.end(watch);
             }
         }
     }
 
-    /// Makes a block a leaf of its own, with quanta as fine as its keys need.
-    fn isolate(&mut self, position: Position) {
-        let at = position.block as usize;
-        assert!(self.leaf_at(position).blocks.len() > 1, "a leaf of one block is fitted to it and never tied");
-        if at + 1 < self.leaf_at(position).blocks.len() {
-            self.split_leaf(position, at + 1);
+    /// Makes some blocks of a leaf a leaf of their own, whose quanta and digests can be as fine as their keys need.
+    fn isolate(&mut self, position: Position, blocks: Range<usize>) {
+        let count = self.leaf_at(position).blocks.len();
+        assert!(blocks.len() < count, "a leaf of one block is fitted to it and never tied");
+        if blocks.end < count {
+            self.split_leaf(position, blocks.end);
         }
-        if at > 0 {
+        if blocks.start > 0 {
             let position = self.position_again(position);
-            self.split_leaf(position, at);
+            self.split_leaf(position, blocks.start);
         }
     }
 

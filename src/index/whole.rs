@@ -12,7 +12,7 @@ use super::node::{Node, Separated, Separator, leaves_max, separator};
 use super::seek::Position;
 
 /// Entries a loaded block gets: room for some inserts, and not much memory for gaps.
-const LOADED_LEN: usize = SLOTS * 27 / 32;
+const LOADED_LEN: usize = SLOTS * 29 / 32;
 /// Blocks a loaded leaf gets.
 const LOADED_BLOCKS: usize = BLOCKS * 7 / 8;
 

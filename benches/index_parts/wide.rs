@@ -46,14 +46,18 @@ fn compare<K: IndexKey>(name: &str, mut keys: Vec<K>, options: &Options) {
     let before = held();
     let mut index = LearnedIndex::new();
     first.iter().for_each(|key| _ = index.insert(key.clone(), 1_u64));
-    ours.add("insert", mops(second.len(), || second.iter().filter(|key| index.insert((*key).clone(), 1).is_none()).count() as u64));
+    ours.add(
+        "insert",
+        mops(second.len(), || second.iter().filter(|key| index.insert((*key).clone(), 1).is_none()).count() as u64),
+    );
     ours.add("bytes_insert", (held() - before) as f64 / keys.len() as f64);
 
     settle();
     let before = held();
     let mut map = BTreeMap::new();
     first.iter().for_each(|key| _ = map.insert(key.clone(), 1_u64));
-    btree.add("insert", mops(second.len(), || second.iter().filter(|key| map.insert((*key).clone(), 1).is_none()).count() as u64));
+    btree
+        .add("insert", mops(second.len(), || second.iter().filter(|key| map.insert((*key).clone(), 1).is_none()).count() as u64));
     btree.add("bytes_insert", (held() - before) as f64 / keys.len() as f64);
 
     let probes: Vec<K> = (0..keys.len()).map(|_| keys[random.below(keys.len())].clone()).collect();

@@ -6,9 +6,9 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::pool::Pooled;
 use super::digest::Digest;
 use super::key::IndexKey;
+use super::pool::Pooled;
 use super::search;
 
 /// Entries a block holds at most.

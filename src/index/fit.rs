@@ -4,12 +4,12 @@
 //! A fit uses half of the quanta and leaves the other half for keys that will be appended. It looks at the first and last
 //! entry of each block only, so it costs at most two fetches a block.
 
-use super::pool::Pooled;
 use super::block::Block;
 use super::digest::Digest;
-use super::key::IndexKey;
 use super::fill::Fill;
+use super::key::IndexKey;
 use super::leaf::{BLOCKS, Frame, Leaf, Part, QUANTUM_MAX};
+use super::pool::Pooled;
 
 /// Quanta a fresh fit spreads the keys over.
 const FITTED_QUANTUM_BITS: u32 = 30;

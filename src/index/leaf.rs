@@ -327,7 +327,8 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         }
         let (start, end) = self.span(at);
         let digests = &self.blocks[at].digests()[..len];
-        let counts = fill::boundaries(start, end).map(|boundary| digests.partition_point(|digest| self.quantum(*digest) < boundary));
+        let counts =
+            fill::boundaries(start, end).map(|boundary| digests.partition_point(|digest| self.quantum(*digest) < boundary));
         *self.fill_mut(at) = Fill::new(counts, len);
     }
 

@@ -5,10 +5,10 @@
 
 use std::cmp::Ordering;
 
-use super::pool::Pooled;
 use super::digest::Digest;
 use super::key::IndexKey;
 use super::leaf::Leaf;
+use super::pool::Pooled;
 use super::router::Router;
 
 /// Leaves a node holds at most. Byte strings have to be looked at to fit a model, so there it is less.

@@ -218,7 +218,11 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         self.blocks[at].move_to_next(slot, len, &mut fresh, 0);
         let behind = self.take_parts(at + 1);
         // No other bound may be equal to this one, and the first has no meaning but for predictions.
-        let first = Part { block: fresh, bound: bound.min(behind.first().map_or(bound, |part| part.bound - 1)), fill: Fill::even(len - slot) };
+        let first = Part {
+            block: fresh,
+            bound: bound.min(behind.first().map_or(bound, |part| part.bound - 1)),
+            fill: Fill::even(len - slot),
+        };
         let mut right = Self::from_parts(self.frame(self.limit), std::iter::once(first).chain(behind));
         right.measure(0, len - slot);
         self.limit = self.limit.min(bound);

@@ -28,7 +28,9 @@ pub(super) fn count_up_to(bounds: &[i32; LANES], quantum: i32) -> usize {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: every x86-64 has SSE2, and the two loads of four lanes read the eight bounds.
     unsafe {
-        use std::arch::x86_64::{_mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32};
+        use std::arch::x86_64::{
+            _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
+        };
         let probe = _mm_set1_epi32(quantum);
         let low = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().cast()), probe);
         let high = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().add(LANES / 2).cast()), probe);

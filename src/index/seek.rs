@@ -215,6 +215,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                 *leaf = self.leaf_for(view(key)).expect("the index is not empty");
                 leaf.prefetch();
             }
+            self.counters.looked_up_batch(keys.len(), leaves[0], view(&keys[0]));
             for ((group, leaf), key) in groups.iter_mut().zip(leaves).zip(keys) {
                 *group = leaf.approach(view(key));
             }

@@ -111,6 +111,17 @@ impl Counters {
         }
     }
 
+    /// Counts look-ups of several keys, of which one goes on in `leaf`.
+    #[inline(always)]
+    pub(super) fn looked_up_batch<K: IndexKey, V: Copy + Send>(&self, count: usize, leaf: &Leaf<K, V>, key: &K::View) {
+        let before = self.tick.get();
+        let tick = before.wrapping_add(count as u32);
+        self.tick.set(tick);
+        if tick / SAMPLE != before / SAMPLE {
+            self.examine(leaf, key);
+        }
+    }
+
     #[cold]
     fn examine<K: IndexKey, V: Copy + Send>(&self, leaf: &Leaf<K, V>, key: &K::View) {
         let (Ok((block, slot)) | Err((block, slot))) = leaf.find(key, false);

@@ -6,11 +6,11 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::pool::Pooled;
 use super::key::IndexKey;
 use super::leaf::{BLOCKS, Leaf};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
+use super::pool::Pooled;
 use super::room::Room;
 use super::seek::Position;
 use super::stats::Change;

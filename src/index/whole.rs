@@ -1,7 +1,6 @@
 //! Operations on whole indexes: bulk loading, splitting, appending. Leaves change hands; only what routes to them is made
 //! anew.
 
-use super::pool::{self, Pooled};
 use super::block::{Block, SLOTS};
 use super::digest::Digest;
 use super::fit::fit;
@@ -9,6 +8,7 @@ use super::key::IndexKey;
 use super::leaf::{BLOCKS, Leaf};
 use super::map::LearnedIndex;
 use super::node::{Node, Separated, Separator, leaves_max, separator};
+use super::pool::{self, Pooled};
 use super::seek::Position;
 
 /// Entries a loaded block gets: room for some inserts, and not much memory for gaps.

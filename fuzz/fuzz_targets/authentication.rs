@@ -1,10 +1,10 @@
 //! SCRAM messages, verifiers and the file of who may connect, on arbitrary bytes. The first byte chooses.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use omendb::auth::hba::{Attempt, Hba, Method, Origin};
+use omendb::auth::hba::{Attempt, Hba, Method, Origin, Proof};
 use omendb::auth::{Account, Exchange, Reply, Verifier};
 
 /// Of a password that nobody guesses.
@@ -12,8 +12,11 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| Verifier::derive("7f1c1a5
 
 /// Messages of an exchange, each behind its length; the first is a SASLInitialResponse. Nobody gets in, and nothing that fails
 /// goes on.
-fn exchange(account: Account, mut messages: &[u8]) {
+fn exchange(account: Account, bound: bool, mut messages: &[u8]) {
     let mut exchange = Exchange::with_nonce(account, "nonce".to_owned());
+    if bound {
+        exchange = exchange.over(Arc::from([7; 32]));
+    }
     let (mut begun, mut over) = (false, false);
     while let Some((length, rest)) = messages.split_first() {
         let (message, rest) = rest.split_at(rest.len().min(usize::from(*length)));
@@ -38,8 +41,9 @@ fn rules(text: &str) {
         Ok(hba) => {
             for origin in [Origin::Local, Origin::of([127, 0, 0, 1].into()), Origin::of([0u16; 8].into())] {
                 let is_member: &dyn Fn(&str) -> bool = &|role| role.len() % 2 == 0;
-                let method = hba.method(&Attempt { origin, encrypted: false, database: "db", user: "ann", is_member });
-                assert!(!matches!(method, Ok(Method::Reject)), "rejecting is an error");
+                let proof = hba.proof(&Attempt { origin, encrypted: false, database: "db", user: "ann", is_member });
+                let rejects = matches!(proof, Ok(Proof { method: Method::Reject, .. }));
+                assert!(!rejects, "rejecting is an error");
             }
             hba.open_lines().for_each(drop);
         }
@@ -53,8 +57,8 @@ fn rules(text: &str) {
 fuzz_target!(|bytes: &[u8]| {
     let Some((stage, bytes)) = bytes.split_first() else { return };
     match (stage % 4, std::str::from_utf8(bytes)) {
-        (0, _) => exchange(Account::real(VERIFIER.clone()), bytes),
-        (1, _) => exchange(Account::mock("ann", b"secret", 1), bytes),
+        (0, _) => exchange(Account::real(VERIFIER.clone()), stage & 4 != 0, bytes),
+        (1, _) => exchange(Account::mock("ann", b"secret", 1), stage & 4 != 0, bytes),
         (2, Ok(text)) => verifier(text),
         (3, Ok(text)) => rules(text),
         _ => {}

@@ -9,9 +9,10 @@ import struct
 
 
 class ServerError(Exception):
-    """An ErrorResponse; `code` is its SQLSTATE."""
+    """An ErrorResponse; `code` is its SQLSTATE, `fields` all that it says by the letters of the protocol."""
 
     def __init__(self, fields):
+        self.fields = fields
         self.code = fields.get("C", "?????")
         super().__init__(f"{self.code}: {fields.get('M', '')}")
 
@@ -25,6 +26,8 @@ class Connection:
 
     def __init__(self, port, host="127.0.0.1", user="postgres", database="postgres", timeout=60.0):
         self._buffer = b""
+        # What NoticeResponses have said in the last answer, field by field.
+        self.notices = []
         try:
             self._socket = socket.create_connection((host, port), timeout=timeout)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,11 +47,20 @@ class Connection:
 
     def query(self, text):
         """Run statements; the rows of all of them, as tuples of text or None. Raises ServerError after the server is ready."""
-        body = text.encode() + b"\0"
+        self.send(text)
+        return self.answer()
+
+    def send(self, *texts):
+        """Send queries without waiting for their answers, of which `answer` then takes one after the other."""
+        bodies = [text.encode() + b"\0" for text in texts]
         try:
-            self._socket.sendall(b"Q" + struct.pack("!i", 4 + len(body)) + body)
+            self._socket.sendall(b"".join(b"Q" + struct.pack("!i", 4 + len(body)) + body for body in bodies))
         except OSError as error:
             raise Disconnected(str(error)) from error
+
+    def answer(self):
+        """The answer to the next query that was sent, as `query` gives it."""
+        self.notices = []
         return self._until_ready()
 
     def value(self, text):
@@ -65,6 +77,11 @@ class Connection:
                 failure = ServerError(_fields(body))
                 if _fields(body).get("S") == "FATAL":
                     raise failure
+            elif kind == b"N":
+                self.notices.append(_fields(body))
+            elif kind == b"G":
+                # COPY FROM STDIN: of nothing.
+                self._socket.sendall(b"c" + struct.pack("!i", 4))
             elif kind == b"R" and struct.unpack("!i", body[:4])[0] != 0:
                 raise ServerError({"C": "28000", "M": "the server asks for a password"})
             elif kind == b"Z":

@@ -24,7 +24,7 @@ mod token;
 mod verifier;
 
 pub use attempts::Attempts;
-pub use exchange::{Account, Exchange, MECHANISM, MESSAGE_BYTES_MAX, Reply};
+pub use exchange::{Account, Exchange, MECHANISM, MECHANISM_PLUS, MESSAGE_BYTES_MAX, Reply};
 pub use saslprep::saslprep;
 pub use secret::Secret;
 pub use token::TokenKey;

@@ -5,9 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Oid, StorageId};
+use crate::catalog::acl::Acl;
+use crate::catalog::acl::{DefaultAclDef, EncodedAcl, EncodedDefaultAcl, EncodedTableAcls};
 use crate::catalog::model::{ColumnDef, LayoutCell, PrimaryKey, SchemaDef, TableDef};
 use crate::catalog::role::{BOOTSTRAP_ROLE, EncodedRole, RoleDef};
 use crate::catalog::statistics::{EncodedStatistics, TableStatistics};
+use crate::catalog::system::DATABASE;
 use crate::types::{ColumnType, SqlType};
 
 /// Version of the encoding.
@@ -24,6 +27,10 @@ pub enum Object {
     Table(Box<TableDef>),
     /// What is known of a table's rows.
     Statistics(Box<TableStatistics>),
+    /// What is granted on the database.
+    Database(Acl),
+    /// What is granted on new objects.
+    DefaultAcl(Box<DefaultAclDef>),
 }
 
 /// Statistics are kept under the table's OID above this: OIDs are below it.
@@ -37,7 +44,7 @@ pub fn statistics_key(table: Oid) -> i64 {
 /// What a key of the catalog's storage names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKey {
-    /// A schema, a table or a role.
+    /// A schema, a table, a role, the database, or what is granted on new objects.
     Object(Oid),
     /// The statistics of a table.
     Statistics(Oid),
@@ -59,7 +66,14 @@ enum Encoded {
     Schema {
         oid: u32,
         name: String,
+        owner: u32,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        acl: Option<EncodedAcl>,
     },
+    Database {
+        acl: EncodedAcl,
+    },
+    DefaultAcl(EncodedDefaultAcl),
     Table {
         oid: u32,
         schema: u32,
@@ -67,6 +81,8 @@ enum Encoded {
         /// Tables of before there were roles are the bootstrap superuser's.
         #[serde(skip_serializing_if = "is_bootstrap", default = "bootstrap")]
         owner: u32,
+        #[serde(skip_serializing_if = "EncodedTableAcls::is_default", default)]
+        acls: EncodedTableAcls,
         storage: u32,
         columns: Vec<EncodedColumn>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -115,18 +131,28 @@ impl Object {
             Object::Table(table) => i64::from(table.oid.0),
             Object::Role(role) => i64::from(role.oid.0),
             Object::Statistics(statistics) => statistics_key(statistics.table),
+            Object::Database(_) => i64::from(DATABASE.0),
+            Object::DefaultAcl(known) => i64::from(known.oid.0),
         }
     }
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let encoded = match self {
-            Object::Schema(schema) => Encoded::Schema { oid: schema.oid.0, name: schema.name.clone() },
+            Object::Schema(schema) => Encoded::Schema {
+                oid: schema.oid.0,
+                name: schema.name.clone(),
+                owner: schema.owner.0,
+                acl: schema.acl.as_ref().map(EncodedAcl::from),
+            },
+            Object::Database(acl) => Encoded::Database { acl: acl.into() },
+            Object::DefaultAcl(known) => Encoded::DefaultAcl((&**known).into()),
             Object::Table(table) => Encoded::Table {
                 oid: table.oid.0,
                 schema: table.schema.0,
                 name: table.name.clone(),
                 owner: table.owner.0,
+                acls: (&table.acls).into(),
                 storage: table.storage.0,
                 columns: table.columns.iter().map(encode_column).collect(),
                 primary_key: table.primary_key.as_ref().map(encode_key),
@@ -148,17 +174,24 @@ impl Object {
         }
         let encoded: Encoded = serde_json::from_slice(json).map_err(|error| format!("a catalog object is malformed: {error}"))?;
         Ok(match encoded {
-            Encoded::Schema { oid, name } => Object::Schema(SchemaDef { oid: Oid(oid), name }),
+            Encoded::Schema { oid, name, owner, acl } => {
+                let acl = acl.map(EncodedAcl::decode).transpose()?;
+                Object::Schema(SchemaDef { oid: Oid(oid), name, owner: Oid(owner), acl })
+            }
+            Encoded::Database { acl } => Object::Database(acl.decode()?),
+            Encoded::DefaultAcl(known) => Object::DefaultAcl(Box::new(known.decode()?)),
             Encoded::Statistics(statistics) => Object::Statistics(Box::new(statistics.into())),
             Encoded::Role(role) => Object::Role(Box::new(role.decode()?)),
-            Encoded::Table { oid, schema, name, owner, storage, columns, primary_key, options } => {
+            Encoded::Table { oid, schema, name, owner, acls, storage, columns, primary_key, options } => {
                 let columns = columns.into_iter().map(decode_column).collect::<Result<Vec<_>, _>>()?;
                 let primary_key = primary_key.map(|key| decode_key(key, columns.len())).transpose()?;
+                let acls = acls.decode(columns.len())?;
                 Object::Table(Box::new(TableDef {
                     oid: Oid(oid),
                     schema: Oid(schema),
                     name,
                     owner: Oid(owner),
+                    acls,
                     columns,
                     primary_key,
                     storage: StorageId(storage),
@@ -211,6 +244,11 @@ fn decode_key(key: EncodedKey, columns: usize) -> Result<PrimaryKey, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::acl::{AclItem, ObjectKind, Privileges, TableAcls};
+
+    fn item(grantee: u32, privileges: Privileges, options: Privileges) -> AclItem {
+        AclItem { grantee: Oid(grantee), grantor: Oid(16_390), privileges, options }
+    }
 
     #[test]
     fn objects_survive_and_garbage_is_refused() {
@@ -219,6 +257,13 @@ mod tests {
             schema: Oid(2200),
             name: "t".into(),
             owner: Oid(16_390),
+            acls: TableAcls {
+                table: Some(Acl::new(vec![
+                    item(0, Privileges::SELECT, Privileges::NONE),
+                    item(16_391, Privileges::ALL, Privileges::INSERT),
+                ])),
+                columns: [(0, Acl::new(vec![item(16_392, Privileges::UPDATE, Privileges::UPDATE)]))].into(),
+            },
             columns: vec![ColumnDef {
                 name: "a".into(),
                 ty: ColumnType { ty: SqlType::Varchar, typmod: 14 },
@@ -240,6 +285,30 @@ mod tests {
             assert!(Object::decode(&table.encode()[..cut]).is_err());
         }
         assert!(Object::decode(&[9, b'{', b'}']).is_err());
+    }
+
+    #[test]
+    fn what_is_granted_survives() {
+        let acl = Acl::new(vec![item(0, Privileges::CONNECT, Privileges::NONE), item(7, Privileges::ALL, Privileges::ALL)]);
+        let known = DefaultAclDef {
+            oid: Oid(20_000),
+            role: Oid(10),
+            schema: Some(Oid(2200)),
+            kind: ObjectKind::Sequence,
+            acl: acl.clone(),
+        };
+        for object in [
+            Object::Schema(SchemaDef { oid: Oid(2200), name: "public".into(), owner: Oid(10), acl: Some(acl.clone()) }),
+            Object::Schema(SchemaDef { oid: Oid(2200), name: "public".into(), owner: Oid(10), acl: None }),
+            Object::Database(acl.clone()),
+            Object::Database(Acl::default()),
+            Object::DefaultAcl(Box::new(known.clone())),
+            Object::DefaultAcl(Box::new(DefaultAclDef { schema: None, ..known })),
+        ] {
+            assert_eq!(Object::decode(&object.encode()), Ok(object.clone()));
+        }
+        let damaged = [&[FORMAT][..], br#"{"kind":"database","acl":[[0,10,"rq"]]}"#].concat();
+        assert!(Object::decode(&damaged).unwrap_err().contains("are no privileges"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{Oid, StorageId};
+use crate::catalog::acl::{Acl, DefaultAclDef, TableAcls};
 use crate::catalog::role::RoleDef;
 use crate::catalog::statistics::TableStatistics;
 use crate::storage::KeyKind;
@@ -29,6 +30,10 @@ pub struct Catalog {
     pub role_names: HashMap<String, Oid>,
     /// What is known of the rows of tables, by the table's OID.
     pub statistics: BTreeMap<Oid, Arc<TableStatistics>>,
+    /// What is granted on the database; `None` for the default.
+    pub database_acl: Option<Acl>,
+    /// What is granted on new objects, by OID.
+    pub default_acls: BTreeMap<Oid, Arc<DefaultAclDef>>,
 }
 
 /// A schema.
@@ -38,6 +43,10 @@ pub struct SchemaDef {
     pub oid: Oid,
     /// Name.
     pub name: String,
+    /// The role that owns it.
+    pub owner: Oid,
+    /// What is granted on it; `None` for the default.
+    pub acl: Option<Acl>,
 }
 
 /// A table.
@@ -51,6 +60,8 @@ pub struct TableDef {
     pub name: String,
     /// The role that owns it.
     pub owner: Oid,
+    /// What is granted on it and its columns.
+    pub acls: TableAcls,
     /// Columns in order; `attnum` is the index + 1.
     pub columns: Vec<ColumnDef>,
     /// The primary key, by which the rows are then stored.

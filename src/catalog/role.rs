@@ -11,6 +11,17 @@ use crate::catalog::model::Catalog;
 /// The bootstrap superuser: PostgreSQL's OID. It can be renamed, and neither dropped nor made an ordinary role.
 pub const BOOTSTRAP_ROLE: Oid = Oid(10);
 
+/// The role that owns schema `public`; the database's owner is taken for a member.
+pub const PG_DATABASE_OWNER: Oid = Oid(6171);
+/// The role that may read everything.
+pub const PG_READ_ALL_DATA: Oid = Oid(6181);
+/// The role that may write everything.
+pub const PG_WRITE_ALL_DATA: Oid = Oid(6182);
+
+/// Roles that are always there and that nobody can log in as: PostgreSQL's, as far as they mean something here.
+pub const BUILT_IN_ROLES: [(Oid, &str); 3] =
+    [(PG_DATABASE_OWNER, "pg_database_owner"), (PG_READ_ALL_DATA, "pg_read_all_data"), (PG_WRITE_ALL_DATA, "pg_write_all_data")];
+
 /// The bootstrap superuser's name when nobody says.
 pub const BOOTSTRAP_NAME: &str = "postgres";
 
@@ -117,6 +128,13 @@ impl Catalog {
         self.is_superuser(member) || self.roles.contains_key(&member) && self.reaches(member, role, |role| role.inherit)
     }
 
+    /// The roles whose privileges `member` has by inheritance, itself first, then nearer ones before farther ones.
+    pub fn inherited_roles(&self, member: Oid) -> Vec<Oid> {
+        let mut seen = vec![member];
+        self.reach(&mut seen, |_| false, |role| role.inherit);
+        seen
+    }
+
     /// Whether `member` may grant `role` to others by ADMIN OPTION, its own or that of a role it is a member of.
     pub fn is_admin_of(&self, member: Oid, role: Oid) -> bool {
         let granted = |role: Oid, member: &RoleDef| member.member_of.iter().any(|of| of.role == role && of.admin);
@@ -126,14 +144,20 @@ impl Catalog {
     /// Whether memberships of roles for which `passes` lead from one role to another. There are no cycles, but roles may be
     /// reached on many ways: each is looked at once.
     fn reaches(&self, from: Oid, to: Oid, passes: impl Fn(&RoleDef) -> bool) -> bool {
-        let (mut seen, mut next) = (vec![from], 0);
+        self.reach(&mut vec![from], |oid| oid == to, passes)
+    }
+
+    /// Adds the roles that memberships lead to from those `seen`, until one is `wanted`.
+    fn reach(&self, seen: &mut Vec<Oid>, wanted: impl Fn(Oid) -> bool, passes: impl Fn(&RoleDef) -> bool) -> bool {
+        let mut next = 0;
         while let Some(&oid) = seen.get(next) {
-            if oid == to {
+            if wanted(oid) {
                 return true;
             }
             next += 1;
             let Some(role) = self.roles.get(&oid).filter(|role| passes(role)) else { continue };
-            let unseen: Vec<Oid> = role.member_of.iter().map(|of| of.role).filter(|oid| !seen.contains(oid)).collect();
+            let mut unseen: Vec<Oid> = role.member_of.iter().map(|of| of.role).filter(|oid| !seen.contains(oid)).collect();
+            unseen.sort_unstable();
             seen.extend(unseen);
         }
         false

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::base::{Oid, StorageId};
+use crate::catalog::acl::{Acl, AclItem, ObjectKind, PUBLIC_ROLE, Privileges};
 use crate::catalog::encode::{Object, ObjectKey};
 use crate::catalog::model::{Catalog, SchemaDef};
-use crate::catalog::role::{BOOTSTRAP_NAME, RoleDef};
+use crate::catalog::role::{BOOTSTRAP_NAME, BOOTSTRAP_ROLE, BUILT_IN_ROLES, PG_DATABASE_OWNER, RoleDef};
 use crate::storage::KeyKind;
 
 /// `pg_catalog`.
@@ -41,8 +42,19 @@ impl Catalog {
     /// The catalog of an empty database: the built-in schemas and the bootstrap superuser.
     pub fn bootstrap() -> Self {
         let mut catalog = Catalog { version: 1, ..Catalog::default() };
-        for (oid, name) in [(PG_CATALOG, "pg_catalog"), (PUBLIC, "public"), (INFORMATION_SCHEMA, "information_schema")] {
-            catalog.schemas.insert(oid, Arc::new(SchemaDef { oid, name: name.into() }));
+        for (oid, name, owner) in [
+            (PG_CATALOG, "pg_catalog", BOOTSTRAP_ROLE),
+            (PUBLIC, "public", PG_DATABASE_OWNER),
+            (INFORMATION_SCHEMA, "information_schema", BOOTSTRAP_ROLE),
+        ] {
+            // As initdb leaves them: everybody may look for names there.
+            let everybody =
+                AclItem { grantee: PUBLIC_ROLE, grantor: owner, privileges: Privileges::USAGE, options: Privileges::NONE };
+            let items = Acl::default_of(ObjectKind::Schema, owner).items().iter().copied().chain([everybody]).collect();
+            catalog.schemas.insert(oid, Arc::new(SchemaDef { oid, name: name.into(), owner, acl: Some(Acl::new(items)) }));
+        }
+        for (oid, name) in BUILT_IN_ROLES {
+            catalog.put(Object::Role(Box::new(RoleDef::new(oid, name))));
         }
         catalog.put(Object::Role(Box::new(RoleDef::bootstrap(BOOTSTRAP_NAME, None))));
         catalog
@@ -56,6 +68,10 @@ impl Catalog {
             }
             Object::Statistics(statistics) => {
                 self.statistics.insert(statistics.table, Arc::new(*statistics));
+            }
+            Object::Database(acl) => self.database_acl = Some(acl),
+            Object::DefaultAcl(known) => {
+                self.default_acls.insert(known.oid, Arc::new(*known));
             }
             Object::Role(role) => {
                 if let Some(old) = self.roles.get(&role.oid) {
@@ -84,6 +100,7 @@ impl Catalog {
             }
         };
         self.schemas.remove(&oid);
+        self.default_acls.remove(&oid);
         self.statistics.remove(&oid);
         if let Some(role) = self.roles.remove(&oid) {
             self.role_names.remove(&role.name);
@@ -119,7 +136,8 @@ impl CatalogStore {
         }
         let indexes = catalog.tables.values().filter_map(|table| table.primary_key.as_ref());
         let keys = indexes.flat_map(|key| [key.index_oid.0, key.constraint_oid.0]);
-        let objects = catalog.tables.keys().chain(catalog.schemas.keys()).chain(catalog.roles.keys());
+        let objects =
+            catalog.tables.keys().chain(catalog.schemas.keys()).chain(catalog.roles.keys()).chain(catalog.default_acls.keys());
         let highest = objects.map(|oid| oid.0).chain(keys).max().unwrap_or(0);
         self.next_oid.fetch_max(highest + 1, Ordering::Relaxed);
         self.publish(catalog);

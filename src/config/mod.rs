@@ -9,6 +9,7 @@
 //!
 //! Nothing here touches the data directory or a socket; `server::preflight` does.
 
+mod connections;
 mod machine;
 mod resolve;
 mod settings;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use crate::auth::Secret;
 
+pub use connections::{Connections, Keepalive, PoolMode};
 pub use machine::Machine;
 pub use resolve::{Command, Invocation, LatencyOptions, Source};
 pub use settings::{SETTINGS, Setting};
@@ -49,12 +51,14 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Certificate chain and private key of the control plane, as PEM files.
     pub http_tls: Option<TlsFiles>,
+    /// What the PostgreSQL protocol is encrypted with, if it is.
+    pub ssl: Option<SslConfig>,
     /// The CPU of each core: core `i` runs on CPU `cpus[i]`. Repeats only when more cores than CPUs were asked for.
     pub cpus: Vec<usize>,
     /// How long a core looks for work before it parks.
     pub spin: Duration,
-    /// Client connections at once.
-    pub connections_max: usize,
+    /// Clients: who is let in, how many at once, and for how long.
+    pub connections: Connections,
     /// Prepared transactions at once.
     pub prepared_max: usize,
     /// How long a client's snapshot keeps old versions of rows; `None`: as long as it is in use.
@@ -75,6 +79,8 @@ pub struct Config {
     pub startup_bytes_max: usize,
     /// Who may connect, if not `hba.conf` in the data directory says it.
     pub hba_file: Option<PathBuf>,
+    /// How long a client may take to log in.
+    pub authentication_timeout: Duration,
     /// The superuser that the first start creates.
     pub superuser: String,
     /// Its password, for as long as it has none.
@@ -105,6 +111,28 @@ pub struct LogConfig {
     pub min_duration: Option<Duration>,
     /// Log who comes and goes, and what changes tables and roles.
     pub audit: bool,
+}
+
+/// Encryption of the PostgreSQL protocol. Relative paths begin at the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SslConfig {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+    /// The authorities whose certificates of clients are believed.
+    pub ca: Option<PathBuf>,
+    /// The lowest version.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2.
+    Tls12,
+    /// 1.3.
+    Tls13,
 }
 
 /// Where a certificate and its key are.

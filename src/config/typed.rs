@@ -9,21 +9,21 @@ use crate::auth::ITERATIONS_MAX;
 
 use super::resolve::Texts;
 use super::{
-    CONNECTIONS_MAX, CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, SessionMobility, TlsFiles,
-    units,
+    CORES_MAX, Config, ConfigError, LogConfig, LogFormat, Machine, PREPARED_MAX, PoolMode, SessionMobility, SslConfig, TlsFiles,
+    TlsVersion, connections, units,
 };
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Collects refusals while the fields are parsed one by one, so that all are reported.
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     texts: &'a Texts,
     errors: &'a mut Vec<ConfigError>,
 }
 
 impl Parser<'_> {
-    fn field<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn field<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let (text, source) = self.texts.get(key).expect("every setting has at least its default");
         match parse(text.trim()) {
             Ok(value) => Some(value),
@@ -34,7 +34,7 @@ impl Parser<'_> {
         }
     }
 
-    fn refuse(&mut self, key: &'static str, message: String) {
+    pub(super) fn refuse(&mut self, key: &'static str, message: String) {
         self.field::<()>(key, |_| Err(message));
     }
 }
@@ -49,9 +49,10 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let http = p.field("http", |text| unless_off(text, address));
     let http_cert = p.field("http_tls_cert_file", |text| unless_off(text, file));
     let http_key = p.field("http_tls_key_file", |text| unless_off(text, file));
+    let ssl = ssl(p);
     let cpus = p.field("cores", |text| units::cores(text, &machine.cpus, CORES_MAX));
     let spin_us = p.field("spin_us", |text| number(text, 0..=10_000));
-    let connections_max = p.field("max_connections", |text| number(text, 1..=CONNECTIONS_MAX as u64));
+    let connections = connections::parse(p);
     let prepared_max = p.field("max_prepared_transactions", |text| number(text, 0..=PREPARED_MAX as u64));
     let memory_limit_bytes =
         p.field("memory_limit", |text| within(units::bytes_or_share(text, machine.memory_bytes)?, 64 * MIB..=u64::MAX));
@@ -66,6 +67,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     let statement_bytes_max = p.field("max_statement_size", |text| within(units::bytes(text)?, 64 << 10..=GIB));
     let startup_bytes_max = p.field("max_startup_size", |text| within(units::bytes(text)?, 1 << 10..=MIB));
     let hba_file = p.field("hba_file", |text| if text.eq_ignore_ascii_case("default") { Ok(None) } else { file(text).map(Some) });
+    let authentication_timeout = p.field("authentication_timeout", |text| at_least_a_second(text, SECOND));
     let superuser = p.field("superuser", role_name);
     let superuser_password_file = p.field("superuser_password_file", |text| unless_off(text, file));
     let scram_iterations = p.field("scram_iterations", |text| number(text, 1..=u64::from(ITERATIONS_MAX)));
@@ -90,6 +92,11 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         }
         _ => None,
     };
+    if let (Some(pooled), Some(SessionMobility::Hop)) = (&connections, session_mobility)
+        && pooled.pool == PoolMode::Transaction
+    {
+        p.refuse("session_mobility", "with pool = transaction sessions stay on their core: use call".to_string());
+    }
     if let Some(Some(address)) = &http
         && !address.ip().is_loopback()
         && http_tls.is_none()
@@ -102,9 +109,10 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         unix_socket_dir: unix_socket_dir?,
         http: http?,
         http_tls,
+        ssl: ssl?,
         cpus: cpus?,
         spin: Duration::from_micros(spin_us?),
-        connections_max: as_usize(connections_max?),
+        connections: connections?,
         prepared_max: as_usize(prepared_max?),
         memory_limit_bytes: memory_limit_bytes?,
         log: LogConfig {
@@ -120,6 +128,7 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
         statement_bytes_max: as_usize(statement_bytes_max?),
         startup_bytes_max: as_usize(startup_bytes_max?),
         hba_file: hba_file?,
+        authentication_timeout: authentication_timeout?,
         superuser: superuser?,
         superuser_password: None,
         superuser_password_file: superuser_password_file?,
@@ -128,11 +137,23 @@ pub(super) fn parse(texts: &Texts, machine: &Machine, errors: &mut Vec<ConfigErr
     })
 }
 
+/// Encryption of the PostgreSQL protocol; `None` with a refusal.
+fn ssl(p: &mut Parser<'_>) -> Option<Option<SslConfig>> {
+    let on = p.field("ssl", |text| one_of(text, &[("on", true), ("off", false)]));
+    let cert = p.field("ssl_cert_file", file);
+    let key = p.field("ssl_key_file", file);
+    let ca = p.field("ssl_ca_file", |text| unless_off(text, file));
+    let known = [("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
+    let min_version = p.field("ssl_min_protocol_version", |text| one_of(text, &known));
+    let config = SslConfig { cert: cert?, key: key?, ca: ca?, min_version: min_version? };
+    Some(on?.then_some(config))
+}
+
 fn as_usize(number: u64) -> usize {
     usize::try_from(number).expect("limits are far below 2^64 and this server is for 64-bit machines")
 }
 
-fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+pub(super) fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text.eq_ignore_ascii_case("off") { Ok(None) } else { parse(text).map(Some) }
 }
 
@@ -171,7 +192,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| malformed("the name has no address".to_string()))
 }
 
-fn number(text: &str, limits: RangeInclusive<u64>) -> Result<u64, String> {
+pub(super) fn number(text: &str, limits: RangeInclusive<u64>) -> Result<u64, String> {
     let number = text.parse().map_err(|_| format!("\"{text}\" is not a whole number"))?;
     if limits.contains(&number) {
         Ok(number)
@@ -218,7 +239,7 @@ fn log_filter(text: &str) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     let found = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     let names = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
     found.map(|(_, value)| *value).ok_or_else(|| format!("\"{text}\" is not {}", names()))

@@ -149,6 +149,8 @@ pub struct FrozenSession {
     pub user: String,
     /// The role whose privileges it has.
     pub role: Oid,
+    /// The role that it is for.
+    pub session_role: Oid,
     /// search_path.
     pub search_path: Vec<String>,
     /// Formats.
@@ -170,6 +172,7 @@ impl FrozenSession {
             database: session.database().to_owned(),
             user: session.user().to_owned(),
             role: session.role(),
+            session_role: session.session_role(),
             search_path: session.search_path().to_vec(),
             format: session.format().clone(),
             transaction_micros: session.transaction_micros(),
@@ -193,6 +196,10 @@ impl SessionInfo for FrozenSession {
         self.role
     }
 
+    fn session_role(&self) -> Oid {
+        self.session_role
+    }
+
     fn search_path(&self) -> &[String] {
         &self.search_path
     }
@@ -201,7 +208,7 @@ impl SessionInfo for FrozenSession {
         None
     }
 
-    fn set_setting(&self, _name: &str, _value: &str, _local: bool) -> SqlResult<String> {
+    fn set_setting(&self, _name: &str, _value: &str, _local: bool, _catalog: &Catalog) -> SqlResult<String> {
         Err(crate::error::SqlError::unsupported("changing a setting in a condition on table rows"))
     }
 

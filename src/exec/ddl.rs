@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use crate::base::{Oid, StorageId};
-use crate::catalog::{Catalog, ColumnDef, LayoutCell, Object, ObjectKey, PrimaryKey, TableDef, statistics_key};
+use crate::catalog::{
+    Catalog, ColumnDef, LayoutCell, Object, ObjectKey, ObjectKind, PrimaryKey, TableAcls, TableDef, statistics_key,
+};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Notice};
 use crate::exec::keys::{describe_key, key_of_row};
 use crate::exec::programs::{Overwrite, Remove};
-use crate::exec::role;
+use crate::exec::{privileges, role};
 use crate::shard::{CATALOG_STORAGE, EngineError, KeyRange, OnExisting, ScanSpec};
 use crate::sql::ddl::Ddl;
 use crate::storage::Key;
@@ -33,6 +35,7 @@ pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<Comm
     lock_catalog(context).await?;
     match ddl {
         Ddl::Role(statement) => role::execute(statement, verifier, context).await,
+        Ddl::Privileges(statement) => privileges::execute(statement, context).await,
         Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options } => {
             let new = NewTable { schema: *schema, name, columns, primary_key: primary_key.as_ref(), options };
             create_table(&new, *if_not_exists, context).await?;
@@ -54,9 +57,8 @@ pub async fn execute(ddl: &Ddl, context: &mut ExecContext<'_>) -> SqlResult<Comm
             Ok(CommandTag::Plain("TRUNCATE TABLE"))
         }
         Ddl::ChangeOwner { table, to } => {
-            let table = lock_newest(table, context).await?;
-            let owner = role::new_owner(to, context)?;
-            put(Object::Table(Box::new(TableDef { owner, ..TableDef::clone(&table) })), context).await?;
+            let owner = role::new_owner(to, table, context)?;
+            change_owner(table, owner, context).await?;
             Ok(CommandTag::Plain("ALTER TABLE"))
         }
         Ddl::AddPrimaryKey { table, name, columns } => {
@@ -105,11 +107,16 @@ async fn create_table(new: &NewTable<'_>, if_not_exists: bool, context: &mut Exe
             columns: key.clone(),
         }
     });
+    let owner = context.session.role();
     let mut table = TableDef {
         oid: context.store.next_oid(),
         schema: new.schema,
         name: new.name.to_owned(),
-        owner: context.session.role(),
+        owner,
+        acls: TableAcls {
+            table: newest_catalog(context).acl_of_new(ObjectKind::Table, owner, new.schema)?,
+            ..TableAcls::default()
+        },
         columns,
         primary_key,
         storage: StorageId(0),
@@ -131,7 +138,7 @@ async fn lock_newest(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResu
     newest.tables.get(&table.oid).cloned().ok_or_else(missing)
 }
 
-async fn drop_table(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<()> {
+pub(super) async fn drop_table(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<()> {
     let table = lock_newest(table, context).await?;
     let engine = context.engine.clone();
     engine.drop_storage(context.txn, table.storage);
@@ -141,6 +148,13 @@ async fn drop_table(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResul
         engine.modify(context.txn, &view, CATALOG_STORAGE, key, Arc::new(Remove)).await?;
     }
     remove(Object::Table(Box::new(TableDef::clone(&table))), context).await
+}
+
+/// Gives a table to another role, which takes the old owner's place in what has been granted.
+pub(super) async fn change_owner(table: &TableDef, owner: Oid, context: &mut ExecContext<'_>) -> SqlResult<()> {
+    let table = lock_newest(table, context).await?;
+    let acls = table.acls.of_new_owner(table.owner, owner);
+    put(Object::Table(Box::new(TableDef { owner, acls, ..TableDef::clone(&table) })), context).await
 }
 
 async fn truncate(table: &TableDef, context: &mut ExecContext<'_>) -> SqlResult<()> {

@@ -11,6 +11,7 @@
 //! | `row_by_row` | UPDATE and DELETE with FROM, USING or correlated subqueries |
 //! | `copy` | COPY's text and CSV formats, in and out |
 //! | `ddl` | CREATE, DROP, TRUNCATE, ADD PRIMARY KEY, transactional through the catalog's rows |
+//! | `role`, `privileges` | roles, and what is granted to them |
 //! | `analyze` | what a sample of a table's rows says about its columns |
 //! | `portal` | a statement being executed, in pieces if the client wants |
 //! | `waiting` | functions that wait, between two evaluations of an expression |
@@ -29,6 +30,7 @@ pub mod insert;
 pub mod keys;
 pub mod maintenance;
 pub mod portal;
+mod privileges;
 pub mod programs;
 pub mod query;
 mod role;

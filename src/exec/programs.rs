@@ -40,6 +40,7 @@ static NO_SESSION: LazyLock<Arc<FrozenSession>> = LazyLock::new(|| {
         database: String::new(),
         user: String::new(),
         role: Oid(0),
+        session_role: Oid(0),
         search_path: Vec::new(),
         format: SessionFormat::default(),
         transaction_micros: 0,

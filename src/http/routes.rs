@@ -1,4 +1,4 @@
-//! What can be asked: `/metrics`, `/health`, `/livez`, `/readyz`, `/query`, `/login`, and the console with its description of all this
+//! What can be asked: `/metrics`, `/pools`, `/health`, `/livez`, `/readyz`, `/query`, `/login`, and the console with its description of all this
 //! (`/openapi.json`). Everything else is a JSON error.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{ANSWER_WAIT, Control, Peer, Phase, console, sql};
 use crate::metrics::export::{CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE, openmetrics_text, prometheus_text};
+use crate::metrics::{CoreSnapshot, PoolFigure, pool_figures};
 
 /// The largest body of a request.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -23,6 +24,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) fn router<C: Control>(control: Arc<C>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::<C>))
+        .route("/pools", get(pools::<C>))
         .route("/health", get(health::<C>))
         .route("/query", post(sql::query::<C>))
         .route("/login", post(sql::login::<C>))
@@ -75,6 +77,30 @@ async fn metrics<C: Control>(State(control): State<Arc<C>>, Extension(peer): Ext
     ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], page).into_response()
 }
 
+/// Clients and the sessions they share, core by core: what `SHOW POOLS` shows.
+async fn pools<C: Control>(State(control): State<Arc<C>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if !peer.address.is_loopback()
+        && let Err(error) = control.may_look(sql::caller(&peer, &headers)).await
+    {
+        return sql::refusal(&error);
+    }
+    let Ok(snapshots) = tokio::time::timeout(ANSWER_WAIT, control.gather()).await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "a core did not answer in time");
+    };
+    let of_core = |snapshot: &CoreSnapshot| {
+        let figures = pool_figures(snapshot).into_iter().map(|(name, figure)| {
+            let value = match figure {
+                PoolFigure::Count(count) => json!(count),
+                PoolFigure::Milliseconds(time) => json!(time),
+            };
+            (name.to_owned(), value)
+        });
+        let core = ("core".to_owned(), json!(snapshot.core.0));
+        std::iter::once(core).chain(figures).collect::<serde_json::Map<_, _>>()
+    };
+    Json(json!({ "pools": snapshots.iter().map(of_core).collect::<Vec<_>>() })).into_response()
+}
+
 async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {
     let status = control.status();
     let body = json!({
@@ -84,7 +110,7 @@ async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {
         "cores": status.cores(),
         "log_lag_bytes": control.log_lag_bytes(),
         "recovery": {
-            "done": matches!(status.phase(), Phase::Serving | Phase::Stopping),
+            "done": matches!(status.phase(), Phase::Serving | Phase::Draining | Phase::Stopping),
             "transactions_replayed": status.recovered_transactions(),
             "milliseconds": status.recovery_ms(),
         },

@@ -17,10 +17,12 @@ pub enum Phase {
     Stopping = 3,
     /// Something went wrong that only a restart can mend (a failed log write).
     Failed = 4,
+    /// Letting transactions finish before it stops; new clients are told to go elsewhere.
+    Draining = 5,
 }
 
 impl Phase {
-    const ALL: [Phase; 5] = [Phase::Starting, Phase::Recovering, Phase::Serving, Phase::Stopping, Phase::Failed];
+    const ALL: [Phase; 6] = [Phase::Starting, Phase::Recovering, Phase::Serving, Phase::Stopping, Phase::Failed, Phase::Draining];
 
     /// As it is told.
     pub const fn label(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Phase {
             Phase::Serving => "serving",
             Phase::Stopping => "stopping",
             Phase::Failed => "failed",
+            Phase::Draining => "draining",
         }
     }
 }

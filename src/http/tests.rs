@@ -201,7 +201,7 @@ fn the_description_of_the_routes_is_served_and_names_them() {
     assert!(code == 200 && head.contains("content-security-policy: default-src 'self'"), "{head}");
     let body: serde_json::Value = serde_json::from_str(&body).expect("it is JSON");
     let paths = body["paths"].as_object().expect("there are paths");
-    for path in ["/metrics", "/health", "/livez", "/readyz", "/query", "/login", "/openapi.json", "/"] {
+    for path in ["/metrics", "/pools", "/health", "/livez", "/readyz", "/query", "/login", "/openapi.json", "/"] {
         assert!(paths.contains_key(path), "{path} is described");
     }
 }

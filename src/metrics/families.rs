@@ -105,10 +105,22 @@ families! {
     CONNECTIONS_OPENED = Counter One summed "omendb_connections_opened_total" "Client connections accepted.";
     CONNECTIONS_REFUSED = Counter One summed "omendb_connections_refused_total" "Client connections turned away at a limit or before they were logged in.";
     LOGIN_FAILURES = Counter One summed "omendb_login_failures_total" "Clients that could not prove who they are.";
+    TLS_HANDSHAKES = Counter One summed "omendb_tls_handshakes_total" "Client connections of PostgreSQL's protocol that were encrypted.";
+    TLS_FAILURES = Counter One summed "omendb_tls_handshake_failures_total" "TLS handshakes of PostgreSQL's protocol that failed.";
     SESSION_HOPS = Counter One per_core "omendb_session_hops_total" "Sessions that moved to a core between statements.";
     PANICS = Counter One per_core "omendb_panics_total" "Panics caught; each closed one connection only.";
     RECEIVED_BYTES = Counter One per_core "omendb_received_bytes_total" "Bytes received from clients.";
     SENT_BYTES = Counter One per_core "omendb_sent_bytes_total" "Bytes sent to clients.";
+
+    POOL_CLIENTS = Gauge One per_core "omendb_pool_clients" "Clients by what they do: starting (not logged in), queued (waits for a place), waiting (for a pooled session), active, idle.";
+    POOL_WAIT = Histogram Nanoseconds per_core "omendb_pool_wait_seconds" "Time clients have waited for a place among the connections, or for a pooled session.";
+    POOL_TIMEOUTS = Counter One per_core "omendb_pool_timeouts_total" "Waits given up after acquire_timeout.";
+    POOL_SESSIONS_LIMIT = Gauge One per_core "omendb_pool_sessions_limit" "Sessions of a core that clients share (pool_size); 0 where each client has its own.";
+    POOL_SESSIONS = Gauge One per_core "omendb_pool_sessions" "Sessions there are, those of clients and those that wait for one.";
+    POOL_CREATED = Counter One per_core "omendb_pool_sessions_created_total" "Sessions made.";
+    POOL_CLOSED = Counter One per_core "omendb_pool_sessions_closed_total" "Sessions ended.";
+    POOL_STATEMENTS = Gauge One per_core "omendb_pool_prepared_statements" "Prepared statements of clients that have no session at the moment.";
+    POOL_SWEPT = Counter One per_core "omendb_pool_swept_total" "Sessions that the clean-up has found registered without a connection; 0 unless there is a bug.";
 
     WAL_WRITES = Counter One per_core "omendb_wal_writes_total" "Writes issued to a core's log.";
     WAL_RECORDS = Counter One per_core "omendb_wal_records_total" "Records appended to a core's log.";

@@ -27,8 +27,9 @@ mod snapshot;
 pub use cell::{Counter, Distribution, Gauge, Log2Distribution, RECORDED};
 pub use families::{Family, Kind, Unit};
 pub use groups::{
-    CheckpointMetrics, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind, MeshMetrics, PeerMetrics,
-    QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics, StageTimes, StorageMetrics, TxnMetrics, WalMetrics,
+    Awaited, CheckpointMetrics, ClientState, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind,
+    MeshMetrics, PeerMetrics, PoolFigure, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics,
+    StageTimes, StorageMetrics, TxnMetrics, WalMetrics, pool_figures,
 };
 pub use latency::{CoreLatencies, Latency, Timed};
 pub use process::{ProcessFigures, process_figures};
@@ -70,6 +71,8 @@ pub struct CoreMetrics {
     pub txn: TxnMetrics,
     /// Connections and sessions on this core.
     pub connections: ConnectionMetrics,
+    /// Who is served, and who waits for it.
+    pub pool: PoolMetrics,
     /// This core's write-ahead log.
     pub wal: WalMetrics,
     /// Checkpoints, as seen by this core.
@@ -95,6 +98,7 @@ impl CoreMetrics {
             stages: StageMetrics::default(),
             txn: TxnMetrics::default(),
             connections: ConnectionMetrics::default(),
+            pool: PoolMetrics::default(),
             wal: WalMetrics::default(),
             checkpoint: CheckpointMetrics::default(),
             index: IndexMetrics::default(),
@@ -140,12 +144,13 @@ impl CoreMetrics {
         out.finish()
     }
 
-    fn groups(&self) -> [&dyn groups::Group; 10] {
+    fn groups(&self) -> [&dyn groups::Group; 11] {
         [
             &self.sql,
             &self.stages,
             &self.txn,
             &self.connections,
+            &self.pool,
             &self.wal,
             &self.checkpoint,
             &self.index,

@@ -57,6 +57,19 @@ fn driven(core: u16) -> CoreMetrics {
     m.index.hits.inc();
     m.index.misses.inc();
     m.index.prediction_error.record(5);
+    m.connections.tls_handshakes.inc();
+    m.connections.tls_failures.inc();
+    for &state in ClientState::ALL {
+        m.pool.clients(state).inc();
+    }
+    m.pool.waited(Awaited::Place, 1_000);
+    m.pool.gave_up(Awaited::Session);
+    m.pool.sessions_max.set(2);
+    m.pool.sessions.set(1);
+    m.pool.created.inc();
+    m.pool.closed.inc();
+    m.pool.statements.inc();
+    m.pool.swept.inc();
     m.index.structural_changes.inc();
     m.storage.tablets.set(4);
     m.storage.rows.set(5);

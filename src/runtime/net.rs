@@ -1,2 +1,2 @@
 //! Sockets: TCP and Unix. On glommio cores only; the simulator has no network.
-pub use super::glommio::net::{Listener, PeerAddress, Socket, Stream};
+pub use super::glommio::net::{Listener, PeerAddress, Probes, Socket, Stream};

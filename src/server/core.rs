@@ -1,24 +1,27 @@
 //! What one core of the server does from start to stop.
 
+use std::cell::OnceCell;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::CoreId;
 use crate::catalog::{BOOTSTRAP_ROLE, CatalogStore, store};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::error::{SqlError, SqlState};
 use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
-use crate::runtime::net::Listener;
+use crate::runtime::net::{Listener, Probes};
 use crate::runtime::{self, PanicReport, QueueClass};
 use crate::server::front_door;
 use crate::server::router::{self, Loads};
 use crate::server::superuser;
 use crate::session::native::NativeBackend;
+use crate::session::pool::Pool;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::observing::observe_flush;
 use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
@@ -27,6 +30,14 @@ use crate::wire::connection::Services;
 
 /// How long sessions may take to end when the server stops, before they are cut off.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How often leftovers are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// The sessions that clients of this core share: a core is a thread.
+    static POOL: OnceCell<Rc<Pool>> = const { OnceCell::new() };
+}
 
 /// A socket that clients connect to, bound before there were cores.
 #[derive(Debug)]
@@ -57,6 +68,8 @@ pub struct CoreServices {
     pub on_damage: OnDamage,
     /// Set when the server is to stop.
     pub stop: AtomicBool,
+    /// Set when it is to stop as soon as the transactions that run are over.
+    pub drain: AtomicBool,
     /// Set when recovery is done and cores may serve.
     pub ready: AtomicBool,
     /// Why the server cannot go on.
@@ -84,7 +97,7 @@ impl CoreServices {
 
     /// What a client is told that comes before the server has recovered, or while it stops.
     pub fn phase_refusal(&self) -> Option<SqlError> {
-        let what = if self.is_stopping() {
+        let what = if self.is_stopping() || self.drain.load(Ordering::SeqCst) {
             "the database system is shutting down"
         } else if !self.ready.load(Ordering::SeqCst) {
             "the database system is starting up"
@@ -92,6 +105,26 @@ impl CoreServices {
             return None;
         };
         Some(SqlError::new(SqlState::CANNOT_CONNECT_NOW, what))
+    }
+
+    /// The pool of the current core, if clients share sessions.
+    pub fn pool(&self) -> Option<Rc<Pool>> {
+        let connections = &self.config.connections;
+        match connections.pool {
+            PoolMode::Session => None,
+            PoolMode::Transaction => Some(POOL.with(|pool| {
+                let metrics = || engine().metrics().clone();
+                Rc::clone(pool.get_or_init(|| Pool::new(connections.pool_size, connections.acquire_timeout, metrics())))
+            })),
+        }
+    }
+
+    /// When the kernel probes silent connections.
+    pub fn probes(&self) -> Probes {
+        let keepalive = &self.config.connections.keepalive;
+        let time = |seconds: u32| (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        let count = (keepalive.count > 0).then_some(keepalive.count);
+        Probes { idle: time(keepalive.idle_s), interval: time(keepalive.interval_s), count }
     }
 
     fn is_stopping(&self) -> bool {
@@ -129,14 +162,18 @@ pub async fn run(core: CoreId, fabric: Fabric<Request, Reply>, services: Arc<Cor
         wait_until(|| services.ready.load(Ordering::SeqCst) || services.is_stopping()).await;
     }
     engine.start_maintenance();
+    let sweeping = services.clone();
+    runtime::spawn(QueueClass::Background, async move { sweep_regularly(core, &sweeping).await });
     if core == CoreId(0) && !services.is_stopping() {
         let regular = engine.clone();
         runtime::spawn(QueueClass::Background, async move { regular.checkpoint_regularly().await });
     }
-    wait_until(|| services.is_stopping()).await;
     if core == CoreId(0) {
+        wait_until(|| services.is_stopping() || services.drain.load(Ordering::SeqCst)).await;
+        drain(&services).await;
         stop(&engine, &services).await;
     } else {
+        wait_until(|| services.is_stopping()).await;
         // The others serve core 0 until the last transaction has ended and the logs are closed.
         wait_until(|| !services.ready.load(Ordering::SeqCst)).await;
     }
@@ -188,8 +225,51 @@ fn serve_listeners(services: &Arc<CoreServices>, listeners: &Arc<Mutex<Vec<Bound
     }
 }
 
+/// Looks for what connections may have left: pooled sessions that nobody wants, registered ones that nobody has.
+async fn sweep_regularly(core: CoreId, services: &CoreServices) {
+    while !services.is_stopping() {
+        runtime::sleep(SWEEP).await;
+        if let Some(pool) = services.pool() {
+            pool.sweep();
+        }
+        if core == CoreId(0) {
+            let swept = services.wire.registry.sweep();
+            engine().metrics().pool.swept.add(swept as u64);
+            if swept > 0 {
+                tracing::error!(swept, "sessions were registered without a connection");
+            }
+        }
+    }
+}
+
+/// Lets transactions finish, if that is asked for and for as long as they may take. Whoever is in none is told to go.
+async fn drain(services: &CoreServices) {
+    let limit = services.config.connections.drain_timeout.unwrap_or_default();
+    if services.is_stopping() || limit.is_zero() {
+        return;
+    }
+    services.status.set_phase(Phase::Draining);
+    services.wire.door.close(&shutting_down());
+    services.wire.registry.drain_all();
+    let started = runtime::now();
+    // Whoever has not logged in has nothing to finish.
+    let sessions = || services.wire.registry.len();
+    while sessions() > 0 && started.elapsed() < limit && !services.is_stopping() {
+        runtime::sleep(Duration::from_millis(5)).await;
+    }
+    let (left, took) = (sessions(), started.elapsed());
+    tracing::info!(left, took_ms = took.as_millis() as u64, "drained");
+    services.stop.store(true, Ordering::SeqCst);
+}
+
+/// What a client is told that comes while the server stops.
+fn shutting_down() -> SqlError {
+    SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down")
+}
+
 /// Fast shutdown: sessions are told to end, what is open is aborted, the logs are written out.
 async fn stop(engine: &Engine, services: &Arc<CoreServices>) {
+    services.wire.door.close(&shutting_down());
     services.wire.registry.terminate_all();
     let started = runtime::now();
     while services.loads.total() > 0 && started.elapsed() < GOODBYE {

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::{HBA_FILE, SECRET_FILE};
 use crate::config::Config;
 use crate::wire::authentication::{Gate, is_open};
+use crate::wire::connection::Services;
 
 /// Bytes of the secret.
 const SECRET_BYTES: usize = 32;
@@ -70,11 +71,28 @@ pub fn check_reach(gate: &Gate, path: &Path, catalog: &Catalog, listen: &[Socket
     Ok(())
 }
 
+/// Says which rules can never let anybody in as the server is set up.
+pub fn warn_of_rules(wire: &Services, config: &Config) {
+    let rules = wire.gate.rules();
+    let join = |lines: &mut dyn Iterator<Item = usize>| lines.map(|line| line.to_string()).collect::<Vec<_>>().join(", ");
+    if wire.tls.is_none() {
+        let lines = join(&mut rules.encrypted_lines());
+        if !lines.is_empty() {
+            tracing::warn!("hostssl record cannot match because SSL is disabled: line {lines}; set ssl = on");
+        }
+    } else if config.ssl.as_ref().is_some_and(|ssl| ssl.ca.is_none()) {
+        let lines = join(&mut rules.certificate_lines());
+        if !lines.is_empty() {
+            tracing::warn!("client certificates cannot be checked without ssl_ca_file: line {lines}");
+        }
+    }
+}
+
 fn first_rules(with_password: bool) -> String {
     let method = if with_password { "scram-sha-256" } else { "trust" };
     format!(
         "# Who may connect, in the format of PostgreSQL's pg_hba.conf; read again on SIGHUP and by pg_reload_conf().\n\
-         # The first line that fits decides. Methods: trust, reject, scram-sha-256.\n\
+         # The first line that fits decides. Methods: trust, reject, scram-sha-256; on hostssl lines cert.\n\
          #\n\
          # TYPE  DATABASE  USER  ADDRESS       METHOD\n\
          local   all       all                 {method}\n\

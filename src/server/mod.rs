@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod banner;
+mod certificates;
 mod client;
 pub mod core;
 pub mod front_door;
@@ -33,15 +34,18 @@ use crate::runtime::{self, RuntimeConfig};
 use crate::server::core::{Bound, CoreServices};
 use crate::server::rest::Rest;
 use crate::server::router::Loads;
+use crate::server::signals::Stop;
 use crate::session::interrupt::SessionRegistry;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
 use crate::wal::OnDamage;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::Services;
+use crate::wire::door::{Entrance, SlotsLimits};
+use crate::wire::tls::Door;
 
-/// How long a client may take to start.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// After how long a connection that says nothing keeps only what it needs to wait.
+const LINGER: Duration = Duration::from_millis(100);
 /// Bytes of registered file-buffer memory a core.
 const IO_MEMORY: usize = 256 << 10;
 
@@ -50,17 +54,23 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let mut checked = preflight::check(config)?;
     let banner = banner::Banner::new(config, &checked);
     let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
-    let services = Arc::new(services(config, &checked, &gate, on_damage));
-    let stopping = services.clone();
-    let rules = front_door::path(config, checked.data_dir.root());
-    let _signals =
-        signals::install(move || stopping.stop.store(true, Ordering::SeqCst), move || front_door::reload(&gate, &rules))?;
+    let door = certificates::open(config.ssl.as_ref(), checked.data_dir.root())?;
+    let services = Arc::new(services(config, &checked, &gate, door, on_damage));
+    front_door::warn_of_rules(&services.wire, config);
+    let (stopping, reloading) = (services.clone(), services.clone());
+    let stop = move |how| match how {
+        Stop::Drain => stopping.drain.store(true, Ordering::SeqCst),
+        _ => stopping.stop.store(true, Ordering::SeqCst),
+    };
+    let drains = config.connections.drain_timeout.is_some();
+    let _signals = signals::install(drains, stop, move || reload(&reloading))?;
     let catalog = services.store.clone();
     let hook = services.shared.catalog_hook.set(Box::new(move |changes| catalog.apply(changes)));
     assert!(hook.is_ok(), "the hook is set once");
 
     // A commit that waits for its flush holds a credit of the session's core: more credits than sessions keep the rest moving.
-    let credits = u32::try_from(config.connections_max * 4 + 256).unwrap_or(u32::MAX);
+    let sessions = config.connections.sessions_max(config.cores());
+    let credits = u32::try_from(sessions * 4 + 256).unwrap_or(u32::MAX);
     runtime::set_panic_hook(core::note_panic);
     let fabric: Fabric<Request, Reply> = Fabric::new(config.cores(), MeshConfig { credits, ..MeshConfig::default() });
     let rest = Rest::new(fabric.control(), services.clone());
@@ -99,16 +109,38 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, on_damage: OnDamage) -> CoreServices {
+/// Reads again what can be while the server runs.
+fn reload(services: &CoreServices) {
+    let CoreServices { config, root, wire, .. } = services;
+    front_door::reload(&wire.gate, &front_door::path(config, root));
+    if let (Some(door), Some(files)) = (&wire.tls, &config.ssl) {
+        certificates::reload(door, files, root);
+    }
+    front_door::warn_of_rules(wire, config);
+}
+
+fn services(
+    config: &Config,
+    checked: &preflight::Preflight,
+    gate: &Arc<Gate>,
+    door: Option<Arc<Door>>,
+    on_damage: OnDamage,
+) -> CoreServices {
     let limits = EngineLimits {
         memory_bytes: usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX),
         checkpoint_log_bytes: config.checkpoint_volume_bytes,
         checkpoint_interval: config.checkpoint_interval.unwrap_or(Duration::MAX),
         prepared_max: config.prepared_max,
         old_snapshot: config.old_snapshot,
-        connections_max: config.connections_max,
+        connections_max: config.connections.clients_max(),
         ..EngineLimits::default()
     };
+    let slots = SlotsLimits {
+        slots: config.connections.clients_max(),
+        reserved: config.connections.reserved,
+        queued: checked.waiters.queued,
+    };
+    let entrance = Entrance::new(checked.waiters.starting, slots, config.connections.acquire_timeout);
     CoreServices {
         shared: Shared::new(config.cores(), limits),
         store: Arc::new(CatalogStore::default()),
@@ -116,16 +148,22 @@ fn services(config: &Config, checked: &preflight::Preflight, gate: &Arc<Gate>, o
             registry: Arc::new(SessionRegistry::default()),
             startup_bytes_max: config.startup_bytes_max,
             message_bytes_max: config.statement_bytes_max,
-            startup_timeout: Some(STARTUP_TIMEOUT),
+            startup_timeout: Some(config.authentication_timeout),
             gate: gate.clone(),
             hop: config.session_mobility == SessionMobility::Hop,
+            door: Arc::new(entrance),
+            linger: Some(LINGER),
+            idle_timeout: config.connections.idle_timeout,
+            check_interval: config.connections.check_interval,
+            tls: door,
         },
-        loads: Loads::new(config.cores(), config.connections_max),
+        loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
         root: checked.data_dir.root().to_owned(),
         on_damage,
         stop: AtomicBool::new(false),
+        drain: AtomicBool::new(false),
         ready: AtomicBool::new(false),
         failure: Mutex::new(None),
     }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ pub struct Preflight {
     pub data_dir: DataDir,
     /// The kernel's release, for the banner.
     pub kernel: String,
+    /// Room for clients that wait.
+    pub waiters: Waiters,
 }
 
 /// Check everything, cheapest first.
@@ -93,7 +96,7 @@ pub fn check(config: &Config) -> Checked<Preflight> {
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     let unix_listener = config.unix_socket_dir.as_deref().map(|dir| UnixSocket::bind(dir, port)).transpose()?;
     let http = config.http.map(|address| bind(address, "http")).transpose()?;
-    Ok(Preflight { listeners, unix_listener, http, data_dir, kernel })
+    Ok(Preflight { listeners, unix_listener, http, data_dir, kernel, waiters: waiters(fds, config) })
 }
 
 fn kernel_release() -> String {
@@ -177,17 +180,49 @@ fn check_fds(limit: Rlimit, config: &Config) -> Checked<()> {
         Some(fds) if fds < needed => Err(PreflightError::new(
             format!(
                 "this process may open only {fds} files, and {} connections on {} cores need {needed}",
-                config.connections_max,
+                config.connections.clients_max(),
                 config.cores()
             ),
-            "Raise the limit (\"ulimit -n\", or LimitNOFILE= in the systemd unit), or lower max_connections",
+            "Raise the limit (\"ulimit -n\", or LimitNOFILE= in the systemd unit), or lower max_connections (max_client_connections with \
+             pool = transaction)",
         )),
         _ => Ok(()),
     }
 }
 
 fn fds_needed(config: &Config) -> u64 {
-    config.connections_max as u64 + config.cores() as u64 * FDS_PER_CORE + FDS_BASE
+    config.connections.clients_max() as u64 + config.cores() as u64 * FDS_PER_CORE + FDS_BASE
+}
+
+/// Clients beside those that are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiters {
+    /// That wait for a place.
+    pub queued: usize,
+    /// That have not logged in yet.
+    pub starting: usize,
+}
+
+/// The fewest of those that have not logged in: the files of the base have room for them.
+const STARTING_MIN: usize = 16;
+
+/// As many as the settings say, or as many as the files that may be opened leave room for.
+fn waiters(limit: Rlimit, config: &Config) -> Waiters {
+    let wanted = Waiters { queued: config.connections.queued_max, starting: config.connections.starting_max };
+    let Some(fds) = limit.current else { return wanted };
+    let room = usize::try_from(fds.saturating_sub(fds_needed(config))).unwrap_or(usize::MAX);
+    if room >= wanted.queued + wanted.starting {
+        return wanted;
+    }
+    // Whoever waits has logged in, and has more to lose.
+    let starting = wanted.starting.min((room / 3).max(STARTING_MIN));
+    let fewer = Waiters { queued: wanted.queued.min(room.saturating_sub(starting)), starting };
+    tracing::warn!(
+        "this process may open only {fds} files: at most {} clients wait for a place and {} log in at once",
+        fewer.queued,
+        fewer.starting
+    );
+    fewer
 }
 
 /// Create the data directory (for this user alone), take it, and try to write in it: permissions, read-only mounts and full
@@ -242,7 +277,17 @@ fn bind(address: SocketAddr, key: &str) -> Checked<TcpListener> {
     let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
     let listener = patiently(|| TcpListener::bind(address), in_use).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
+    lengthen_backlog(&listener).map_err(refused)?;
     Ok(listener)
+}
+
+/// Connections that the kernel completes before they are accepted: those of a burst, such as every pool of an application after a
+/// restart. The kernel takes less if net.core.somaxconn says so.
+const BACKLOG: i32 = 8192;
+
+/// Listen again, which changes the length of the queue: the standard library's is 128.
+fn lengthen_backlog(listener: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::listen(listener, BACKLOG)?)
 }
 
 /// A bound Unix socket; its file is removed when dropped.
@@ -274,6 +319,7 @@ impl UnixSocket {
         };
         let listener = listener.map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
+        lengthen_backlog(&listener).map_err(refused)?;
         Ok(Self { listener, path })
     }
 }

@@ -45,6 +45,16 @@ fn limits() {
     let config = config(&["--cores", "2", "--max-connections", "1000"]);
     assert_eq!(check_fds(limit(Some(fds_needed(&config))), &config), Ok(()));
     refused(check_fds(limit(Some(1024)), &config), "1000 connections on 2 cores", "max_connections");
+    let all = Waiters { queued: 10_000, starting: 5_000 };
+    let needed = fds_needed(&config);
+    for (fds, expected) in [
+        (None, all),
+        (Some(needed + 15_000), all),
+        (Some(needed + 9_000), Waiters { queued: 6_000, starting: 3_000 }),
+        (Some(needed), Waiters { queued: 0, starting: STARTING_MIN }),
+    ] {
+        assert_eq!(waiters(limit(fds), &config), expected, "{fds:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::auth::TokenKey;
-use crate::auth::hba::{Method, Origin};
+use crate::auth::hba::{Method, Origin, Proof};
 use crate::catalog::{Catalog, RoleDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::http::query::{Answer, Answering, Batch, Caller, Column, Credentials, Login, Piece, Statement, aside, parameter_text};
@@ -23,6 +23,7 @@ use crate::shard::messages::{Reply, Request};
 use crate::sql::plan::OutputColumn;
 use crate::types::{Datum, RowView, SessionFormat};
 use crate::wire::authentication::{session_limit, too_many};
+use crate::wire::door::{Class, Slot};
 
 /// How long a token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -81,26 +82,34 @@ impl Rest {
     async fn identify(&self, caller: Caller, catalog: Arc<Catalog>) -> SqlResult<Arc<RoleDef>> {
         let gate = self.services.wire.gate.clone();
         let origin = Origin::of(caller.address);
-        let method = |user: &str| gate.method(user, DATABASE, origin, caller.encrypted, &catalog);
+        let method = |user: &str| match gate.proof(user, DATABASE, origin, caller.encrypted, &catalog)? {
+            Proof { method, certificate: None } => Ok(method),
+            // Nobody is asked for one over HTTP.
+            Proof { certificate: Some(_), .. } => {
+                let message = "connection requires a valid client certificate";
+                Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message))
+            }
+        };
         match caller.credentials {
             Credentials::Token(token) => {
                 let of_user = |user: &str| catalog.role_named(user).map(|role| proof(role));
                 let user = self.tokens.verify(&token, unix_seconds(), of_user).ok_or_else(|| {
                     SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "the token is not good, or not any more")
                 })?;
-                method(&user)?;
-                gate.role_of(&user, &catalog)
+                let method = method(&user)?;
+                gate.role_of(&user, method, &catalog)
             }
             Credentials::None => match method(&self.services.config.superuser)? {
-                Method::Trust => gate.role_of(&self.services.config.superuser, &catalog),
+                Method::Trust => gate.role_of(&self.services.config.superuser, Method::Trust, &catalog),
                 _ => Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "who are you? Log in first")),
             },
             Credentials::Password(user, password) => {
-                if method(&user)? != Method::Trust {
+                let method = method(&user)?;
+                if method != Method::Trust {
                     let (gate, user, catalog) = (gate.clone(), user.clone(), catalog.clone());
                     aside(move || gate.check_password(&user, &password, origin, &catalog)).await??;
                 }
-                gate.role_of(&user, &catalog)
+                gate.role_of(&user, method, &catalog)
             }
         }
     }
@@ -111,16 +120,16 @@ impl Rest {
         let role = self.identify(caller, self.services.store.current()).await?;
         let registry = &self.services.wire.registry;
         let ticket = registry.register(role.oid, session_limit(&role)).ok_or_else(|| too_many(&role))?;
-        let (core, refusal) = self.services.loads.place();
+        let class = if role.superuser { Class::Superuser } else { Class::Ordinary };
+        // A request over HTTP can be sent again; it does not wait.
+        let slot = self.services.wire.door.slots.enter_now(class)?;
+        let core = self.services.loads.place();
         let place = Place::new(self.services.clone(), core);
-        if let Some(refusal) = refusal {
-            return Err(refusal);
-        }
         let interrupt = ticket.interrupt().clone();
         let nudged = self.cores.clone();
         let (answering, answer) = Answer::channel(move || nudged.nudge(core), move || interrupt.terminate());
         let identity = Identity { user: role.name.clone(), role: role.oid, database: DATABASE.to_owned() };
-        let task = Task { identity, ticket, batch, answering, place, services: self.services.clone() };
+        let task = Task { identity, ticket, batch, answering, place, slot, services: self.services.clone() };
         let start = move || -> Box<dyn std::any::Any + Send> {
             runtime::spawn(QueueClass::Interactive, task.run());
             Box::new(())
@@ -147,20 +156,19 @@ struct Task {
     batch: Batch,
     answering: Answering,
     place: Place,
+    slot: Slot,
     services: Arc<CoreServices>,
 }
 
 impl Task {
     async fn run(self) {
-        let Task { identity, ticket, batch, answering, place, services } = self;
+        let Task { identity, ticket, batch, answering, place, slot, services } = self;
         let backend = services.backend();
         let served = place.serve(&backend);
         // A transaction that takes too long ends its session; a lone statement need not.
         let limit = if batch.statements.len() > 1 { "transaction_timeout" } else { "statement_timeout" };
-        let settings = [
-            (limit.to_owned(), batch.timeout.as_millis().to_string()),
-            ("application_name".to_owned(), "http".to_owned()),
-        ];
+        let settings =
+            [(limit.to_owned(), batch.timeout.as_millis().to_string()), ("application_name".to_owned(), "http".to_owned())];
         let last = match Session::new(&backend, identity, &settings, ticket) {
             Ok(session) => {
                 let mut run = Running { session: Box::new(session), backend, client: Collector::new(answering.clone()) };
@@ -170,7 +178,7 @@ impl Task {
             }
             Err(error) => Some(Piece::Failed(error)),
         };
-        drop((served, place));
+        drop((served, place, slot));
         if let Some(last) = last {
             // Whoever does not listen any more need not be told.
             answering.send(last).await;

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use crate::auth::hba::Origin;
 use crate::base::CoreId;
-use crate::error::{SqlError, SqlState};
+use crate::error::SqlError;
 use crate::runtime::net::{Listener, PeerAddress, Socket, Stream};
 use crate::runtime::{self, QueueClass};
 use crate::server::core::CoreServices;
 use crate::session::native::NativeBackend;
 use crate::shard::engine;
 use crate::wire::connection::{self, Admission, Exit, Moving};
+use crate::wire::door::Slot;
+use crate::wire::tls::{Secured, Tls};
 
 /// Connections by core.
 #[derive(Debug)]
@@ -25,23 +27,20 @@ pub struct Loads {
     /// Which core is looked at first: among equals each has its turn, so that clients that come one after the other do not all
     /// meet on the first.
     turn: AtomicUsize,
-    connections_max: usize,
 }
 
 impl Loads {
     /// No connections.
-    pub fn new(cores: usize, connections_max: usize) -> Self {
-        Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), turn: AtomicUsize::new(0), connections_max }
+    pub fn new(cores: usize) -> Self {
+        Self { cores: (0..cores).map(|_| AtomicUsize::new(0)).collect(), turn: AtomicUsize::new(0) }
     }
 
-    /// Takes a place on the least loaded core; with it a refusal, if the server has no room.
-    pub(super) fn place(&self) -> (CoreId, Option<SqlError>) {
-        let full = self.total() >= self.connections_max;
+    /// Takes a place on the least loaded core.
+    pub(super) fn place(&self) -> CoreId {
         let load = |core: &usize| self.cores[*core].load(Ordering::Relaxed);
         let (count, turn) = (self.cores.len(), self.turn.fetch_add(1, Ordering::Relaxed));
         let core = (0..count).map(|step| turn.wrapping_add(step) % count).min_by_key(load).expect("there is a core");
-        let refusal = full.then(|| SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
-        (self.place_on(CoreId(core as u16)), refusal)
+        self.place_on(CoreId(core as u16))
     }
 
     /// Takes a place on this core.
@@ -108,8 +107,10 @@ impl Drop for Served {
 /// A connection's state between two cores.
 struct Move {
     socket: Socket,
+    tls: Option<Box<Tls>>,
     session: Box<crate::session::Session<NativeBackend>>,
     input: Vec<u8>,
+    slot: Slot,
 }
 
 /// Accepts connections on core 0 until the server stops. Until it has recovered, all are told to come back later.
@@ -118,9 +119,13 @@ pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
         match runtime::timeout(Duration::from_millis(200), listener.accept()).await {
             Err(_elapsed) => {}
             Ok(Ok(socket)) => {
+                if let Err(error) = socket.keep_alive(services.probes()) {
+                    // It has gone again, or the kernel does not do that: nobody is worse off than without.
+                    tracing::debug!(%error, "a connection is not probed");
+                }
                 let (core, refusal) = match services.phase_refusal() {
                     Some(refusal) => (services.loads.place_on(CoreId(0)), Some(refusal)),
-                    None => services.loads.place(),
+                    None => (services.loads.place(), None),
                 };
                 let place = Place { services: services.clone(), core };
                 let engine = engine();
@@ -128,6 +133,10 @@ pub async fn accept(listener: Listener, services: Arc<CoreServices>) {
                 runtime::spawn(QueueClass::Interactive, async move {
                     engine.run_on(core, move || start(socket, refusal, place)).await;
                 });
+                // A burst of them must not keep those waiting that are here.
+                if runtime::should_yield() {
+                    runtime::yield_now().await;
+                }
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -166,7 +175,7 @@ fn start(socket: Socket, refusal: Option<SqlError>, place: Place) {
             }
         };
         let served = Served::new(&backend);
-        let exit = connection::serve(stream, backend.clone(), &services.wire, admission).await;
+        let exit = connection::serve(stream, backend.clone(), &services.wire, admission, services.pool()).await;
         drop(served);
         go_on(exit, place).await;
     });
@@ -180,7 +189,12 @@ fn resume(moving: Move, place: Place) {
         let backend = services.backend();
         backend.metrics_handle().connections.hops_in.inc();
         let served = Served::new(&backend);
-        let moving = Moving { stream, session: moving.session, input: moving.input };
+        let moving = Moving {
+            stream: Secured::from_parts(stream, moving.tls),
+            session: moving.session,
+            input: moving.input,
+            slot: moving.slot,
+        };
         let exit = connection::resume(moving, backend.clone(), &services.wire).await;
         drop(served);
         go_on(exit, place).await;
@@ -190,11 +204,15 @@ fn resume(moving: Move, place: Place) {
 /// Sends a connection that wants to move on its way.
 async fn go_on(exit: Exit<Stream, NativeBackend>, place: Place) {
     let Exit::Hop { core, moving } = exit else { return };
+    let (stream, mut tls) = moving.stream.into_parts();
     // A connection that has broken is noticed here; there is nobody left to tell.
-    let Ok((socket, received)) = moving.stream.into_socket().await else { return };
+    let Ok((socket, received)) = stream.into_socket().await else { return };
     let mut input = moving.input;
-    input.extend(received);
-    let moving = Move { socket, session: moving.session, input };
+    match &mut tls {
+        Some(tls) => tls.receive(&received),
+        None => input.extend(received),
+    }
+    let moving = Move { socket, tls, session: moving.session, input, slot: moving.slot };
     let services = place.services.clone();
     services.loads.enter(core);
     let there = Place { services, core };

@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for a fast shutdown, the second ends the process at once. SIGHUP: the rules of who may
-//! connect are read again.
+//! SIGTERM lets transactions finish (a drain) and then stops, SIGINT stops at once (PostgreSQL's fast shutdown); each further one goes a step
+//! further, to the end of the process. SIGHUP: the rules of who may connect are read again.
 //!
 //! A thread of its own waits for signals, so that whatever the rest of the server does, it hears them. Ending at once loses
 //! nothing that was acknowledged: the next start recovers from the log.
@@ -11,11 +11,22 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// What a signal asks for, given how many of the stopping kind came before.
+/// How far the server has been asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    No,
+    /// When the transactions that run are over, or have taken too long.
+    Drain,
+    /// Aborting what runs.
+    Fast,
+}
+
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
-    /// Stop accepting, abort what runs, flush, exit 0.
-    FastShutdown,
+    /// Stop in this way, exit 0.
+    Stop(Stop),
     /// End now, with this exit code.
     Immediate(i32),
     /// Read again what can be.
@@ -24,13 +35,15 @@ enum Request {
     Nothing,
 }
 
-fn request(signal: i32, stops_before: usize) -> Request {
-    match signal {
+/// `stop` is what was asked for before; `drains` says whether SIGTERM lets anything finish.
+fn request(signal: i32, stop: Stop, drains: bool) -> Request {
+    match (signal, stop) {
         // PostgreSQL's immediate shutdown.
-        SIGQUIT => Request::Immediate(exit_code(signal)),
-        SIGTERM | SIGINT if stops_before == 0 => Request::FastShutdown,
-        SIGTERM | SIGINT => Request::Immediate(exit_code(signal)),
-        SIGHUP => Request::Reload,
+        (SIGQUIT, _) => Request::Immediate(exit_code(signal)),
+        (SIGTERM, Stop::No) if drains => Request::Stop(Stop::Drain),
+        (SIGTERM | SIGINT, Stop::No | Stop::Drain) => Request::Stop(Stop::Fast),
+        (SIGTERM | SIGINT, Stop::Fast) => Request::Immediate(exit_code(signal)),
+        (SIGHUP, _) => Request::Reload,
         _ => Request::Nothing,
     }
 }
@@ -40,25 +53,37 @@ fn exit_code(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Handle signals from now on. `shut_down` is called once, on the signal thread, at the first SIGTERM or SIGINT; it should only
-/// pass the word on. SIGQUIT and a second SIGTERM or SIGINT end the process at once. `reload` is called, on the same thread, at
-/// each SIGHUP.
-pub fn install(shut_down: impl FnOnce() + Send + 'static, reload: impl FnMut() + Send + 'static) -> io::Result<SignalThread> {
+/// Handle signals from now on. `stop` is called, on the signal thread, with how to stop, each time graver than before; it should only pass the
+/// word on. SIGQUIT, and SIGTERM or SIGINT during a fast shutdown, end the process at once. `reload` is called, on the same thread, at each
+/// SIGHUP. `drains` says whether SIGTERM lets anything finish.
+pub fn install(
+    drains: bool,
+    stop: impl FnMut(Stop) + Send + 'static,
+    reload: impl FnMut() + Send + 'static,
+) -> io::Result<SignalThread> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
     let handle = signals.handle();
     let thread = thread::Builder::new().name("omendb-signals".to_string()).spawn(move || {
-        listen(&mut signals, shut_down, reload);
+        listen(&mut signals, drains, stop, reload);
     })?;
     Ok(SignalThread { handle, thread: Some(thread) })
 }
 
-fn listen(signals: &mut signal_hook::iterator::SignalsInfo<SignalOnly>, shut_down: impl FnOnce(), mut reload: impl FnMut()) {
-    let mut shut_down = Some(shut_down);
+fn listen(
+    signals: &mut signal_hook::iterator::SignalsInfo<SignalOnly>,
+    drains: bool,
+    mut stop: impl FnMut(Stop),
+    mut reload: impl FnMut(),
+) {
+    let mut asked = Stop::No;
     for signal in signals.forever() {
-        match request(signal, usize::from(shut_down.is_none())) {
-            Request::FastShutdown => {
-                tracing::info!(signal, "fast shutdown requested");
-                shut_down.take().expect("only the first signal asks for it")();
+        match request(signal, asked, drains) {
+            Request::Stop(how) => {
+                assert!(how > asked, "it only ever gets graver");
+                asked = how;
+                let what = if how == Stop::Drain { "drain" } else { "fast shutdown" };
+                tracing::info!(signal, "{what} requested");
+                stop(how);
             }
             Request::Immediate(code) => {
                 tracing::warn!(signal, "immediate shutdown requested");
@@ -94,13 +119,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_stops_and_the_second_ends() {
-        assert_eq!(request(SIGTERM, 0), Request::FastShutdown);
-        assert_eq!(request(SIGINT, 0), Request::FastShutdown);
-        assert_eq!(request(SIGTERM, 1), Request::Immediate(143));
-        assert_eq!(request(SIGINT, 1), Request::Immediate(130));
-        assert_eq!(request(SIGQUIT, 0), Request::Immediate(131));
-        assert_eq!(request(SIGHUP, 0), Request::Reload);
+    fn each_goes_a_step_further() {
+        for (signal, stop, expected) in [
+            (SIGTERM, Stop::No, Request::Stop(Stop::Drain)),
+            (SIGINT, Stop::No, Request::Stop(Stop::Fast)),
+            (SIGTERM, Stop::Drain, Request::Stop(Stop::Fast)),
+            (SIGINT, Stop::Drain, Request::Stop(Stop::Fast)),
+            (SIGTERM, Stop::Fast, Request::Immediate(143)),
+            (SIGINT, Stop::Fast, Request::Immediate(130)),
+            (SIGQUIT, Stop::No, Request::Immediate(131)),
+            (SIGHUP, Stop::Drain, Request::Reload),
+        ] {
+            assert_eq!(request(signal, stop, true), expected, "{signal} after {stop:?}");
+        }
+        assert_eq!(request(SIGTERM, Stop::No, false), Request::Stop(Stop::Fast), "without a drain");
     }
 
     #[test]
@@ -108,7 +140,8 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::channel();
         let reloaded = sender.clone();
         let thread = install(
-            move || sender.send("stop").expect("the test waits"),
+            false,
+            move |how| sender.send(if how == Stop::Fast { "stop" } else { "drain" }).expect("the test waits"),
             move || reloaded.send("reload").expect("the test waits"),
         )
         .expect("signals can be handled");

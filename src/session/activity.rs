@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::catalog::system::live::{SessionActivity, SessionState};
+use crate::catalog::system::live::{Encryption, SessionActivity, SessionState};
 use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::environment::clock_micros;
@@ -36,9 +36,12 @@ impl Told {
 }
 
 impl<B: Backend> Session<B> {
-    /// Where the client is.
-    pub fn set_client(&self, client: Option<SocketAddr>) {
-        self.ticket.told().change(|activity| activity.client = client);
+    /// Where the client is, and how its connection is encrypted.
+    pub fn set_client(&self, client: Option<SocketAddr>, encryption: Option<Arc<Encryption>>) {
+        self.ticket.told().change(|activity| {
+            activity.client = client;
+            activity.encryption = encryption;
+        });
     }
 
     /// A statement begins.

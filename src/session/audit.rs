@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::session::Session;
 use crate::session::backend::Backend;
+use crate::session::interrupt::Ticket;
 use crate::sql::plan::{Plan, Statement};
 
 /// The target of these lines.
@@ -21,8 +22,7 @@ impl<B: Backend> Session<B> {
 
     /// The session is over.
     pub fn audit_goodbye(&self) {
-        let (pid, user, application) = self.audited();
-        tracing::info!(target: TARGET, event = "logout", pid, user, application);
+        self.ticket.audit_goodbye();
     }
 
     /// A statement has succeeded.
@@ -37,9 +37,21 @@ impl<B: Backend> Session<B> {
     }
 
     fn audited(&self) -> (i32, String, String) {
-        match self.ticket.told().get() {
+        self.ticket.audited()
+    }
+}
+
+impl Ticket {
+    /// Its session is over.
+    pub fn audit_goodbye(&self) {
+        let (pid, user, application) = self.audited();
+        tracing::info!(target: TARGET, event = "logout", pid, user, application);
+    }
+
+    fn audited(&self) -> (i32, String, String) {
+        match self.told().get() {
             Some(told) => (told.pid, told.user, told.application),
-            None => (self.cancel_key().pid, String::new(), String::new()),
+            None => (self.key().pid, String::new(), String::new()),
         }
     }
 }

@@ -4,13 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::base::Oid;
+use crate::catalog::Catalog;
 use crate::catalog::system::live::{SessionActivity, SessionState};
 use crate::error::SqlResult;
 use crate::runtime;
 use crate::session::Identity;
 use crate::session::activity::Told;
+use crate::session::authority;
 use crate::session::interrupt::{SessionRegistry, Ticket};
-use crate::session::settings::{Effective, Settings};
+use crate::session::settings::{Authority, Effective, Settings};
 use crate::shard::{SessionLocks, Sizes};
 use crate::sql::{SessionInfo, Sessions};
 use crate::types::SessionFormat;
@@ -21,6 +23,7 @@ use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
 struct Pending {
     name: String,
     value: String,
+    authority: Option<Authority>,
     local: bool,
 }
 
@@ -57,6 +60,7 @@ impl Environment {
             database: identity.database.clone(),
             application: settings.show("application_name").unwrap_or_default(),
             client: None,
+            encryption: None,
             began: now,
             transaction_began: None,
             statement_began: None,
@@ -83,6 +87,11 @@ impl Environment {
             registry: Arc::clone(ticket.registry()),
             told: Arc::clone(ticket.told()),
         }
+    }
+
+    /// Who the client is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The settings.
@@ -132,7 +141,7 @@ impl Environment {
     /// Carries out what the statement has asked for through `set_config`.
     pub fn apply_pending(&mut self) -> SqlResult<()> {
         for change in std::mem::take(self.pending.get_mut()) {
-            self.settings.set(&change.name, Some(&change.value), change.local)?;
+            self.settings.assign(&change.name, Some(&change.value), change.authority, change.local)?;
         }
         Ok(())
     }
@@ -153,7 +162,11 @@ impl SessionInfo for Environment {
     }
 
     fn role(&self) -> Oid {
-        self.identity.role
+        self.effective().authority().role
+    }
+
+    fn session_role(&self) -> Oid {
+        self.effective().session.role
     }
 
     fn search_path(&self) -> &[String] {
@@ -171,10 +184,11 @@ impl SessionInfo for Environment {
         }
     }
 
-    fn set_setting(&self, name: &str, value: &str, local: bool) -> SqlResult<String> {
+    fn set_setting(&self, name: &str, value: &str, local: bool, catalog: &Catalog) -> SqlResult<String> {
+        let authority = authority::resolve(&name.to_ascii_lowercase(), value, catalog, &self.settings)?;
         // A trial on a copy finds out now whether it can be done; doing it waits until nothing borrows the settings.
-        let value = self.settings.clone().set(name, Some(value), local)?;
-        self.pending.borrow_mut().push(Pending { name: name.to_owned(), value: value.clone(), local });
+        let value = self.settings.clone().assign(name, Some(value), authority, local)?;
+        self.pending.borrow_mut().push(Pending { name: name.to_owned(), value: value.clone(), authority, local });
         Ok(value)
     }
 

@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::session::backend::Backend;
 use crate::session::formats::{FormatCodes, parameter, text};
 use crate::session::portal::{Portal, State};
-use crate::session::prepared::{Entry, Prepared};
+use crate::session::prepared::{Entry, Prepared, Recipe};
 use crate::session::response::{Client, Failure, Response, RowShape};
 use crate::session::run::Outcome;
 use crate::session::transaction::Block;
@@ -52,8 +52,8 @@ impl<B: Backend> Session<B> {
             }
             None => {
                 let prepared = self.prepare(backend, text, &declared)?;
-                if declared.is_empty() && self.is_shareable(backend, &prepared) {
-                    self.texts.insert(text, Arc::clone(&prepared));
+                if self.is_shareable(backend, &prepared) {
+                    self.texts.insert(text, &declared, Arc::clone(&prepared));
                 }
                 prepared
             }
@@ -66,17 +66,15 @@ impl<B: Backend> Session<B> {
     /// The plan of a text that has been prepared before, if it is still good.
     #[inline]
     pub(super) fn known_text(&mut self, backend: &B, text: &str, declared: &[SqlType]) -> Option<Arc<Prepared>> {
-        if !declared.is_empty() {
-            return None;
-        }
         let version = backend.catalog_version(self.txn.txn());
-        self.texts.get(text, version, self.env.settings().plan_epoch()).map(Arc::clone)
+        self.texts.get(text, declared, version, self.env.settings().plan_epoch()).map(Arc::clone)
     }
 
     /// Binds a statement again if the catalog or a setting it depends on has changed.
     ///
     /// Errors: 0A000 if its result would have other columns, and those of binding.
     pub(super) fn revalidate(&mut self, backend: &B, name: &str) -> SqlResult<()> {
+        self.awaken(backend, name)?;
         let version = backend.catalog_version(self.txn.txn());
         let epoch = self.env.settings().plan_epoch();
         let old = Arc::clone(&self.statements.get_mut(name)?.prepared);
@@ -85,10 +83,38 @@ impl<B: Backend> Session<B> {
         }
         // The types that were inferred once are what the client knows.
         let new = self.prepare(backend, &old.text, old.params())?;
-        if new.text_shape.columns != old.text_shape.columns {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
-        }
+        check_same_result(&new, &old.text_shape)?;
         self.statements.get_mut(name)?.replace(new);
+        Ok(())
+    }
+
+    /// Plans a statement that its client has prepared in an earlier session, if it has not been planned in this one.
+    ///
+    /// Errors: as those of a statement that has to be bound again.
+    #[inline]
+    pub(super) fn awaken(&mut self, backend: &B, name: &str) -> SqlResult<()> {
+        match self.statements.asleep(name).map(Arc::clone) {
+            None => Ok(()),
+            Some(recipe) => self.awaken_from(backend, name, &recipe),
+        }
+    }
+
+    fn awaken_from(&mut self, backend: &B, name: &str, recipe: &Recipe) -> SqlResult<()> {
+        let version = backend.catalog_version(self.txn.txn());
+        let epoch = self.env.settings().plan_epoch();
+        let known = recipe.plan.as_ref().or_else(|| self.texts.get_typed(&recipe.text, &recipe.params, version, epoch));
+        let prepared = match known {
+            Some(known) => Arc::clone(known),
+            None => {
+                let prepared = self.prepare(backend, &recipe.text, &recipe.params)?;
+                if self.is_shareable(backend, &prepared) {
+                    self.texts.insert(&recipe.text, &recipe.params, Arc::clone(&prepared));
+                }
+                prepared
+            }
+        };
+        check_same_result(&prepared, &recipe.shape)?;
+        self.statements.wake(name, prepared);
         Ok(())
     }
 
@@ -242,6 +268,14 @@ fn describe(client: &mut impl Client, shape: &RowShape) {
     } else {
         client.send(Response::RowDescription(shape));
     }
+}
+
+/// 0A000 if a statement that was bound again has other columns than its client knows.
+fn check_same_result(new: &Prepared, known: &RowShape) -> SqlResult<()> {
+    if new.text_shape.columns == known.columns {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"))
 }
 
 fn declared_type(oid: u32) -> SqlResult<SqlType> {

@@ -11,6 +11,7 @@ use crate::runtime::MonoTime;
 use crate::session::interrupt::{Interrupt, Interruption};
 
 const TRANSACTION_TIMEOUT: SqlState = SqlState(*b"25P04");
+const CONNECTION_FAILURE: SqlState = SqlState(*b"08006");
 
 /// When a statement has lasted too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub fn interrupted(asked: Interruption) -> SqlError {
     match asked {
         Interruption::Cancel => canceled("user request"),
         Interruption::Terminate => SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"),
+        Interruption::Abandon => SqlError::new(CONNECTION_FAILURE, "connection to client lost"),
     }
 }
 
@@ -77,9 +79,33 @@ pub fn transaction_timeout() -> SqlError {
     SqlError::new(TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
 }
 
+/// Why a session ends whose client says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Outside a transaction, by idle_session_timeout.
+    Idle,
+    /// In a transaction, by idle_in_transaction_session_timeout.
+    IdleInTransaction,
+    /// In a transaction that has lasted too long, by transaction_timeout.
+    Transaction,
+}
+
+impl Silence {
+    /// What the client is told.
+    pub fn error(self) -> SqlError {
+        match self {
+            Silence::Idle => SqlError::new(SqlState(*b"57P05"), "terminating connection due to idle-session timeout"),
+            Silence::IdleInTransaction => {
+                SqlError::new(SqlState(*b"25P03"), "terminating connection due to idle-in-transaction timeout")
+            }
+            Silence::Transaction => transaction_timeout(),
+        }
+    }
+}
+
 /// Whether an error is the end of the session.
 pub fn ends_session(error: &SqlError) -> bool {
-    matches!(error.code(), TRANSACTION_TIMEOUT | SqlState::ADMIN_SHUTDOWN)
+    matches!(error.code(), TRANSACTION_TIMEOUT | SqlState::ADMIN_SHUTDOWN | CONNECTION_FAILURE)
 }
 
 fn canceled(why: &str) -> SqlError {

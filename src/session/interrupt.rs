@@ -18,6 +18,10 @@ use crate::sql::Sessions;
 
 const CANCEL: u8 = 1;
 const TERMINATE: u8 = 2;
+/// The client has gone: nobody waits for what runs.
+const ABANDON: u8 = 4;
+/// The server drains: the connection ends with its transaction.
+const DRAIN: u8 = 8;
 
 /// What a session is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum Interruption {
     Cancel,
     /// End the connection (57P01).
     Terminate,
+    /// The same, because its client has gone (08006).
+    Abandon,
 }
 
 /// One session's ear. Set from any thread, heard by the core that the session is on.
@@ -46,6 +52,16 @@ impl Interrupt {
         self.ask(TERMINATE);
     }
 
+    /// Says that the client has gone.
+    pub fn abandon(&self) {
+        self.ask(ABANDON);
+    }
+
+    /// Asks the connection to end as soon as it is in no transaction.
+    pub fn drain(&self) {
+        self.ask(DRAIN);
+    }
+
     fn ask(&self, what: u8) {
         self.asked.fetch_or(what, Ordering::AcqRel);
         self.waker.wake();
@@ -64,6 +80,7 @@ impl Interrupt {
     pub fn asked(&self) -> Option<Interruption> {
         match self.asked.load(Ordering::Acquire) {
             asked if asked & TERMINATE != 0 => Some(Interruption::Terminate),
+            asked if asked & ABANDON != 0 => Some(Interruption::Abandon),
             asked if asked & CANCEL != 0 => Some(Interruption::Cancel),
             _ => None,
         }
@@ -80,11 +97,18 @@ impl Interrupt {
 
     /// Waits until the connection is asked to end; cancel requests pass by.
     pub async fn terminated(&self) {
-        poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if self.asked() == Some(Interruption::Terminate) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        poll_fn(|cx| self.poll_end(cx, false)).await;
+    }
+
+    /// Ready when the connection is asked to end; `between` says that it is in no transaction.
+    pub fn poll_end(&self, cx: &mut Context<'_>, between: bool) -> Poll<()> {
+        let grave = if between { TERMINATE | ABANDON | DRAIN } else { TERMINATE | ABANDON };
+        let asked = || self.asked.load(Ordering::Acquire) & grave != 0;
+        if asked() {
+            return Poll::Ready(());
+        }
+        self.waker.register(cx.waker());
+        if asked() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -118,6 +142,7 @@ struct Inner {
     sessions: HashMap<i32, Registered>,
     last_pid: i32,
     terminating: bool,
+    draining: bool,
 }
 
 impl SessionRegistry {
@@ -144,6 +169,9 @@ impl SessionRegistry {
         if inner.terminating {
             interrupt.terminate();
         }
+        if inner.draining {
+            interrupt.drain();
+        }
         drop(inner);
         Some(Ticket { registry: Arc::clone(self), key, interrupt, told })
     }
@@ -168,6 +196,23 @@ impl SessionRegistry {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.terminating = true;
         inner.sessions.values().for_each(|session| session.interrupt.terminate());
+    }
+
+    /// Ends all connections, present and future, as soon as they are in no transaction.
+    pub fn drain_all(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.draining = true;
+        inner.sessions.values().for_each(|session| session.interrupt.drain());
+    }
+
+    /// Takes out sessions whose connections are gone without having left. There are none as long as every ticket is dropped; answers how
+    /// many there were.
+    pub fn sweep(&self) -> usize {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = inner.sessions.len();
+        // A ticket holds the second handle.
+        inner.sessions.retain(|_, session| Arc::strong_count(&session.interrupt) > 1);
+        before - inner.sessions.len()
     }
 
     /// Sessions at present.
@@ -289,6 +334,22 @@ mod tests {
             ticket.interrupt().begin_statement();
             assert_eq!(ticket.interrupt().asked(), Some(Interruption::Terminate));
         }
+    }
+
+    #[test]
+    fn who_drains_ends_between_transactions_only() {
+        let registry = Arc::new(SessionRegistry::default());
+        let early = registry.register(Oid(10), None).expect("there is no limit");
+        registry.drain_all();
+        let late = registry.register(Oid(10), None).expect("there is no limit");
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for ticket in [&early, &late] {
+            assert!(ticket.interrupt().poll_end(&mut cx, false).is_pending());
+            assert!(ticket.interrupt().poll_end(&mut cx, true).is_ready());
+            assert_eq!(ticket.interrupt().asked(), None, "a statement is let finish");
+        }
+        registry.terminate_all();
+        assert!(early.interrupt().poll_end(&mut cx, false).is_ready());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `response` | what a session says and to whom: the [`Client`](response::Client) that the wire layer implements |
 //! | `backend` | what a session needs of executor and engine |
 //! | `settings`, `environment` | SET and SHOW; the session as functions see it |
+//! | `authority` | SET ROLE and SET SESSION AUTHORIZATION |
 //! | `transaction` | the transaction block |
 //! | `two_phase` | PREPARE TRANSACTION and what decides it |
 //! | `prepared`, `portal`, `plan_cache` | what stays between messages |
@@ -16,12 +17,14 @@
 //! | `audit` | what is told of it in the audit log |
 //! | `activity` | what others see of the session |
 //! | `interrupt`, `guard` | cancel requests, timeouts, shutdown |
+//! | `pool` | sessions that clients share, a transaction each |
 //!
 //! Invariants: a session is `Send` between two calls and belongs to the core that calls it during one; it keeps no handle of a
 //! core. No borrow of its cells is held across an await.
 
 mod activity;
 mod audit;
+mod authority;
 pub mod backend;
 mod copy;
 mod environment;
@@ -32,6 +35,7 @@ pub mod interrupt;
 pub mod native;
 mod plan_cache;
 mod point;
+pub mod pool;
 mod portal;
 mod prepared;
 pub mod response;
@@ -49,21 +53,24 @@ mod two_phase;
 mod utility;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::Oid;
+use crate::catalog::acl::ask::Holder;
+use crate::catalog::{Catalog, Privileges};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::Stage;
 use crate::runtime::MonoTime;
 use crate::session::backend::Backend;
 use crate::session::environment::Environment;
-use crate::session::guard::{deadline, ends_session, transaction_timeout};
+use crate::session::guard::ends_session;
 use crate::session::interrupt::{CancelKey, Interrupt, Interruption, Ticket};
 use crate::session::plan_cache::PlanCache;
 use crate::session::point::PointBatch;
 use crate::session::portal::Portals;
 use crate::session::prepared::{Prepared, Statements};
 use crate::session::response::{Client, Response, Severity, TransactionStatus};
-use crate::session::settings::Settings;
+use crate::session::settings::{Authority, Settings};
 use crate::session::timing::Stopwatch;
 use crate::session::transaction::{Transaction, failed_block, isolation_name};
 use crate::shard::Txn;
@@ -73,7 +80,7 @@ use crate::txn::Isolation;
 use crate::types::SqlType;
 
 pub use extended::BindRequest;
-pub use guard::interrupted;
+pub use guard::{Silence, interrupted};
 pub use point::PointLookup;
 
 /// Who a session is for.
@@ -85,6 +92,15 @@ pub struct Identity {
     pub role: Oid,
     /// The database.
     pub database: String,
+}
+
+/// 42501 unless a role may connect to the database.
+fn check_connect(identity: &Identity, catalog: &Catalog) -> SqlResult<()> {
+    if catalog.held_on_database(Holder::Role(identity.role)).privileges.contains(Privileges::CONNECT) {
+        return Ok(());
+    }
+    let message = format!("permission denied for database \"{}\"", identity.database);
+    Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).detail("User does not have CONNECT privilege."))
 }
 
 /// A session. Owned by one connection; moves between cores with it.
@@ -113,10 +129,13 @@ pub struct Session<B: Backend> {
 impl<B: Backend> Session<B> {
     /// A new session with the settings of its startup packet.
     ///
-    /// Errors: those of SET.
+    /// Errors: 42501 for a role that may not connect to the database, and those of SET.
     pub fn new(backend: &B, identity: Identity, startup: &[(String, String)], ticket: Ticket) -> SqlResult<Self> {
-        let superuser = backend.catalog(None).is_superuser(identity.role);
-        let settings = Settings::new(&identity.user, superuser, startup)?;
+        let catalog = backend.catalog(None);
+        check_connect(&identity, &catalog)?;
+        let login = Authority { role: identity.role, superuser: catalog.is_superuser(identity.role) };
+        let resolve = |settings: &Settings, name: &str, value: &str| authority::resolve(name, value, &catalog, settings);
+        let settings = Settings::new(&identity.user, login, startup, resolve)?;
         let pid = ticket.key().pid;
         let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {
@@ -159,27 +178,30 @@ impl<B: Backend> Session<B> {
     /// Why the session is to end, if it is.
     pub fn ending(&self) -> Option<SqlError> {
         match self.interrupt().asked() {
-            Some(asked @ Interruption::Terminate) => Some(interrupted(asked)),
+            Some(asked @ (Interruption::Terminate | Interruption::Abandon)) => Some(interrupted(asked)),
             _ => self.ending.clone(),
         }
     }
 
-    /// When the session is to be ended if its client says nothing until then, and why; `None` for never.
-    pub fn idle_limit(&self) -> Option<(MonoTime, SqlError)> {
+    /// When the session is to be ended whose client says nothing from `since` on, and why; `None` for never.
+    pub fn idle_limit(&self, since: MonoTime) -> Option<(MonoTime, Silence)> {
         let effective = self.env.effective();
-        let (limit, code, message) = match self.status() {
-            TransactionStatus::Idle => {
-                (effective.idle_timeout_ms, *b"57P05", "terminating connection due to idle-session timeout")
-            }
-            _ => {
-                (effective.idle_in_transaction_timeout_ms, *b"25P03", "terminating connection due to idle-in-transaction timeout")
-            }
+        let (limit_ms, why) = match self.status() {
+            TransactionStatus::Idle => (effective.idle_timeout_ms, Silence::Idle),
+            _ => (effective.idle_in_transaction_timeout_ms, Silence::IdleInTransaction),
         };
-        let idle = deadline(limit).map(|at| (at, SqlError::new(SqlState(code), message)));
-        match (idle, self.txn.deadline()) {
-            (Some((at, error)), transaction) if transaction.is_none_or(|transaction| at < transaction) => Some((at, error)),
-            (_, transaction) => transaction.map(|at| (at, transaction_timeout())),
+        let idle = (limit_ms > 0).then(|| (since + Duration::from_millis(limit_ms.into()), why));
+        let transaction = self.txn.deadline().map(|at| (at, Silence::Transaction));
+        match (idle, transaction) {
+            (Some(idle), Some(transaction)) => Some(if idle.0 < transaction.0 { idle } else { transaction }),
+            (idle, transaction) => idle.or(transaction),
         }
+    }
+
+    /// How often is looked whether the client is still there while a statement runs; `None` for never.
+    pub fn check_interval(&self) -> Option<Duration> {
+        let interval_ms = self.env.effective().check_interval_ms;
+        (interval_ms > 0).then(|| Duration::from_millis(interval_ms.into()))
     }
 
     /// The connection is over: what its transaction did is undone.

@@ -117,6 +117,7 @@ impl<B: Backend> Session<B> {
         if !request.portal.is_empty() || !self.may_read_alone() {
             return None;
         }
+        self.awaken(backend, request.statement).ok()?;
         let epoch = self.env.settings().plan_epoch();
         let entry = self.statements.get_mut(request.statement).ok()?;
         let plan = entry.prepared.point.as_ref()?;

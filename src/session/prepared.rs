@@ -16,7 +16,7 @@ use crate::sql::utility::Utility;
 use crate::storage::Key;
 use crate::types::{RowLayout, SqlType};
 
-/// Named prepared statements of one session.
+/// Prepared statements of one client.
 const STATEMENTS_MAX: usize = 10_000;
 
 /// Result formats remembered for one statement; clients use one or two.
@@ -40,7 +40,9 @@ pub struct Prepared {
 impl Prepared {
     /// A statement just bound.
     pub fn new(text: Arc<str>, statement: Option<Arc<Statement>>, plan_epoch: u64) -> Self {
-        let point = statement.as_ref().and_then(|statement| PointPlan::of(statement));
+        // One that is refused goes the ordinary way, where that is said.
+        let allowed = statement.as_ref().filter(|statement| statement.refusal.is_none());
+        let point = allowed.and_then(|statement| PointPlan::of(statement));
         let columns = statement.as_ref().map_or(&[][..], |statement| &statement.columns);
         let text_shape = Arc::new(RowShape::text(columns));
         Self { text, statement, plan_epoch, point, text_shape }
@@ -56,16 +58,17 @@ impl Prepared {
     pub fn is_current(&self, catalog_version: u64, plan_epoch: u64) -> bool {
         match &self.statement {
             Some(statement) => {
-                // A statement about roles names them, and its text may be gone.
-                matches!(statement.plan, Plan::Ddl(Ddl::Role(_)))
+                // A statement about roles or privileges names them, and its text may be gone.
+                matches!(statement.plan, Plan::Ddl(Ddl::Role(_) | Ddl::Privileges(_)))
                     || statement.catalog_version == catalog_version && (self.plan_epoch == plan_epoch || self.is_utility())
             }
             None => true,
         }
     }
 
+    /// Whether it is a utility in which nothing is bound.
     fn is_utility(&self) -> bool {
-        self.statement.as_ref().is_some_and(|statement| matches!(statement.plan, Plan::Utility(_)))
+        self.utility().is_some_and(Utility::is_of_session)
     }
 
     /// The statement's utility, if it is one.
@@ -148,18 +151,45 @@ fn key_param(point: &PointSelect) -> Option<(usize, SqlType)> {
 /// Format codes and the result they make.
 type KnownShape = (Box<[i16]>, Arc<RowShape>);
 
+/// What is kept of a statement while its client has no session: enough to plan it again, which is little and seldom its own.
+#[derive(Debug)]
+pub struct Recipe {
+    /// Its text.
+    pub text: Arc<str>,
+    /// The types of its parameters, which the client knows.
+    pub params: Box<[SqlType]>,
+    /// The result, which the client knows as well.
+    pub shape: Arc<RowShape>,
+    /// The plan of a statement whose text is kept from everybody.
+    pub plan: Option<Arc<Prepared>>,
+}
+
+impl Recipe {
+    fn of(prepared: &Arc<Prepared>) -> Self {
+        let secret = prepared.statement.as_ref().is_some_and(|statement| statement.holds_secret());
+        Self {
+            text: Arc::clone(&prepared.text),
+            params: prepared.params().into(),
+            shape: Arc::clone(&prepared.text_shape),
+            plan: secret.then(|| Arc::clone(prepared)),
+        }
+    }
+}
+
 /// A prepared statement with the result formats that have been asked of it.
 #[derive(Debug)]
 pub struct Entry {
     /// The statement.
     pub prepared: Arc<Prepared>,
     shapes: SmallVec<[KnownShape; 1]>,
+    /// What it was planned from, if it has slept.
+    recipe: Option<Arc<Recipe>>,
 }
 
 impl Entry {
     /// A statement nobody has executed yet.
     pub fn new(prepared: Arc<Prepared>) -> Self {
-        Self { prepared, shapes: SmallVec::new() }
+        Self { prepared, shapes: SmallVec::new(), recipe: None }
     }
 
     /// Replaces the plan by a newer one.
@@ -186,15 +216,17 @@ impl Entry {
     }
 }
 
-/// The prepared statements of a session.
+/// The prepared statements of a client.
 #[derive(Debug, Default)]
 pub struct Statements {
     unnamed: Option<Entry>,
     named: FxHashMap<Box<str>, Entry>,
+    /// Those that have not been used since the client got its session; the unnamed one by an empty name.
+    asleep: FxHashMap<Box<str>, Arc<Recipe>>,
 }
 
 impl Statements {
-    /// The statement of a name; 26000 if there is none.
+    /// The statement of a name; 26000 if there is none that is awake.
     #[inline]
     pub fn get_mut(&mut self, name: &str) -> SqlResult<&mut Entry> {
         let found = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) };
@@ -204,11 +236,12 @@ impl Statements {
     /// Adds a statement; an unnamed one replaces its predecessor. 42P05 for a name in use, 53400 for too many.
     pub fn insert(&mut self, name: &str, entry: Entry) -> SqlResult<()> {
         if name.is_empty() {
+            self.asleep.remove(name);
             self.unnamed = Some(entry);
             return Ok(());
         }
         self.check_free(name)?;
-        if self.named.len() >= STATEMENTS_MAX {
+        if self.len() >= STATEMENTS_MAX {
             let message = format!("too many prepared statements: the limit is {STATEMENTS_MAX}");
             return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
         }
@@ -218,7 +251,7 @@ impl Statements {
 
     /// 42P05 if the name is in use.
     pub fn check_free(&self, name: &str) -> SqlResult<()> {
-        if self.named.contains_key(name) {
+        if self.named.contains_key(name) || self.asleep.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
         }
@@ -227,13 +260,47 @@ impl Statements {
 
     /// Removes a statement, if it is there (Close and the replacement of the unnamed one do not mind).
     pub fn remove(&mut self, name: &str) -> bool {
-        if name.is_empty() { self.unnamed.take().is_some() } else { self.named.remove(name).is_some() }
+        let slept = !self.asleep.is_empty() && self.asleep.remove(name).is_some();
+        let awake = if name.is_empty() { self.unnamed.take().is_some() } else { self.named.remove(name).is_some() };
+        slept || awake
     }
 
-    /// Removes all named ones.
+    /// Removes all.
     pub fn clear(&mut self) {
         self.named.clear();
         self.unnamed = None;
+        self.asleep.clear();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.named.len() + self.asleep.len() + usize::from(self.unnamed.is_some())
+    }
+
+    /// The client gives its session back: plans stay behind.
+    pub fn fall_asleep(&mut self) {
+        let unnamed = self.unnamed.take().map(|entry| ("".into(), entry));
+        for (name, entry) in std::mem::take(&mut self.named).into_iter().chain(unnamed) {
+            let recipe = entry.recipe.unwrap_or_else(|| Arc::new(Recipe::of(&entry.prepared)));
+            self.asleep.insert(name, recipe);
+        }
+    }
+
+    /// What a statement is to be planned from, if it sleeps.
+    #[inline]
+    pub fn asleep(&self, name: &str) -> Option<&Arc<Recipe>> {
+        if self.asleep.is_empty() { None } else { self.asleep.get(name) }
+    }
+
+    /// It has been planned.
+    pub fn wake(&mut self, name: &str, prepared: Arc<Prepared>) {
+        let (name, recipe) = self.asleep.remove_entry(name).expect("only what sleeps can be woken");
+        let entry = Entry { recipe: Some(recipe), ..Entry::new(prepared) };
+        if name.is_empty() {
+            self.unnamed = Some(entry);
+        } else {
+            self.named.insert(name, entry);
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl<B: Backend> Session<B> {
         if self.txn.block() == Block::Failed && !prepared.ends_failed_block() {
             return Err(failed_block().into());
         }
-        let own = matches!(&statement.plan, Plan::Utility(utility) if is_own(utility));
+        let own = matches!(&statement.plan, Plan::Utility(utility) if utility.is_of_session());
         self.statement_begins(tag::query_type(statement), if own { QueryPath::Session } else { QueryPath::Executor });
         let outcome = match &statement.plan {
             Plan::Empty => return Ok(Outcome::Empty),
@@ -94,6 +94,7 @@ impl<B: Backend> Session<B> {
                     return run_again(statement).map_err(Failure::from);
                 }
                 self.check_writable(statement)?;
+                check_allowed(statement)?;
                 self.begin_statement(Arc::clone(&prepared.text));
                 Outcome::Complete(self.run_copy_in(backend, client, statement).await?)
             }
@@ -157,6 +158,7 @@ impl<B: Backend> Session<B> {
                 if let Plan::Utility(Utility::Lock { .. }) = &statement.plan {
                     self.txn.require_block("LOCK TABLE")?;
                 }
+                check_allowed(statement)?;
                 self.begin_statement(Arc::clone(&portal.prepared.text));
                 let cursor = backend.open(statement, params)?;
                 announce(client, statement, &portal.shape, describe);
@@ -202,6 +204,14 @@ impl<B: Backend> Session<B> {
     }
 }
 
+/// 42501 for a statement that the role it was bound for may not run.
+fn check_allowed(statement: &Statement) -> SqlResult<()> {
+    match &statement.refusal {
+        None => Ok(()),
+        Some(refusal) => Err(SqlError::clone(refusal)),
+    }
+}
+
 /// What the client is told before the first row.
 fn announce(client: &mut impl Client, statement: &Statement, shape: &RowShape, describe: bool) {
     match &statement.plan {
@@ -213,19 +223,6 @@ fn announce(client: &mut impl Client, statement: &Statement, shape: &RowShape, d
         _ if describe && !shape.columns.is_empty() => client.send(Response::RowDescription(shape)),
         _ => {}
     }
-}
-
-/// Utilities that the session carries out; the others go to the executor.
-fn is_own(utility: &Utility) -> bool {
-    !matches!(
-        utility,
-        Utility::Explain { .. }
-            | Utility::Vacuum { .. }
-            | Utility::Analyze { .. }
-            | Utility::Lock { .. }
-            | Utility::Checkpoint
-            | Utility::Backup(_)
-    )
 }
 
 /// Execute of a portal that is finished: a query has no more rows, anything else cannot be done twice.

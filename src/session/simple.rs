@@ -124,14 +124,14 @@ impl<B: Backend> Session<B> {
     ) -> SqlResult<Option<(Arc<Prepared>, Vec<Datum>)>> {
         let version = backend.catalog_version(self.txn.txn());
         let epoch = self.env.settings().plan_epoch();
-        if let Some(shared) = self.normal_forms.get(&normalised.key, version, epoch) {
+        if let Some(shared) = self.normal_forms.get(&normalised.key, &[], version, epoch) {
             let shared = Arc::clone(shared);
             let params = literal_params(&normalised.literals, shared.params(), &self.env.effective().format)?;
             return Ok(Some((shared, params)));
         }
         Ok(self
             .texts
-            .get(text, version, epoch)
+            .get(text, &[], version, epoch)
             .filter(|known| known.params().is_empty())
             .map(|known| (Arc::clone(known), Vec::new())))
     }
@@ -148,7 +148,7 @@ impl<B: Backend> Session<B> {
             cache::Prepared::Shared(statement) => {
                 let prepared = self.new_prepared(text, Some(Arc::new(statement)));
                 if self.is_shareable(backend, &prepared) {
-                    self.normal_forms.insert(&normalised.key, Arc::clone(&prepared));
+                    self.normal_forms.insert(&normalised.key, &[], Arc::clone(&prepared));
                 }
                 let params = literal_params(&normalised.literals, prepared.params(), &self.env.effective().format)?;
                 Ok((prepared, params))
@@ -156,7 +156,7 @@ impl<B: Backend> Session<B> {
             cache::Prepared::Private(statement) => {
                 let prepared = self.new_prepared(text, Some(Arc::new(statement)));
                 if self.is_shareable(backend, &prepared) {
-                    self.texts.insert(text, Arc::clone(&prepared));
+                    self.texts.insert(text, &[], Arc::clone(&prepared));
                 }
                 Ok((prepared, Vec::new()))
             }

@@ -40,6 +40,7 @@ pub fn command(statement: &Statement) -> &'static str {
         Plan::Ddl(Ddl::Truncate { .. }) => "TRUNCATE TABLE",
         Plan::Ddl(Ddl::AddPrimaryKey { .. } | Ddl::ChangeOwner { .. }) => "ALTER TABLE",
         Plan::Ddl(Ddl::Role(statement)) => statement.tag(),
+        Plan::Ddl(Ddl::Privileges(statement)) => statement.tag(),
         Plan::Utility(utility) => utility_name(utility),
         Plan::Empty => "",
     }

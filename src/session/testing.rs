@@ -31,7 +31,7 @@ struct State {
 }
 
 struct Inner {
-    metrics: CoreMetrics,
+    metrics: Rc<CoreMetrics>,
     state: RefCell<State>,
     backups: RefCell<Vec<(TxnId, u32, State)>>,
     next: Cell<u64>,
@@ -49,7 +49,7 @@ impl Default for Fake {
     fn default() -> Self {
         let catalog = Arc::new(Catalog::bootstrap());
         Self(Rc::new(Inner {
-            metrics: CoreMetrics::new(CoreId(0), 2),
+            metrics: Rc::new(CoreMetrics::new(CoreId(0), 2)),
             state: RefCell::new(State { catalog, rows: BTreeMap::new() }),
             backups: RefCell::default(),
             next: Cell::new(1),
@@ -65,6 +65,11 @@ impl Fake {
     /// Sizes of the batches of point reads so far.
     pub fn batches(&self) -> Vec<usize> {
         self.0.batches.borrow().clone()
+    }
+
+    /// What its core counts.
+    pub fn core_metrics(&self) -> &Rc<CoreMetrics> {
+        &self.0.metrics
     }
 
     /// Transactions committed.
@@ -248,6 +253,7 @@ impl Runner<'_> {
                     schema: *schema,
                     name: name.clone(),
                     owner: crate::catalog::BOOTSTRAP_ROLE,
+                    acls: Default::default(),
                     columns: columns.clone(),
                     primary_key,
                     storage: StorageId(oid.0),

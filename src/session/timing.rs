@@ -35,7 +35,7 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     /// Something was received; `more` if a message that had begun goes on with it.
-    fn received(&mut self, more: bool) {
+    pub(super) fn received(&mut self, more: bool) {
         self.last_byte = now();
         if !more {
             self.first_byte = self.last_byte;

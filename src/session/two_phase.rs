@@ -10,7 +10,7 @@ use crate::session::response::Client;
 use crate::session::tag::Tag;
 use crate::session::transaction::Block;
 use crate::shard::PrepareAs;
-use crate::sql::SessionInfo;
+use crate::sql::{SessionInfo, name_of_role};
 
 impl<B: Backend> Session<B> {
     /// PREPARE TRANSACTION. A failed transaction is rolled back, and so says the tag.
@@ -30,7 +30,7 @@ impl<B: Backend> Session<B> {
         }
         let said = PrepareAs {
             gid: gid.to_owned(),
-            owner: self.env.user().to_owned(),
+            owner: self.acting(backend),
             database: self.env.database().to_owned(),
             now_micros: clock_micros(),
         };
@@ -49,7 +49,13 @@ impl<B: Backend> Session<B> {
         let name = if commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
         self.txn.forbid_block(name)?;
         let superuser = backend.catalog(None).is_superuser(self.env.role());
-        backend.finish_prepared(gid, commit, (!superuser).then_some(self.env.user())).await?;
+        let own = self.acting(backend);
+        backend.finish_prepared(gid, commit, (!superuser).then_some(own.as_str())).await?;
         Ok(name.into())
+    }
+
+    /// The name of the role whose privileges count.
+    fn acting(&self, backend: &B) -> String {
+        name_of_role(self.env.role(), &self.env, &backend.catalog(self.txn.txn())).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::Session;
+use crate::session::authority;
 use crate::session::backend::Backend;
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, Prepared, missing};
@@ -81,11 +82,11 @@ impl<B: Backend> Session<B> {
                 if *local && self.txn.block() != Block::Explicit {
                     self.warn_not_in_block(client, "SET LOCAL");
                 }
-                self.set(name, value.as_deref(), *local)?;
+                self.set(backend, name, value.as_deref(), *local)?;
                 Ok("SET".into())
             }
             Utility::Reset(Some(name)) => {
-                self.set(name, None, false)?;
+                self.set(backend, name, None, false)?;
                 Ok("RESET".into())
             }
             Utility::Reset(None) => {
@@ -170,11 +171,13 @@ impl<B: Backend> Session<B> {
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+    fn set(&mut self, backend: &B, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
         if let Some(modes) = transaction_setting(name, value)? {
             return self.set_modes(modes);
         }
-        self.env.settings_mut().set(name, value, local)?;
+        let resolve = |value| authority::resolve(name, value, &backend.catalog(self.txn.txn()), self.env.settings());
+        let authority = value.map_or(Ok(None), resolve)?;
+        self.env.settings_mut().assign(name, value, authority, local)?;
         Ok(())
     }
 
@@ -211,6 +214,7 @@ impl<B: Backend> Session<B> {
                 self.txn.forbid_block("DISCARD ALL")?;
                 self.portals.clear();
                 backend.unlock_session(self.env.locks()).await;
+                self.env.settings_mut().reset("session_authorization")?;
                 self.env.settings_mut().reset_all();
                 self.statements.clear();
                 self.texts.clear();

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::base::Oid;
-use crate::catalog::Catalog;
 use crate::catalog::system::live::SessionActivity;
+use crate::catalog::{BOOTSTRAP_ROLE, Catalog};
 use crate::error::{SqlError, SqlResult};
 use crate::shard::{SessionLocks, Sizes};
 use crate::sql::expr::Subquery;
@@ -28,16 +28,20 @@ pub struct BindContext<'a> {
 pub trait SessionInfo {
     /// Name of the database connected to.
     fn database(&self) -> &str;
-    /// The user (`current_user`, `session_user`).
+    /// The name that the user has logged in with. See [`name_of_role`].
     fn user(&self) -> &str;
     /// The role whose privileges the session has.
     fn role(&self) -> Oid;
+    /// The role that the session is for: whose privileges it has until SET ROLE says otherwise.
+    fn session_role(&self) -> Oid {
+        self.role()
+    }
     /// `search_path`, without the implicit `pg_catalog`; `"$user"` already resolved or left out.
     fn search_path(&self) -> &[String];
     /// A setting's text as SHOW prints it; `None` if there is no such setting.
     fn setting(&self, name: &str) -> Option<String>;
     /// `set_config`: changes a setting for the session, or for the transaction if `local`. Answers the new value.
-    fn set_setting(&self, name: &str, value: &str, local: bool) -> SqlResult<String>;
+    fn set_setting(&self, name: &str, value: &str, local: bool, catalog: &Catalog) -> SqlResult<String>;
     /// Start of the transaction: microseconds since 2000-01-01 UTC.
     fn transaction_micros(&self) -> i64;
     /// Start of the statement: microseconds since 2000-01-01 UTC.
@@ -63,6 +67,16 @@ pub trait SessionInfo {
     /// How much memory storages take; `None` where no engine is at hand.
     fn sizes(&self) -> Option<&Arc<Sizes>> {
         None
+    }
+}
+
+/// The name of the session's own or current role: that of a user who stands for the bootstrap superuser, where the server is open to
+/// everybody, is its own. `None` for a role that is gone.
+pub fn name_of_role(role: Oid, session: &dyn SessionInfo, catalog: &Catalog) -> Option<String> {
+    let stands_in = role == BOOTSTRAP_ROLE && role == session.session_role() && catalog.role_named(session.user()).is_none();
+    match stands_in {
+        true => Some(session.user().to_owned()),
+        false => catalog.roles.get(&role).map(|role| role.name.clone()),
     }
 }
 

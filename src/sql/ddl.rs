@@ -37,6 +37,8 @@ pub enum Ddl {
     },
     /// CREATE ROLE and its kin.
     Role(Arc<crate::sql::role::RoleStatement>),
+    /// GRANT … ON and its kin.
+    Privileges(Arc<crate::sql::grant::PrivilegeStatement>),
     /// ALTER TABLE … OWNER TO.
     ChangeOwner {
         /// Table.

@@ -14,6 +14,7 @@ pub mod ddl;
 pub mod estimate;
 pub mod expr;
 pub mod function;
+pub mod grant;
 pub mod parser;
 pub mod plan;
 pub mod planner;
@@ -22,7 +23,9 @@ pub mod utility;
 pub mod values;
 
 pub use binder::bind;
-pub use context::{BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, Sessions, SubqueryResults, SubqueryValue};
+pub use context::{
+    BindContext, EvalContext, NoSubqueries, OuterRow, SessionInfo, Sessions, SubqueryResults, SubqueryValue, name_of_role,
+};
 pub use parser::{ParsedStatement, parse};
 
 #[cfg(test)]

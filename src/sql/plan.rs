@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::Oid;
 use crate::catalog::TableDef;
+use crate::error::SqlError;
 use crate::sql::expr::Expr;
 pub use crate::txn::{LockStrength, LockWait};
 use crate::types::{ColumnType, SqlType};
@@ -20,6 +21,8 @@ pub struct Statement {
     pub columns: Vec<OutputColumn>,
     /// The catalog version it was bound against.
     pub catalog_version: u64,
+    /// Why the role that it was bound for may not run it, if so.
+    pub refusal: Option<Box<SqlError>>,
 }
 
 impl Statement {

@@ -7,8 +7,10 @@ use crate::auth::Secret;
 pub enum RoleName {
     /// By name.
     Named(String),
-    /// CURRENT_USER, CURRENT_ROLE or SESSION_USER: there is no SET ROLE, so they are the same.
+    /// CURRENT_USER or CURRENT_ROLE.
     Current,
+    /// SESSION_USER.
+    Session,
     /// PUBLIC.
     Public,
 }

@@ -172,6 +172,19 @@ pub enum Utility {
 }
 
 impl Utility {
+    /// Whether the session carries it out itself; the others go to the executor.
+    pub fn is_of_session(&self) -> bool {
+        !matches!(
+            self,
+            Utility::Explain { .. }
+                | Utility::Vacuum { .. }
+                | Utility::Analyze { .. }
+                | Utility::Lock { .. }
+                | Utility::Checkpoint
+                | Utility::Backup(_)
+        )
+    }
+
     /// Whether a failed transaction block still runs it: what ends the block, or leads back before the failure.
     pub fn ends_failed_block(&self) -> bool {
         matches!(

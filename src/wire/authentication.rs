@@ -13,8 +13,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use pgwire::messages::startup::Authentication;
 
-use crate::auth::hba::{Attempt, Hba, Method, Origin};
-use crate::auth::{Account, Attempts, Exchange, MECHANISM, MESSAGE_BYTES_MAX, Reply, Secret, TokenKey};
+use crate::auth::hba::{Attempt, CertificateCheck, Hba, Method, Origin, Proof};
+use crate::auth::{Account, Attempts, Exchange, MESSAGE_BYTES_MAX, Reply, Secret, TokenKey};
 use crate::catalog::{BOOTSTRAP_ROLE, Catalog, RoleDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::metrics::Counter;
@@ -25,6 +25,7 @@ use crate::wire::framer::{Cut, HEADER_BYTES, cut};
 use crate::wire::peer::Peer;
 use crate::wire::startup::StartupRequest;
 use crate::wire::stream::ByteStream;
+use crate::wire::tls::Tls;
 
 /// What decides who is let in. Shared by all cores, and touched when a connection starts.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Gate {
         failures: &Counter,
     ) -> Result<SqlResult<Arc<RoleDef>>, Gone> {
         match self.prove(peer, request, origin, catalog).await {
-            Ok(()) => Ok(role_of(&request.user, catalog)),
+            Ok(method) => Ok(role_of(&request.user, method, catalog)),
             Err(Stop::Gone) => Err(Gone),
             Err(Stop::Told(error)) => Ok(Err(error)),
             Err(Stop::Failed(error)) => {
@@ -105,33 +106,41 @@ impl Gate {
         request: &StartupRequest,
         origin: Origin,
         catalog: &Catalog,
-    ) -> Result<(), Stop> {
+    ) -> Result<Method, Stop> {
         let user = &request.user;
-        let method = self.method(user, &request.database, origin, false, catalog).map_err(Stop::Told)?;
-        if method == Method::Trust {
-            return Ok(());
+        let encrypted = peer.stream.tls().is_some();
+        let proof = self.proof(user, &request.database, origin, encrypted, catalog).map_err(Stop::Told)?;
+        if proof == Proof::by(Method::Trust) {
+            return Ok(Method::Trust);
         }
-        assert_eq!(method, Method::ScramSha256, "a rule that rejects is an error");
+        let common_name = certificate(peer, proof).map_err(Stop::Told)?;
         if let Origin::Address(address) = origin {
             self.check_attempts(address).map_err(Stop::Told)?;
         }
-        self.scram(peer, user, catalog).await?;
+        match proof.method {
+            Method::ScramSha256 => self.scram(peer, user, catalog).await?,
+            Method::Trust | Method::Cert => {}
+            Method::Reject => panic!("a rule that rejects is an error"),
+        }
+        if proof.certificate == Some(CertificateCheck::VerifyFull) && common_name.as_ref() != Some(user) {
+            return Err(Stop::Failed(another_name(user, common_name.as_deref(), proof.method)));
+        }
         if let Origin::Address(address) = origin {
             self.attempts(|attempts| attempts.succeeded(address));
         }
-        Ok(())
+        Ok(proof.method)
     }
 
     /// How a user has to prove who it is.
     ///
     /// Errors: 28000 for one that may not come at all.
-    pub fn method(&self, user: &str, database: &str, origin: Origin, encrypted: bool, catalog: &Catalog) -> SqlResult<Method> {
+    pub fn proof(&self, user: &str, database: &str, origin: Origin, encrypted: bool, catalog: &Catalog) -> SqlResult<Proof> {
         let member = catalog.role_named(user).map(|role| role.oid);
         let is_member = |role: &str| {
             let role = catalog.role_named(role).map(|role| role.oid);
             matches!((member, role), (Some(member), Some(role)) if catalog.is_member(member, role))
         };
-        self.rules.load().method(&Attempt { origin, encrypted, database, user, is_member: &is_member })
+        self.rules.load().proof(&Attempt { origin, encrypted, database, user, is_member: &is_member })
     }
 
     /// The key of bearer tokens.
@@ -163,8 +172,8 @@ impl Gate {
     /// The role of a user that is who it says.
     ///
     /// Errors: 28000 for a user that is none, or that may not log in.
-    pub fn role_of(&self, user: &str, catalog: &Catalog) -> SqlResult<Arc<RoleDef>> {
-        role_of(user, catalog)
+    pub fn role_of(&self, user: &str, method: Method, catalog: &Catalog) -> SqlResult<Arc<RoleDef>> {
+        role_of(user, method, catalog)
     }
 
     fn check_attempts(&self, address: IpAddr) -> SqlResult<()> {
@@ -177,7 +186,10 @@ impl Gate {
 
     async fn scram<S: ByteStream>(&self, peer: &mut Peer<S>, user: &str, catalog: &Catalog) -> Result<(), Stop> {
         let mut exchange = Exchange::new(self.account(user, catalog));
-        peer.output.message(&Authentication::SASL(vec![MECHANISM.to_owned()]));
+        if let Some(end_point) = peer.stream.tls().and_then(Tls::end_point) {
+            exchange = exchange.over(Arc::clone(end_point));
+        }
+        peer.output.message(&Authentication::SASL(exchange.mechanisms().map(str::to_owned).collect()));
         peer.flush().await?;
         let mut reply = next_response(peer, |body| exchange.begin(body)).await?;
         loop {
@@ -242,15 +254,50 @@ async fn next_response<S: ByteStream>(peer: &mut Peer<S>, take: impl FnOnce(&[u8
     }
 }
 
+/// The common name of the client's certificate, if the rule asks for one at all.
+///
+/// Errors: 28000 if it has shown none. One that no authority here has issued does not come so far.
+fn certificate<S: ByteStream>(peer: &Peer<S>, proof: Proof) -> SqlResult<Option<String>> {
+    if proof.certificate.is_none() {
+        return Ok(None);
+    }
+    let tls = peer.stream.tls().expect("rules that ask for certificates fit encrypted connections only");
+    if !tls.checks_clients() {
+        let message = "client certificates can only be checked if a root certificate store is available";
+        return Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message));
+    }
+    match &tls.encryption().client {
+        Some(certificate) => Ok(certificate.common_name.clone()),
+        None => {
+            let message = "connection requires a valid client certificate";
+            Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message))
+        }
+    }
+}
+
+/// A certificate is not this user's. The log has whose it is.
+fn another_name(user: &str, common_name: Option<&str>, method: Method) -> SqlError {
+    match common_name {
+        Some(name) => tracing::warn!("provided user name ({user}) and authenticated user name ({name}) do not match"),
+        None => tracing::warn!(user, "the client's certificate contains no user name"),
+    }
+    let (code, how) = match method {
+        Method::ScramSha256 => (SqlState::INVALID_PASSWORD, "password"),
+        Method::Trust => (SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "\"trust\""),
+        Method::Cert | Method::Reject => (SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "certificate"),
+    };
+    SqlError::new(code, format!("{how} authentication failed for user \"{user}\""))
+}
+
 /// The role of a user that is who it says.
 ///
 /// Errors: 28000 for a user that is none, or that may not log in.
-fn role_of(user: &str, catalog: &Catalog) -> SqlResult<Arc<RoleDef>> {
+fn role_of(user: &str, method: Method, catalog: &Catalog) -> SqlResult<Arc<RoleDef>> {
     let refused = |why| Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, why));
     match catalog.role_named(user) {
         Some(role) if role.login => Ok(role.clone()),
         Some(_) => refused(format!("role \"{user}\" is not permitted to log in")),
-        None => match catalog.roles.get(&BOOTSTRAP_ROLE).filter(|_| is_open(catalog)) {
+        None => match catalog.roles.get(&BOOTSTRAP_ROLE).filter(|_| method == Method::Trust && is_open(catalog)) {
             Some(superuser) => Ok(superuser.clone()),
             None => refused(format!("role \"{user}\" does not exist")),
         },

@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,18 +14,23 @@ use crate::auth::hba::Origin;
 use crate::base::CoreId;
 use crate::catalog::RoleDef;
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::metrics::{Awaited, ClientState};
 use crate::runtime;
 use crate::session::backend::Backend;
-use crate::session::interrupt::{Interruption, SessionRegistry};
-use crate::session::response::{Client, Failure, Gone, Response, Severity, TransactionStatus};
-use crate::session::{Identity, Session, interrupted};
+use crate::session::interrupt::SessionRegistry;
+use crate::session::pool::Pool;
+use crate::session::response::{Client, Gone, Response, Severity, TransactionStatus};
+use crate::session::{Identity, Session};
 use crate::wire::authentication::{self, Gate};
-use crate::wire::dialogue::{Dialogue, Step};
+use crate::wire::conversation::Conversation;
+use crate::wire::door::{Class, Entrance, Entry, Guest, Slot};
 use crate::wire::framer::{Cut, cut_startup};
 use crate::wire::input::InputBuffer;
 use crate::wire::peer::Peer;
+use crate::wire::seat::Standing;
 use crate::wire::startup::{self, StartupPacket, StartupRequest};
 use crate::wire::stream::ByteStream;
+use crate::wire::tls::{Door, Secured, negotiation};
 
 /// Encryption requests that a client may make before it starts: one of each kind.
 const NEGOTIATIONS_MAX: usize = 2;
@@ -44,6 +50,26 @@ pub struct Services {
     pub gate: Arc<Gate>,
     /// Sessions follow their data to other cores.
     pub hop: bool,
+    /// How many may come in.
+    pub door: Arc<Entrance>,
+    /// After how long a connection that says nothing gives back what it does not need to wait; `None`: never.
+    pub linger: Option<Duration>,
+    /// `idle_session_timeout` of those who are no superusers; `None`: none.
+    pub idle_timeout: Option<Duration>,
+    /// `client_connection_check_interval`; `None`: never.
+    pub check_interval: Option<Duration>,
+    /// What connections are encrypted with; `None` if they are not.
+    pub tls: Option<Arc<Door>>,
+}
+
+impl Services {
+    /// What settings are for a role before its startup packet says otherwise.
+    fn session_defaults(&self, role: &RoleDef) -> Vec<(String, String)> {
+        let idle = self.idle_timeout.filter(|_| !role.superuser).map(|timeout| ("idle_session_timeout", timeout));
+        let check = self.check_interval.map(|interval| ("client_connection_check_interval", interval));
+        let settings = idle.into_iter().chain(check);
+        settings.map(|(name, time)| (name.to_owned(), time.as_millis().to_string())).collect()
+    }
 }
 
 /// Whether a new connection may start a session.
@@ -58,11 +84,13 @@ pub enum Admission {
 /// A session between two cores.
 pub struct Moving<S, B: Backend> {
     /// The transport, still of the core it leaves.
-    pub stream: S,
+    pub stream: Secured<S>,
     /// The session.
     pub session: Box<Session<B>>,
     /// What the client has sent and nobody has used yet.
     pub input: Vec<u8>,
+    /// Its place among the connections.
+    pub slot: Slot,
 }
 
 /// How a connection ended on this core.
@@ -78,33 +106,96 @@ pub enum Exit<S, B: Backend> {
     },
 }
 
-/// Serves a new connection.
-pub async fn serve<S: ByteStream, B: Backend>(stream: S, backend: B, services: &Services, admission: Admission) -> Exit<S, B> {
-    let mut peer = Peer::new(stream, InputBuffer::default(), services.message_bytes_max);
-    let started = match services.startup_timeout {
-        Some(limit) => runtime::timeout(limit, start(&mut peer, &backend, services, admission)).await.unwrap_or(Err(Gone)),
-        None => start(&mut peer, &backend, services, admission).await,
-    };
+/// Serves a new connection. With a pool, its client has a session of it for each of its transactions.
+pub async fn serve<S: ByteStream, B: Backend>(
+    stream: S,
+    backend: B,
+    services: &Services,
+    admission: Admission,
+    pool: Option<Rc<Pool>>,
+) -> Exit<S, B> {
+    let mut standing = Standing::new(&backend);
+    let mut peer = Peer::new(Secured::clear(stream), InputBuffer::default(), services.message_bytes_max);
+    let started = Box::pin(start(&mut peer, &backend, services, admission, &mut standing)).await;
     match started {
-        Ok(session) => converse(peer, session, backend, services).await,
-        Err(Gone) => Exit::Closed,
+        Ok((session, slot)) => Conversation::new((&backend, services), peer, (session, pool), standing, slot).quiet().run().await,
+        Err(Gone) => {
+            peer.close().await;
+            Exit::Closed
+        }
     }
 }
 
 /// Goes on with a connection that comes from another core.
 pub async fn resume<S: ByteStream, B: Backend>(moving: Moving<S, B>, backend: B, services: &Services) -> Exit<S, B> {
+    let standing = Standing::new(&backend);
     let peer = Peer::new(moving.stream, InputBuffer::holding(moving.input), services.message_bytes_max);
-    converse(peer, moving.session, backend, services).await
+    Conversation::new((&backend, services), peer, (moving.session, None), standing, moving.slot).run().await
+}
+
+/// A client that is who it says.
+struct Known {
+    request: StartupRequest,
+    role: Arc<RoleDef>,
+    origin: Origin,
 }
 
 /// Everything up to the first ReadyForQuery. `Gone` when there is nothing more to say.
 async fn start<S: ByteStream, B: Backend>(
-    peer: &mut Peer<S>,
+    peer: &mut Peer<Secured<S>>,
     backend: &B,
     services: &Services,
     admission: Admission,
-) -> Result<Box<Session<B>>, Gone> {
-    let request = match first_request(peer, services).await? {
+    standing: &mut Standing<'_, B>,
+) -> Result<(Box<Session<B>>, Slot), Gone> {
+    let guest = services.door.lobby.enter();
+    let known = {
+        let identified = identify(peer, backend, services, admission);
+        in_time(services.startup_timeout, &guest, identified).await
+    };
+    drop(guest);
+    let known = match known {
+        Identified::Known(known) => known,
+        Identified::Gone => return Err(Gone),
+        Identified::Late => {
+            backend.metrics().connections.refused.inc();
+            let error = SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+            peer.farewell(&error).await;
+            return Err(Gone);
+        }
+    };
+    let class = if known.role.superuser { Class::Superuser } else { Class::Ordinary };
+    let slot = match place(peer, backend, services, class, standing).await? {
+        Ok(slot) => slot,
+        Err(error) => {
+            backend.metrics().connections.refused.inc();
+            peer.farewell(&error).await;
+            return Err(Gone);
+        }
+    };
+    let session = match new_session(backend, services, known.request, &known.role) {
+        Ok(session) => Box::new(session),
+        Err(error) => {
+            peer.farewell(&error).await;
+            return Err(Gone);
+        }
+    };
+    session.set_client(peer.stream.client(), peer.stream.tls().map(|tls| Arc::clone(tls.encryption())));
+    session.audit_login(known.origin);
+    startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
+    peer.output.response(Response::Ready(TransactionStatus::Idle));
+    peer.flush().await?;
+    Ok((session, slot))
+}
+
+/// Finds out who a client is. Whoever may not come in is told so here.
+async fn identify<S: ByteStream, B: Backend>(
+    peer: &mut Peer<Secured<S>>,
+    backend: &B,
+    services: &Services,
+    admission: Admission,
+) -> Result<Known, Gone> {
+    let request = match first_request(peer, backend, services).await? {
         Ok(request) => request,
         Err(error) => {
             peer.farewell(&error).await;
@@ -121,23 +212,79 @@ async fn start<S: ByteStream, B: Backend>(
     request.negotiate(&mut peer.output);
     let catalog = backend.catalog(None);
     let failures = &backend.metrics().connections.login_failures;
-    let session = match services.gate.authenticate(peer, &request, origin, &catalog, failures).await? {
-        Ok(role) => new_session(backend, services, request, &role),
-        Err(error) => Err(error),
-    };
-    let session = match session {
-        Ok(session) => Box::new(session),
+    match services.gate.authenticate(peer, &request, origin, &catalog, failures).await? {
+        Ok(role) => Ok(Known { request, role, origin }),
         Err(error) => {
             peer.farewell(&error).await;
-            return Err(Gone);
+            Err(Gone)
         }
+    }
+}
+
+/// What has become of a client that was to say who it is.
+enum Identified {
+    Known(Known),
+    Gone,
+    /// The room was needed for others.
+    Late,
+}
+
+/// Awaits the login, for as long as it may take and as long as there is room.
+async fn in_time(limit: Option<Duration>, guest: &Guest, login: impl Future<Output = Result<Known, Gone>>) -> Identified {
+    let mut login = pin!(login);
+    let mut must_leave = pin!(guest.must_leave());
+    let mut timer = pin!(limit.map(runtime::sleep));
+    poll_fn(|cx| {
+        if let Poll::Ready(known) = login.as_mut().poll(cx) {
+            return Poll::Ready(known.map_or(Identified::Gone, Identified::Known));
+        }
+        if must_leave.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Identified::Late);
+        }
+        match timer.as_mut().as_pin_mut() {
+            Some(timer) => timer.poll(cx).map(|()| Identified::Gone),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// How often is looked whether a client that waits for its place is still there.
+const QUEUE_CHECK: Duration = Duration::from_secs(1);
+
+/// A place among the connections, in the order of asking; an error is for the client.
+async fn place<S: ByteStream, B: Backend>(
+    peer: &Peer<S>,
+    backend: &B,
+    services: &Services,
+    class: Class,
+    standing: &mut Standing<'_, B>,
+) -> Result<SqlResult<Slot>, Gone> {
+    let door = &services.door;
+    let Some(patience) = door.patience else { return Ok(door.slots.enter_now(class)) };
+    let mut waiting = match door.slots.enter(class) {
+        Ok(Entry::Wait(waiting)) => waiting,
+        Ok(Entry::Slot(slot)) => return Ok(Ok(slot)),
+        Err(error) => return Ok(Err(error)),
     };
-    session.set_client(peer.stream.client());
-    session.audit_login(origin);
-    startup::welcome(&mut peer.output, session.reported_settings(), session.cancel_key());
-    peer.output.response(Response::Ready(TransactionStatus::Idle));
-    peer.flush().await?;
-    Ok(session)
+    standing.set(ClientState::Queued);
+    let (since, pool) = (runtime::now(), &backend.metrics().pool);
+    let is_gone = peer.stream.absence();
+    loop {
+        let left = patience.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            pool.gave_up(Awaited::Place);
+            return Ok(Err(door.slots.refusal(class)));
+        }
+        match runtime::timeout(left.min(QUEUE_CHECK), &mut waiting).await {
+            Ok(granted) => {
+                pool.waited(Awaited::Place, runtime::nanos_since(since));
+                return Ok(granted);
+            }
+            Err(_elapsed) if is_gone.as_ref().is_some_and(|is_gone| is_gone()) => return Err(Gone),
+            Err(_elapsed) => {}
+        }
+    }
 }
 
 /// The session of a client that is who it says.
@@ -147,13 +294,26 @@ fn new_session<B: Backend>(backend: &B, services: &Services, request: StartupReq
     let limit = authentication::session_limit(role);
     let ticket = services.registry.register(role.oid, limit).ok_or_else(|| authentication::too_many(role))?;
     let identity = Identity { user: request.user, role: role.oid, database: request.database };
-    Session::new(backend, identity, &request.settings, ticket)
+    let mut settings = services.session_defaults(role);
+    settings.extend(request.settings);
+    Session::new(backend, identity, &settings, ticket)
 }
 
 /// Reads packets up to the startup packet, answering those that come before it.
-async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -> Result<Result<StartupRequest, SqlError>, Gone> {
+async fn first_request<S: ByteStream, B: Backend>(
+    peer: &mut Peer<Secured<S>>,
+    backend: &B,
+    services: &Services,
+) -> Result<SqlResult<StartupRequest>, Gone> {
+    let metrics = &backend.metrics().connections;
     let mut negotiations = 0;
     loop {
+        if negotiations == 0 && negotiation::is_direct(peer, services) {
+            if let Err(error) = negotiation::direct(peer, services, metrics).await? {
+                return Ok(Err(error));
+            }
+            continue;
+        }
         let (packet, length) = match cut_startup(peer.input.unread(), services.startup_bytes_max) {
             Ok(Cut::Whole(body)) => (startup::decode(body), body.len() + 4),
             Ok(Cut::Partial(wanted)) => {
@@ -164,11 +324,13 @@ async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -
         };
         peer.input.consume(length);
         match packet {
-            Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) if negotiations < NEGOTIATIONS_MAX => {
+            Ok(asked @ (StartupPacket::Ssl | StartupPacket::GssEncryption))
+                if negotiations < NEGOTIATIONS_MAX && peer.stream.tls().is_none() =>
+            {
                 negotiations += 1;
-                // Not encrypted: the client goes on in the clear or goes away.
-                peer.output.raw(b"N");
-                peer.flush().await?;
+                if let Err(error) = negotiation::answer(peer, services, metrics, &asked).await? {
+                    return Ok(Err(error));
+                }
             }
             Ok(StartupPacket::Ssl | StartupPacket::GssEncryption) => {
                 let error = SqlError::new(SqlState::PROTOCOL_VIOLATION, "too many encryption requests");
@@ -184,158 +346,6 @@ async fn first_request<S: ByteStream>(peer: &mut Peer<S>, services: &Services) -
             Err(error) => return Ok(Err(error)),
         }
     }
-}
-
-/// The conversation of a session.
-async fn converse<S: ByteStream, B: Backend>(
-    mut peer: Peer<S>,
-    mut session: Box<Session<B>>,
-    backend: B,
-    services: &Services,
-) -> Exit<S, B> {
-    peer.interrupt = Some(Arc::clone(session.interrupt()));
-    let mut dialogue = Dialogue { skipping: false, hop: services.hop };
-    let end = loop {
-        let mut input = std::mem::take(&mut peer.input);
-        let step = dialogue.scan(&mut session, &backend, &mut input, &mut peer);
-        peer.input = input;
-        match take_step(&mut dialogue, &mut session, &backend, &mut peer, step).await {
-            Ok(()) => {}
-            Err(end) => break end,
-        }
-    };
-    match end {
-        End::Hop(core) if peer.flush().await.is_ok() => {
-            count_bytes(&backend, &mut peer);
-            let input = peer.input.unread().to_vec();
-            return Exit::Hop { core, moving: Moving { stream: peer.stream, session, input } };
-        }
-        End::Fatal(error) => peer.farewell(&error).await,
-        End::Hop(_) | End::Gone => {}
-    }
-    count_bytes(&backend, &mut peer);
-    session.close(&backend).await;
-    session.audit_goodbye();
-    Exit::Closed
-}
-
-/// Why a conversation ends here.
-enum End {
-    Gone,
-    Fatal(SqlError),
-    Hop(CoreId),
-}
-
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        End::Gone
-    }
-}
-
-/// Does what a scan has come upon.
-async fn take_step<S: ByteStream, B: Backend>(
-    dialogue: &mut Dialogue,
-    session: &mut Session<B>,
-    backend: &B,
-    peer: &mut Peer<S>,
-    step: Step,
-) -> Result<(), End> {
-    match step {
-        Step::Points => dialogue.skipping = flush_points(session, backend, peer).await?,
-        Step::Receive(wanted) => {
-            if session.has_points() {
-                dialogue.skipping = flush_points(session, backend, peer).await?;
-            }
-            // Before the client can know: whoever asks after it has heard the answer sees it idle.
-            session.tell_idle();
-            peer.flush().await?;
-            session.sent(backend);
-            count_bytes(backend, peer);
-            peer.input.shrink_if_idle();
-            let more = !peer.input.unread().is_empty();
-            receive(session, peer, wanted).await?;
-            session.received(more);
-            // While the client was waited for, there was nothing to cancel.
-            session.interrupt().begin_statement();
-        }
-        Step::Write => {
-            if session.has_points() {
-                dialogue.skipping = flush_points(session, backend, peer).await?;
-            }
-            peer.flush().await?;
-        }
-        Step::Query(text) => {
-            session.simple_query(backend, peer, &text).await?;
-            peer.take_back();
-        }
-        Step::Execute(portal, rows_max) => {
-            let outcome = session.execute(backend, peer, &portal, rows_max).await;
-            peer.take_back();
-            match outcome {
-                Ok(()) => {}
-                Err(Failure::Gone) => return Err(End::Gone),
-                Err(Failure::Sql(error)) => {
-                    session.extended_failed(backend, peer, &error).await;
-                    dialogue.skipping = true;
-                }
-            }
-        }
-        Step::Sync => session.sync(backend, peer).await,
-        Step::Flush => peer.flush().await?,
-        Step::Failed(error) => {
-            session.extended_failed(backend, peer, &error).await;
-            dialogue.skipping = true;
-        }
-        Step::FailedQuery(error) => session.query_failed(backend, peer, &error).await,
-        Step::Fatal(error) => return Err(End::Fatal(error)),
-        Step::Terminate => return Err(End::Gone),
-        Step::Hop(core) => return Err(End::Hop(core)),
-    }
-    match session.ending() {
-        Some(error) => Err(End::Fatal(error)),
-        None => Ok(()),
-    }
-}
-
-/// Answers the lookups that wait; `true` if what follows up to Sync is to be dropped.
-async fn flush_points<S: ByteStream, B: Backend>(
-    session: &mut Session<B>,
-    backend: &B,
-    peer: &mut Peer<S>,
-) -> Result<bool, Gone> {
-    match session.flush_points(backend, peer).await {
-        Ok(()) => Ok(false),
-        Err(Failure::Sql(_)) => Ok(true),
-        Err(Failure::Gone) => Err(Gone),
-    }
-}
-
-/// Waits for the client, but not for ever, and not beyond the end of the server.
-async fn receive<S: ByteStream, B: Backend>(session: &Session<B>, peer: &mut Peer<S>, wanted: usize) -> Result<(), End> {
-    let interrupt = Arc::clone(session.interrupt());
-    let limit = session.idle_limit();
-    let mut received = pin!(peer.receive(wanted));
-    let mut ended = pin!(interrupt.terminated());
-    let mut timer = pin!(limit.as_ref().map(|(at, _)| runtime::sleep_until(*at)));
-    poll_fn(|cx| {
-        if let Poll::Ready(received) = received.as_mut().poll(cx) {
-            return Poll::Ready(received.map_err(End::from));
-        }
-        if ended.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(End::Fatal(interrupted(Interruption::Terminate))));
-        }
-        match (timer.as_mut().as_pin_mut(), &limit) {
-            (Some(timer), Some((_, error))) => timer.poll(cx).map(|()| Err(End::Fatal(error.clone()))),
-            _ => Poll::Pending,
-        }
-    })
-    .await
-}
-
-fn count_bytes<S, B: Backend>(backend: &B, peer: &mut Peer<S>) {
-    let connections = &backend.metrics().connections;
-    connections.received_bytes.add(std::mem::take(&mut peer.received_bytes));
-    connections.sent_bytes.add(std::mem::take(&mut peer.sent_bytes));
 }
 
 /// Tells a client that is turned away before it has said anything, as the last thing on its stream.

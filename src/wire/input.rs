@@ -1,6 +1,9 @@
 //! The receive buffer of a connection.
 
-/// The buffer's size while nothing unusual is received.
+/// The buffer's size while little is received, as from most clients.
+const FIRST_BYTES: usize = 4 << 10;
+
+/// Its size while more is received than that, but nothing unusual.
 const ORDINARY_BYTES: usize = 16 << 10;
 
 /// What has been received and not been used yet. Grows with what arrives, never with what is announced.
@@ -24,6 +27,11 @@ impl InputBuffer {
         &self.bytes[self.start..self.end]
     }
 
+    /// The same, for whoever decrypts it where it is.
+    pub fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     /// Marks bytes as used.
     #[inline]
     pub fn consume(&mut self, count: usize) {
@@ -37,13 +45,13 @@ impl InputBuffer {
 
     /// Room to receive into, given that a message of `wanted` bytes has begun.
     pub fn space(&mut self, wanted: usize) -> &mut [u8] {
-        if self.start > 0 && self.bytes.len() - self.end < ORDINARY_BYTES / 2 {
+        if self.start > 0 && self.bytes.len() - self.end < (self.bytes.len() / 2).min(ORDINARY_BYTES / 2) {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.bytes.len() < ORDINARY_BYTES {
-            self.bytes.resize(ORDINARY_BYTES, 0);
+        if self.bytes.len() < FIRST_BYTES {
+            self.bytes.resize(FIRST_BYTES, 0);
         }
         let held = self.end - self.start;
         if self.end == self.bytes.len() {
@@ -69,9 +77,22 @@ impl InputBuffer {
         }
     }
 
+    /// Gives back what is not in use.
+    pub fn rest(&mut self) {
+        if self.start == self.end {
+            *self = Self::default();
+        } else {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            self.bytes.truncate(self.end);
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     /// Bytes of memory held.
     #[cfg(test)]
-    fn held_bytes(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 }
@@ -104,6 +125,20 @@ mod tests {
         assert_eq!(input.unread(), large);
         input.consume(300_000);
         input.shrink_if_idle();
+        assert_eq!(input.held_bytes(), 0);
+    }
+
+    #[test]
+    fn at_rest_only_what_has_come_is_kept() {
+        let mut input = InputBuffer::default();
+        receive(&mut input, b"one message and a half", 22);
+        input.consume(12);
+        input.rest();
+        assert_eq!((input.unread(), input.held_bytes()), (&b"and a half"[..], 10));
+        receive(&mut input, b" more", 15);
+        assert_eq!(input.unread(), b"and a half more");
+        input.consume(15);
+        input.rest();
         assert_eq!(input.held_bytes(), 0);
     }
 

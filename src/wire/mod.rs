@@ -9,8 +9,12 @@
 //! | `encode` | the server's messages, into one buffer |
 //! | `input` | the receive buffer |
 //! | `stream` | what a transport has to do, and one in memory |
+//! | `tls` | encryption, and how a connection comes to it |
 //! | `peer` | the client as its session sees it |
 //! | `dialogue` | the messages of a session as they come |
+//! | `door` | how many are let in, and who waits |
+//! | `seat` | whose session a client talks to |
+//! | `conversation` | the loop between the two, awake and asleep |
 //! | `connection` | a connection from its first byte to its last, or to its move to another core |
 //!
 //! Invariants: no byte sequence of a client makes anything here panic; nothing is decoded before its frame is complete and its
@@ -18,14 +22,18 @@
 
 pub mod authentication;
 pub mod connection;
+mod conversation;
 mod dialogue;
+pub mod door;
 pub mod encode;
 pub mod framer;
 mod input;
 pub mod message;
 mod peer;
+mod seat;
 pub mod startup;
 pub mod stream;
+pub mod tls;
 
 pub use connection::{Admission, Exit, Moving, Services, refuse, resume, serve};
 

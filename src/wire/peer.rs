@@ -68,11 +68,27 @@ impl<S: ByteStream> Peer<S> {
         }
     }
 
+    /// Gives back the memory of what is not being received or sent: nothing may come for long.
+    pub fn rest(&mut self) {
+        self.input.rest();
+        if self.output.is_empty() {
+            self.output = Encoder::default();
+        }
+        self.stream.rest();
+    }
+
     /// Says why the connection ends. That nobody may be there to read it is no matter.
     pub async fn farewell(&mut self, error: &SqlError) {
         self.output.response(Response::Message(Severity::Fatal, error));
         if self.flush().await.is_ok() {
             let _nobody_there = runtime::timeout(FAREWELL_MAX, self.stream.flush()).await;
+        }
+    }
+
+    /// Takes leave on the transport's own terms.
+    pub async fn close(&mut self) {
+        if self.stream.tls().is_some() {
+            let _nobody_there = runtime::timeout(FAREWELL_MAX, self.stream.close()).await;
         }
     }
 

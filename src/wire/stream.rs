@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::runtime::net::{PeerAddress, Stream};
+use crate::wire::tls::Tls;
 
 /// A connected byte stream of the current core.
 #[allow(async_fn_in_trait)] // Streams stay on their core.
@@ -22,8 +23,29 @@ pub trait ByteStream {
     /// Waits until everything written has been sent.
     async fn flush(&mut self) -> io::Result<()>;
 
+    /// Waits until a read has something to say, without a buffer where that can be done. Cancel-safe.
+    async fn readable(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Gives back what memory is kept for the next read or write: there may be none for long.
+    fn rest(&mut self) {}
+
+    /// Tells whether the client has gone, if that can be found out while nobody reads.
+    fn absence(&self) -> Option<Box<dyn Fn() -> bool>> {
+        None
+    }
+
+    /// Says to the other side, if there is a way to say it, that nothing more comes.
+    async fn close(&mut self) {}
+
     /// Where the client is, if it has an address.
     fn client(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// How it is encrypted, if it is.
+    fn tls(&self) -> Option<&Tls> {
         None
     }
 }
@@ -39,6 +61,18 @@ impl ByteStream for Stream {
 
     async fn flush(&mut self) -> io::Result<()> {
         Stream::flush(self).await
+    }
+
+    async fn readable(&mut self) -> io::Result<()> {
+        Stream::readable(self).await
+    }
+
+    fn rest(&mut self) {
+        Stream::rest(self);
+    }
+
+    fn absence(&self) -> Option<Box<dyn Fn() -> bool>> {
+        Some(Box::new(Stream::absence(self)))
     }
 
     fn client(&self) -> Option<SocketAddr> {
@@ -122,6 +156,23 @@ impl ByteStream for MemoryStream {
 
     async fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    async fn readable(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut pipe = self.incoming.borrow_mut();
+            if pipe.bytes.is_empty() && !pipe.closed {
+                pipe.wakers.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    fn absence(&self) -> Option<Box<dyn Fn() -> bool>> {
+        let incoming = Rc::clone(&self.incoming);
+        Some(Box::new(move || incoming.borrow().closed))
     }
 }
 

@@ -52,7 +52,7 @@ fn defaults_serve_the_loopback_on_all_cores() {
     assert_eq!(config.http, Some(address("127.0.0.1:9090")));
     assert_eq!(config.cpus, [0, 1, 2, 3]);
     assert_eq!(config.spin, Duration::ZERO);
-    assert_eq!(config.connections_max, 100);
+    assert_eq!(config.connections.max, 100);
     assert_eq!(config.memory_limit_bytes, (10 << 30) / 100 * 70);
     assert_eq!(config.log.filter, "info");
     assert_eq!(config.log.format, LogFormat::Text);
@@ -65,7 +65,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
     let file = file("max_connections = 11\nspin_us = \"12\"\nlog_format = \"json\"\nlisten = [\"127.0.0.1:1\", \"[::1]:2\"]\n");
     let environment = [("OMENDB_CONFIG", file.path.as_str()), ("OMENDB_SPIN_US", "22"), ("OMENDB_LOG_FORMAT", "text")];
     let config = resolve(&["--log-format", "json", "serve", "--cores=1-2"], &environment).expect("it is valid").config;
-    assert_eq!(config.connections_max, 11, "from the file");
+    assert_eq!(config.connections.max, 11, "from the file");
     assert_eq!(config.spin, Duration::from_micros(22), "from the environment");
     assert_eq!(config.log.format, LogFormat::Json, "from a flag before the subcommand");
     assert_eq!(config.cpus, [1, 2], "from a flag behind the subcommand");
@@ -103,6 +103,15 @@ fn bad_values_are_refused_with_key_and_source() {
         ("--spin-us", "spin_us", "10001", "outside the range"),
         ("--spin-us", "spin_us", "50us", "not a whole number"),
         ("--max-connections", "max_connections", "0", "outside the range"),
+        ("--superuser-reserved-connections", "superuser_reserved_connections", "100", "less than max_connections (100)"),
+        ("--acquire-timeout", "acquire_timeout", "10us", "at least 1ms"),
+        ("--max-queued-connections", "max_queued_connections", "many", "not a whole number"),
+        ("--max-starting-connections", "max_starting_connections", "0", "outside the range"),
+        ("--idle-timeout", "idle_timeout", "30d", "at most 24d"),
+        ("--drain-timeout", "drain_timeout", "soon", "soon"),
+        ("--tcp-keepalives-count", "tcp_keepalives_count", "128", "outside the range"),
+        ("--pool", "pool", "statement", "not session or transaction"),
+        ("--pool-size", "pool_size", "0", "outside the range"),
         ("--max-prepared-transactions", "max_prepared_transactions", "20001", "outside the range"),
         ("--memory-limit", "memory_limit", "1MB", "too few"),
         ("--memory-limit", "memory_limit", "200%", "percentage"),

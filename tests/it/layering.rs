@@ -45,6 +45,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("clap", &["config"]),
     ("toml", &["config"]),
     ("pgwire", &["wire"]),
+    ("rustls", &["http", "wire"]),
 ];
 
 fn rank(module: &str) -> Option<usize> {

@@ -78,7 +78,7 @@ fn at_the_memory_limit_what_is_stored_stays_readable() {
 
 #[test]
 fn at_the_connection_limit_clients_are_told_so() {
-    let mut server = Server::start(&["--max-connections", "5"]);
+    let mut server = Server::start(&["--max-connections", "5", "--acquire-timeout", "off"]);
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
     for _ in 0..20 {
         let mut client = server.open();

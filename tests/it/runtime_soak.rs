@@ -34,6 +34,8 @@ type SoakMesh = Mesh<Request, u64>;
 #[derive(Default)]
 struct Progress {
     stop: AtomicBool,
+    /// The clients have gone. On a busy machine the exchange that one is in when it is told to stop takes its time.
+    deserted: AtomicBool,
     echoes: AtomicU64,
     timers: AtomicU64,
     syncs: AtomicU64,
@@ -207,6 +209,9 @@ async fn core_main(
     for task in tasks {
         task.await.expect("nothing stalls");
     }
+    while !progress.deserted.load(Ordering::Acquire) {
+        sleep(Duration::from_millis(10)).await;
+    }
     // The other core may still need answers.
     sleep(Duration::from_millis(200)).await;
 }
@@ -235,6 +240,7 @@ fn soak(spin: Duration, long: Duration) {
         progress.stop.store(true, Ordering::Release);
         clients.into_iter().map(|client| client.join().expect("no client stalls")).max()
     });
+    progress.deserted.store(true, Ordering::Release);
     let outcomes = cores.join();
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -134,11 +134,14 @@ fn latencies_are_told_by_core_and_stage_and_start_over() {
         assert!(count(&mut client, &sql) >= 1, "{stage} has been timed");
     }
     let slow = "SELECT (execute_us >= 50000 AND duration_us >= execute_us AND send_us > 0)::text || ' ' || query \
-                FROM omendb_slow_statements ORDER BY duration_us DESC LIMIT 1";
+                FROM omendb_slow_statements WHERE query LIKE '%pg_sleep(0.05)'";
     assert_eq!(client.column(slow), ["true SELECT pg_sleep(0.05)"]);
-    let (_, row) =
-        query(&server, &json!({ "sql": "SELECT sum(value) FROM omendb_metrics WHERE name = 'omendb_slow_statements_total'" }));
-    assert_eq!(row["rows"], json!([[1]]), "{row}");
+    // On a busy machine others may have been slow as well.
+    let (_, row) = query(
+        &server,
+        &json!({ "sql": "SELECT sum(value) >= 1 FROM omendb_metrics WHERE name = 'omendb_slow_statements_total'" }),
+    );
+    assert_eq!(row["rows"], json!([[true]]), "{row}");
     server.wait_until("the slow statement is logged", || server.log().contains("slow statement"));
     client.run("SELECT omendb_reset_latency()");
     assert_eq!(client.column("SELECT query FROM omendb_slow_statements WHERE query LIKE '%pg_sleep(0.05)'"), [""; 0]);
@@ -213,4 +216,27 @@ fn the_audit_log_has_who_comes_and_what_changes_without_passwords() {
     let log = server.log();
     assert!(log.contains("event=\"login\"") && log.contains("CREATE TABLE t (id int PRIMARY KEY)"), "{log}");
     assert!(log.contains("CREATE ROLE") && !log.contains("opensesame"), "{log}");
+}
+
+#[test]
+fn what_is_granted_counts_over_http_too() {
+    let server = Server::start(&[]);
+    let mut admin = server.connect();
+    admin.run("CREATE ROLE alice LOGIN; CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 2)");
+    // alice:
+    let as_alice = |sql: &str| query_as(&server, "\r\nAuthorization: Basic YWxpY2U6", &json!({ "sql": sql }));
+    let refused = |sql: &str| {
+        let (code, answer) = as_alice(sql);
+        assert_eq!((code, &answer["error"]["sqlstate"]), (403, &json!("42501")), "{sql}: {answer}");
+    };
+    refused("SELECT a FROM t");
+    refused("CREATE TABLE u (a int)");
+    admin.run("GRANT SELECT (a) ON t TO alice");
+    assert_eq!(as_alice("SELECT a FROM t").1["rows"], json!([[1]]));
+    refused("SELECT b FROM t");
+    admin.run("REVOKE SELECT (a) ON t FROM alice");
+    refused("SELECT a FROM t");
+    assert_eq!(as_alice("SELECT 1").0, 200);
+    admin.run("REVOKE CONNECT ON DATABASE tester FROM PUBLIC");
+    refused("SELECT 1");
 }

@@ -1,5 +1,8 @@
 //! The server's side of a SCRAM-SHA-256 exchange, as a state machine that bytes go into and bytes come out of.
 //!
+//! Over TLS it can be bound to the connection (SCRAM-SHA-256-PLUS, RFC 5929's `tls-server-end-point`): then the proof covers the hash of
+//! the server's certificate, and is worth nothing to somebody in the middle who has shown the client another one.
+//!
 //! Source: RFC 5802 and 7677; PostgreSQL 15 documentation, 55.3 "SASL Authentication"; errors as PostgreSQL words them. As there,
 //! the user name inside the messages is not looked at: that of the startup packet counts.
 //!
@@ -9,6 +12,8 @@
 //! exchange answers nothing more.
 
 mod reader;
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -23,8 +28,17 @@ use reader::Reader;
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 
+/// The name of the mechanism that is bound to the connection.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// What it is bound to: the only type of channel binding there is, as in PostgreSQL.
+const BINDING_TYPE: &[u8] = b"tls-server-end-point";
+
 /// The longest message of an exchange that is read (PostgreSQL's limit).
 pub const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Bytes of a client's text that an error repeats (PostgreSQL's number).
+const SHOWN_BYTES_MAX: usize = 30;
 
 /// Random bytes of a server's nonce (PostgreSQL's number).
 const NONCE_BYTES: usize = 18;
@@ -78,8 +92,8 @@ enum State {
 /// What the final message is checked against.
 #[derive(Debug)]
 struct Challenge {
-    /// `n` or `y`: what the client has said of channel binding.
-    flag: u8,
+    /// What the client has to repeat: what it has said of channel binding and, if it is bound, what to.
+    header: Vec<u8>,
     client_first_bare: Vec<u8>,
     server_first: Vec<u8>,
     nonce: Vec<u8>,
@@ -90,6 +104,10 @@ struct Challenge {
 pub struct Exchange {
     account: Account,
     server_nonce: String,
+    /// The hash of the server's certificate, where the exchange can be bound to it.
+    end_point: Option<Arc<[u8]>>,
+    /// The client has chosen that.
+    bound: bool,
     state: State,
 }
 
@@ -101,24 +119,35 @@ impl Exchange {
 
     /// A new one whose nonce is known, for tests.
     pub fn with_nonce(account: Account, server_nonce: String) -> Self {
-        Self { account, server_nonce, state: State::Start }
+        Self { account, server_nonce, end_point: None, bound: false, state: State::Start }
+    }
+
+    /// The same over TLS, where the server's certificate has this hash.
+    pub fn over(self, end_point: Arc<[u8]>) -> Self {
+        Self { end_point: Some(end_point), ..self }
+    }
+
+    /// What the client can choose from; what the server would rather have comes first.
+    pub fn mechanisms(&self) -> impl Iterator<Item = &'static str> {
+        self.end_point.iter().map(|_| MECHANISM_PLUS).chain([MECHANISM])
     }
 
     /// Takes the body of the client's first message, a SASLInitialResponse: mechanism and, perhaps, the first data.
     pub fn begin(&mut self, body: &[u8]) -> SqlResult<Reply> {
         let end = body.iter().position(|byte| *byte == 0).ok_or_else(|| violation("invalid string in message"))?;
-        if &body[..end] != MECHANISM.as_bytes() {
-            return Err(self.over(violation("client selected an invalid SASL authentication mechanism")));
-        }
+        let Some(chosen) = self.mechanisms().find(|name| &body[..end] == name.as_bytes()) else {
+            return Err(self.end(violation("client selected an invalid SASL authentication mechanism")));
+        };
+        self.bound = chosen == MECHANISM_PLUS;
         let insufficient = || violation("insufficient data left in message");
         let (length, data) = body[end + 1..].split_first_chunk::<4>().ok_or_else(insufficient)?;
         match i32::from_be_bytes(*length) {
             -1 if data.is_empty() => Ok(Reply::Continue(Vec::new())),
-            -1 => Err(self.over(violation("invalid message format"))),
+            -1 => Err(self.end(violation("invalid message format"))),
             length => match usize::try_from(length).ok().map(|length| length.cmp(&data.len())) {
                 Some(std::cmp::Ordering::Equal) => self.respond(data),
-                Some(std::cmp::Ordering::Less) => Err(self.over(violation("invalid message format"))),
-                _ => Err(self.over(insufficient())),
+                Some(std::cmp::Ordering::Less) => Err(self.end(violation("invalid message format"))),
+                _ => Err(self.end(insufficient())),
             },
         }
     }
@@ -144,7 +173,7 @@ impl Exchange {
         }
     }
 
-    fn over(&mut self, error: SqlError) -> SqlError {
+    fn end(&mut self, error: SqlError) -> SqlError {
         self.state = State::Over;
         error
     }
@@ -152,25 +181,15 @@ impl Exchange {
     /// The answer to client-first-message.
     fn challenge(&self, data: &[u8]) -> SqlResult<Challenge> {
         let mut message = Reader::new(data);
-        let flag = message.next();
-        match flag {
-            Some(b'n' | b'y') => {}
-            Some(b'p') => {
-                return Err(malformed(
-                    "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding data.",
-                ));
-            }
-            other => return Err(malformed(format!("Unexpected channel-binding flag \"{}\".", shown(other)))),
-        }
-        if !message.accept(b',') {
-            return Err(malformed(format!("Comma expected, but found character \"{}\".", shown(message.peek()))));
-        }
+        self.binding(&mut message)?;
         if message.peek() == Some(b'a') {
             return Err(unsupported("client uses authorization identity, but it is not supported"));
         }
         if !message.accept(b',') {
             return Err(malformed(format!("Unexpected attribute \"{}\" in client-first-message.", shown(message.peek()))));
         }
+        let mut header = data[..message.position()].to_vec();
+        header.extend_from_slice(self.end_point.as_deref().filter(|_| self.bound).unwrap_or_default());
         let bare = message.rest().to_vec();
         if message.peek() == Some(b'm') {
             return Err(unsupported("client requires an unsupported SCRAM extension"));
@@ -188,16 +207,62 @@ impl Exchange {
         let mut server_first = b"r=".to_vec();
         server_first.extend_from_slice(&nonce);
         server_first.extend_from_slice(format!(",s={},i={iterations}", BASE64.encode(salt)).as_bytes());
-        let flag = flag.expect("it was looked at");
-        Ok(Challenge { flag, client_first_bare: bare, server_first, nonce })
+        Ok(Challenge { header, client_first_bare: bare, server_first, nonce })
+    }
+
+    /// What a client says of channel binding (gs2-cbind-flag): that it is not able to (`n`), that it is but believes that the server is
+    /// not (`y`), or how it does it (`p`). Whoever takes `SCRAM-SHA-256-PLUS` out of the server's offer on its way makes an able client
+    /// say `y` to an able server.
+    fn binding(&self, message: &mut Reader<'_>) -> SqlResult<()> {
+        match (message.peek(), self.bound) {
+            (Some(b'n' | b'y'), true) => {
+                return Err(malformed(
+                    "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel binding data.",
+                ));
+            }
+            (Some(b'y'), false) if self.end_point.is_some() => {
+                let error =
+                    SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "SCRAM channel binding negotiation error");
+                return Err(error.detail(
+                    "The client supports SCRAM channel binding but thinks the server does not.  \
+                     However, this server does support channel binding.",
+                ));
+            }
+            (Some(b'n' | b'y'), false) => message.next(),
+            (Some(b'p'), false) => {
+                return Err(malformed(
+                    "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding data.",
+                ));
+            }
+            (Some(b'p'), true) => {
+                let kind = message.value(b'p')?;
+                return if kind == BINDING_TYPE {
+                    Ok(())
+                } else {
+                    let kind: String = kind
+                        .iter()
+                        .take(SHOWN_BYTES_MAX)
+                        .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' })
+                        .collect();
+                    Err(violation(&format!("unsupported SCRAM channel-binding type \"{kind}\"")))
+                };
+            }
+            (other, _) => return Err(malformed(format!("Unexpected channel-binding flag \"{}\".", shown(other)))),
+        };
+        if message.accept(b',') {
+            return Ok(());
+        }
+        Err(malformed(format!("Comma expected, but found character \"{}\".", shown(message.peek()))))
     }
 
     /// The answer to client-final-message.
     fn conclude(&self, challenge: &Challenge, data: &[u8]) -> SqlResult<Reply> {
         let mut message = Reader::new(data);
-        let header = BASE64.encode([challenge.flag, b',', b',']);
-        if message.value(b'c')? != header.as_bytes() {
-            return Err(violation("unexpected SCRAM channel-binding attribute in client-final-message"));
+        if message.value(b'c')? != BASE64.encode(&challenge.header).as_bytes() {
+            return Err(match self.bound {
+                true => SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "SCRAM channel binding check failed"),
+                false => violation("unexpected SCRAM channel-binding attribute in client-final-message"),
+            });
         }
         let nonce = message.value(b'r')?;
         let (without_proof, proof) = loop {

@@ -97,6 +97,90 @@ fn wrong_first_messages() {
     assert!(extended.begin(&initial(MECHANISM, Some(b"y,,n=,r=x,z=more"))).is_ok(), "extensions are passed over");
 }
 
+/// The hash of the server's certificate in these tests.
+const END_POINT: [u8; 32] = [7; 32];
+
+fn over_tls() -> Exchange {
+    exchange(pencil()).over(Arc::from(END_POINT))
+}
+
+/// The client's side of an exchange: its final message to what the server has said.
+fn prove(password: &str, bare: &str, server_first: &[u8], binding: &[u8]) -> String {
+    let text = std::str::from_utf8(server_first).expect("the server writes text");
+    let attribute = |name: &str| text.split(',').find_map(|part| part.strip_prefix(name)).expect(name);
+    let salt = BASE64.decode(attribute("s=")).expect("the salt is base 64");
+    let iterations: u32 = attribute("i=").parse().expect("iterations are a number");
+    let verifier = Verifier::derive(password, &salt, iterations);
+    let mut salted = hmac(password.as_bytes(), &[&salt, &1u32.to_be_bytes()]);
+    let mut last = salted;
+    for _ in 1..iterations {
+        last = hmac(password.as_bytes(), &[&last]);
+        salted.iter_mut().zip(last).for_each(|(byte, other)| *byte ^= other);
+    }
+    let without_proof = format!("c={},r={}", BASE64.encode(binding), attribute("r="));
+    let mut proof = hmac(&salted, &[b"Client Key"]);
+    let signature = hmac(&verifier.stored_key, &[format!("{bare},{text},{without_proof}").as_bytes()]);
+    proof.iter_mut().zip(signature).for_each(|(byte, other)| *byte ^= other);
+    format!("{without_proof},p={}", BASE64.encode(proof))
+}
+
+#[test]
+fn a_bound_exchange_binds_to_the_certificate() {
+    let header = b"p=tls-server-end-point,,";
+    let first = [&header[..], b"n=,r=abc"].concat();
+    assert_eq!(over_tls().mechanisms().collect::<Vec<_>>(), [MECHANISM_PLUS, MECHANISM]);
+    assert_eq!(exchange(pencil()).mechanisms().collect::<Vec<_>>(), [MECHANISM]);
+    let begin = |exchange: &mut Exchange| match exchange.begin(&initial(MECHANISM_PLUS, Some(&first))) {
+        Ok(Reply::Continue(server_first)) => server_first,
+        other => panic!("a challenge, not {other:?}"),
+    };
+    let mut good = over_tls();
+    let server_first = begin(&mut good);
+    let answer = prove("pencil", "n=,r=abc", &server_first, &[&header[..], &END_POINT].concat());
+    assert!(matches!(good.respond(answer.as_bytes()), Ok(Reply::Accepted(_))));
+    // Somebody in the middle has shown another certificate; or the client binds to none, or says afterwards what it had not said.
+    for binding in [&[&header[..], &[8; 32]].concat()[..], header, &[b"p=tls-unique,,", &END_POINT[..]].concat(), b"n,,"] {
+        let mut exchange = over_tls();
+        let server_first = begin(&mut exchange);
+        let error =
+            exchange.respond(prove("pencil", "n=,r=abc", &server_first, binding).as_bytes()).expect_err("it is not bound");
+        assert_eq!(
+            (error.code(), error.message()),
+            (SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "SCRAM channel binding check failed")
+        );
+    }
+    let mut wrong = over_tls();
+    let server_first = begin(&mut wrong);
+    let answer = prove("pen", "n=,r=abc", &server_first, &[&header[..], &END_POINT].concat());
+    assert_eq!(wrong.respond(answer.as_bytes()), Ok(Reply::Refused));
+}
+
+#[test]
+fn a_downgrade_is_noticed() {
+    let without = "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel binding data.";
+    let believes = "The client supports SCRAM channel binding but thinks the server does not.  \
+                    However, this server does support channel binding.";
+    const MALFORMED: &str = "malformed SCRAM message";
+    for (mechanism, data, message, detail) in [
+        (MECHANISM, "y,,n=,r=a", "SCRAM channel binding negotiation error", believes),
+        (MECHANISM_PLUS, "y,,n=,r=a", MALFORMED, without),
+        (MECHANISM_PLUS, "n,,n=,r=a", MALFORMED, without),
+        (MECHANISM_PLUS, "z,,n=,r=a", MALFORMED, "Unexpected channel-binding flag \"'z'\"."),
+        (MECHANISM_PLUS, "p=tls-unique,,n=,r=a", "unsupported SCRAM channel-binding type \"tls-unique\"", ""),
+        (MECHANISM_PLUS, "p,,n=,r=a", MALFORMED, "Expected character \"=\" for attribute \"p\"."),
+        (MECHANISM_PLUS, "p=tls-server-end-point,n=,r=a", MALFORMED, "Unexpected attribute \"'n'\" in client-first-message."),
+        (MECHANISM_PLUS, "p=tls-server-end-point,a=x,n=,r=a", "client uses authorization identity, but it is not supported", ""),
+    ] {
+        refused(over_tls().begin(&initial(mechanism, Some(data.as_bytes()))), message, detail);
+    }
+    let negotiation = over_tls().begin(&initial(MECHANISM, Some(b"y,,n=,r=a"))).expect_err("it is a downgrade");
+    assert_eq!(negotiation.code(), SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    for (exchange, data) in [(over_tls(), "n,,n=,r=a"), (exchange(pencil()), "y,,n=,r=a"), (exchange(pencil()), "n,,n=,r=a")] {
+        let mut exchange = exchange;
+        assert!(exchange.begin(&initial(MECHANISM, Some(data.as_bytes()))).is_ok(), "{data}: who cannot need not");
+    }
+}
+
 #[test]
 fn wrong_initial_responses() {
     let mechanism = "client selected an invalid SASL authentication mechanism";

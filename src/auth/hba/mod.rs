@@ -25,7 +25,7 @@ pub struct Rule {
     users: Vec<UserPattern>,
     addresses: Addresses,
     /// How a client is to prove who it is.
-    pub method: Method,
+    pub proof: Proof,
 }
 
 /// How a client has to come.
@@ -68,6 +68,31 @@ enum Addresses {
     Network(IpAddr, u32),
 }
 
+/// What a client has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How it proves who it is.
+    pub method: Method,
+    /// Whether it needs a certificate (`clientcert`); with [`Method::Cert`] always one in its name.
+    pub certificate: Option<CertificateCheck>,
+}
+
+impl Proof {
+    /// By a method alone.
+    pub const fn by(method: Method) -> Self {
+        Self { method, certificate: None }
+    }
+}
+
+/// What a client's certificate has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateCheck {
+    /// Issued by an authority that is believed.
+    VerifyCa,
+    /// And its common name is the user's.
+    VerifyFull,
+}
+
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -77,6 +102,8 @@ pub enum Method {
     Reject,
     /// By its password, in a SCRAM exchange.
     ScramSha256,
+    /// By the certificate that it has shown in the TLS handshake.
+    Cert,
 }
 
 /// Where a client comes from.
@@ -139,19 +166,19 @@ impl Hba {
         Self::parse("local all all trust\nhost all all all trust\n").expect("these rules are right")
     }
 
-    /// The method for a connection, by the first rule that fits.
+    /// What a connection needs, by the first rule that fits.
     ///
     /// Errors: 28000 if none does, or if it says so.
-    pub fn method(&self, attempt: &Attempt<'_>) -> Result<Method, SqlError> {
+    pub fn proof(&self, attempt: &Attempt<'_>) -> Result<Proof, SqlError> {
         let refused = |how: &str| {
             let encryption = if attempt.encrypted { "SSL encryption" } else { "no encryption" };
             let (user, database, host) = (attempt.user, attempt.database, attempt.origin);
             let message = format!("{how} host \"{host}\", user \"{user}\", database \"{database}\", {encryption}");
             Err(SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, message))
         };
-        match self.rules.iter().find(|rule| rule.fits(attempt)).map(|rule| rule.method) {
-            Some(Method::Reject) => refused("pg_hba.conf rejects connection for"),
-            Some(method) => Ok(method),
+        match self.rules.iter().find(|rule| rule.fits(attempt)).map(|rule| rule.proof) {
+            Some(Proof { method: Method::Reject, .. }) => refused("pg_hba.conf rejects connection for"),
+            Some(proof) => Ok(proof),
             None => refused("no pg_hba.conf entry for"),
         }
     }
@@ -165,7 +192,17 @@ impl Hba {
                 !(address.is_loopback() && prefix >= if address.is_ipv4() { 8 } else { 128 })
             }
         };
-        self.rules.iter().filter(|rule| rule.method == Method::Trust).filter(beyond).map(|rule| rule.line)
+        self.rules.iter().filter(|rule| rule.proof == Proof::by(Method::Trust)).filter(beyond).map(|rule| rule.line)
+    }
+
+    /// Lines that fit encrypted connections only.
+    pub fn encrypted_lines(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().filter(|rule| rule.kind == Kind::HostTls).map(|rule| rule.line)
+    }
+
+    /// Lines that ask for a certificate.
+    pub fn certificate_lines(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().filter(|rule| rule.proof.certificate.is_some()).map(|rule| rule.line)
     }
 }
 

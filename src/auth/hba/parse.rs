@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::auth::hba::{Addresses, DatabasePattern, HbaError, Kind, Method, Rule, UserPattern};
+use crate::auth::hba::{Addresses, CertificateCheck, DatabasePattern, HbaError, Kind, Method, Proof, Rule, UserPattern};
 
 /// A word, and whether it was (partly) quoted.
 struct Word {
@@ -104,14 +104,42 @@ fn rule(line: usize, fields: Vec<Vec<Word>>) -> Result<Option<Rule>, String> {
         }
     };
     let method = method(&one(fields.next().ok_or("end-of-line before authentication method")?, "authentication types")?)?;
-    if let Some(option) = fields.next() {
-        let option = option.into_iter().map(|word| word.text).collect::<Vec<_>>().join(",");
-        return Err(match option.split_once('=') {
-            Some((name, _)) => format!("unrecognized authentication option name: \"{name}\""),
-            None => format!("authentication option not in name=value format: {option}"),
-        });
+    if method == Method::Cert && kind != Kind::HostTls {
+        return Err("cert authentication is only supported on hostssl connections".to_owned());
     }
-    Ok(Some(Rule { line, kind, databases, users, addresses, method }))
+    let mut proof = Proof { method, certificate: (method == Method::Cert).then_some(CertificateCheck::VerifyFull) };
+    for words in fields {
+        let text = words.into_iter().map(|word| word.text).collect::<Vec<_>>().join(",");
+        option(&text, kind, &mut proof)?;
+    }
+    Ok(Some(Rule { line, kind, databases, users, addresses, proof }))
+}
+
+/// An option behind the method.
+fn option(text: &str, kind: Kind, proof: &mut Proof) -> Result<(), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("authentication option not in name=value format: {text}"))?;
+    match (name, value) {
+        ("clientcert", _) if kind != Kind::HostTls => Err("clientcert can only be configured for \"hostssl\" rows".to_owned()),
+        ("clientcert", "verify-full") => {
+            proof.certificate = Some(CertificateCheck::VerifyFull);
+            Ok(())
+        }
+        ("clientcert", "verify-ca") if proof.method == Method::Cert => {
+            Err("clientcert only accepts \"verify-full\" when using \"cert\" authentication".to_owned())
+        }
+        ("clientcert", "verify-ca") => {
+            proof.certificate = Some(CertificateCheck::VerifyCa);
+            Ok(())
+        }
+        ("clientcert", other) => Err(format!("invalid value for clientcert: \"{other}\"")),
+        ("clientname", "CN") if proof.certificate.is_some() => Ok(()),
+        ("clientname", "DN") => Err("clientname=DN is not supported: a certificate's CN has to be the user's name".to_owned()),
+        ("clientname", _) => Err(format!("invalid value for clientname: \"{value}\"")),
+        ("map", _) => {
+            Err("authentication option \"map\" is not supported: a certificate's CN has to be the user's name".to_owned())
+        }
+        _ => Err(format!("unrecognized authentication option name: \"{name}\"")),
+    }
 }
 
 fn one(field: Vec<Word>, what: &str) -> Result<Word, String> {
@@ -192,7 +220,7 @@ fn method(word: &Word) -> Result<Method, String> {
         "trust" => Ok(Method::Trust),
         "reject" => Ok(Method::Reject),
         "scram-sha-256" => Ok(Method::ScramSha256),
-        "cert" => Err("authentication method \"cert\" is not supported: it needs TLS".to_owned()),
+        "cert" => Ok(Method::Cert),
         known @ ("md5" | "password") => {
             Err(format!("authentication method \"{known}\" is not supported: use scram-sha-256, which every client knows"))
         }

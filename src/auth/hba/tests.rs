@@ -10,10 +10,10 @@ fn attempt<'a>(origin: &str, user: &'a str, database: &'a str) -> Attempt<'a> {
 }
 
 #[track_caller]
-fn check(rules: &str, cases: &[(&str, &str, &str, Result<Method, &str>)]) {
+fn check(rules: &str, cases: &[(&str, &str, &str, Result<Proof, &str>)]) {
     let hba = Hba::parse(rules).expect("the rules are right");
     for (origin, user, database, expected) in cases {
-        let found = hba.method(&attempt(origin, user, database));
+        let found = hba.proof(&attempt(origin, user, database));
         match (&found, expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{origin} {user} {database}"),
             (Err(error), Err(expected)) => {
@@ -43,7 +43,7 @@ host    replication    all       all             trust
 host    all            \"all\"   10.9.0.0/16 \\
                                                  trust
 ";
-    let (trust, scram) = (Ok(Method::Trust), Ok(Method::ScramSha256));
+    let (trust, scram) = (Ok(Proof::by(Method::Trust)), Ok(Proof::by(Method::ScramSha256)));
     let none = "no pg_hba.conf entry for host \"10.1.0.1\", user \"ann\", database \"x\", no encryption";
     let rejected = "pg_hba.conf rejects connection for host \"10.1.0.1\", user \"evil\", database \"shop\", no encryption";
     let far = "no pg_hba.conf entry for host \"fe80::1\", user \"ann\", database \"x\", no encryption";
@@ -73,11 +73,11 @@ host    all            \"all\"   10.9.0.0/16 \\
     );
     let encrypted = Attempt { encrypted: true, ..attempt("10.5.0.1", "ann", "x") };
     let hba = Hba::parse(rules).unwrap();
-    assert_eq!(hba.method(&encrypted), trust.map_err(|_: &str| unreachable!()));
+    assert_eq!(hba.proof(&encrypted), trust.map_err(|_: &str| unreachable!()));
     let clear_only = Attempt { encrypted: true, ..attempt("10.6.0.1", "ann", "x") };
-    assert!(hba.method(&clear_only).unwrap_err().message().ends_with("SSL encryption"));
+    assert!(hba.proof(&clear_only).unwrap_err().message().ends_with("SSL encryption"));
     assert_eq!(hba.open_lines().collect::<Vec<_>>(), [7, 8, 9, 10, 11, 12, 13, 14]);
-    assert!(Hba::trusting().method(&attempt("1.2.3.4", "a", "b")).is_ok());
+    assert!(Hba::trusting().proof(&attempt("1.2.3.4", "a", "b")).is_ok());
     let loopback = Hba::parse("host all all 127.0.0.1/8 trust\nhost all all ::1/128 trust\nhost all all ::1/0 trust").unwrap();
     assert_eq!(loopback.open_lines().collect::<Vec<_>>(), [3]);
 }
@@ -101,9 +101,25 @@ fn wrong_lines_are_named() {
         ("local @dbs all trust", "names from a file (@dbs) are not supported: list them here"),
         ("local all @users trust", "names from a file (@users) are not supported: list them here"),
         ("local all all md5", "authentication method \"md5\" is not supported: use scram-sha-256, which every client knows"),
-        ("hostssl all all all cert", "authentication method \"cert\" is not supported: it needs TLS"),
+        ("host all all all cert", "cert authentication is only supported on hostssl connections"),
+        ("host all all all trust clientcert=verify-ca", "clientcert can only be configured for \"hostssl\" rows"),
+        ("hostssl all all all trust clientcert=1", "invalid value for clientcert: \"1\""),
+        (
+            "hostssl all all all cert clientcert=verify-ca",
+            "clientcert only accepts \"verify-full\" when using \"cert\" authentication",
+        ),
+        (
+            "hostssl all all all cert clientname=DN",
+            "clientname=DN is not supported: a certificate's CN has to be the user's name",
+        ),
+        ("hostssl all all all cert clientname=x", "invalid value for clientname: \"x\""),
+        (
+            "hostssl all all all cert map=m",
+            "authentication option \"map\" is not supported: a certificate's CN has to be the user's name",
+        ),
+        ("hostssl all all all cert clientcert", "authentication option not in name=value format: clientcert"),
         ("local all all nonsense", "invalid authentication method \"nonsense\""),
-        ("local all all trust map=x", "unrecognized authentication option name: \"map\""),
+        ("local all all trust pamservice=x", "unrecognized authentication option name: \"pamservice\""),
         ("local \"all all trust", "a quoted name does not end"),
         ("hostgssenc all all all trust", "hostgssenc record cannot match because GSSAPI is not supported by this build"),
     ] {
@@ -112,4 +128,27 @@ fn wrong_lines_are_named() {
     }
     assert_eq!(Hba::parse("# nothing\n").unwrap_err().len(), 1);
     assert_eq!(Hba::parse("x\nlocal\ny").unwrap_err().iter().map(|error| error.line).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn rules_may_ask_for_certificates() {
+    let rules = "
+hostssl all ann all cert
+hostssl all bob all trust clientcert=verify-full clientname=CN
+hostssl all eve all scram-sha-256 clientcert=verify-ca
+hostssl all all all trust
+";
+    let hba = Hba::parse(rules).expect("the rules are right");
+    for (user, method, certificate) in [
+        ("ann", Method::Cert, Some(CertificateCheck::VerifyFull)),
+        ("bob", Method::Trust, Some(CertificateCheck::VerifyFull)),
+        ("eve", Method::ScramSha256, Some(CertificateCheck::VerifyCa)),
+        ("zoe", Method::Trust, None),
+    ] {
+        let found = hba.proof(&Attempt { encrypted: true, ..attempt("10.0.0.1", user, "x") });
+        assert_eq!(found, Ok(Proof { method, certificate }), "{user}");
+    }
+    assert_eq!(hba.open_lines().collect::<Vec<_>>(), [5], "who needs a certificate is not let in without proof");
+    assert_eq!(hba.certificate_lines().collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(hba.encrypted_lines().collect::<Vec<_>>(), [2, 3, 4, 5]);
 }

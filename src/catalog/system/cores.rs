@@ -8,11 +8,14 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::privileges::{reads_column, shows_table};
 use super::{Rows, SystemContext};
 use crate::base::{CoreId, StorageId};
 use crate::catalog::{SchemaDef, TableDef};
 use crate::metrics::export;
-use crate::metrics::{CoreLatencies, CoreSnapshot, Kind, Latency, SampleValue, SlowStatement, Stage, Timed, families};
+use crate::metrics::{
+    CoreLatencies, CoreSnapshot, Kind, Latency, PoolFigure, SampleValue, SlowStatement, Stage, Timed, families, pool_figures,
+};
 use crate::storage::{CurvePoint, Key, TabletFigures};
 use crate::types::Datum;
 
@@ -55,7 +58,7 @@ pub struct CoreFigures {
 /// What has to be asked of the cores for a table.
 pub fn look(table: &str) -> Option<Look> {
     match table {
-        "omendb_metrics" | "omendb_latency_buckets" => Some(Look::Metrics),
+        "omendb_metrics" | "omendb_latency_buckets" | "omendb_pools" => Some(Look::Metrics),
         "omendb_core_latency" | "omendb_stage_latency" | "omendb_latency_histograms" | "omendb_slow_statements" => {
             Some(Look::Latencies)
         }
@@ -70,6 +73,7 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
     match table {
         "omendb_metrics" => metrics(context, rows),
         "omendb_latency_buckets" => buckets(context, rows),
+        "omendb_pools" => pools(context, rows),
         "omendb_core_latency" => latencies(context, |of| matches!(of, Timed::Statement(_)), "query_type", rows),
         "omendb_stage_latency" => latencies(context, |of| matches!(of, Timed::Stage(_)), "stage", rows),
         "omendb_latency_histograms" => histograms(context, rows),
@@ -126,6 +130,20 @@ fn metrics(context: &SystemContext<'_>, rows: &mut Rows) {
                 add("_sum", unit.exported(*sum as f64));
             }
         }
+    }
+}
+
+/// Clients and the sessions they share, core by core.
+fn pools(context: &SystemContext<'_>, rows: &mut Rows) {
+    for snapshot in context.cores.iter().filter_map(|core| core.metrics.as_ref()) {
+        let figures = pool_figures(snapshot).into_iter().map(|(name, figure)| {
+            let value = match figure {
+                PoolFigure::Count(count) => Datum::Int8(count),
+                PoolFigure::Milliseconds(time) => time.map_or(Datum::Null, Datum::Float8),
+            };
+            (name, value)
+        });
+        rows.add([core(snapshot.core)].into_iter().chain(figures));
     }
 }
 
@@ -282,7 +300,8 @@ fn curves(context: &SystemContext<'_>, rows: &mut Rows) {
         for (tablet, curve) in &of_core.tablets {
             let Some((schema, table)) = tables.get(&tablet.storage) else { continue };
             // Keys are values of rows.
-            if !context.catalog.has_privileges_of(context.role, table.owner) {
+            let mut key = table.primary_key.iter().flat_map(|key| &key.columns);
+            if !shows_table(table, context) || !key.all(|column| reads_column(table, *column, context)) {
                 continue;
             }
             let own = table.primary_key.as_ref().map_or(Datum::Null, |key| Datum::text(&key.name));

@@ -1,7 +1,7 @@
 //! What every database has: types, the database itself, access methods, collations; and its prepared transactions.
 
 use super::relations::{alignment, by_value, collation, strategy};
-use super::{C_COLLATION, DATABASE, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, Rows, SystemContext, letter};
+use super::{C_COLLATION, DATABASE, DEFAULT_COLLATION, OWNER, PG_DEFAULT, PG_GLOBAL, Rows, SystemContext, letter, privileges};
 use crate::base::Oid;
 use crate::types::{Datum, SqlType};
 
@@ -73,6 +73,7 @@ fn database(context: &SystemContext<'_>, rows: &mut Rows) {
         // Texts are compared byte by byte.
         ("datcollate", Datum::text("C")),
         ("datctype", Datum::text("C")),
+        ("datacl", privileges::array(context.catalog.database_acl.as_ref(), context.catalog)),
     ]);
 }
 

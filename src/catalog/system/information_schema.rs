@@ -1,7 +1,11 @@
 //! `information_schema` (SQL:2016, part 11), as far as there is anything to show.
 
+use std::sync::Arc;
+
+use super::privileges::{shows_column, shows_table};
 use super::relations::{key_columns, user_tables};
 use super::{Rows, SystemContext, all, int4};
+use crate::catalog::acl::ask::Holder;
 use crate::catalog::{ColumnDef, SchemaDef, TableDef};
 use crate::types::{ColumnType, Datum, SqlType};
 
@@ -26,11 +30,15 @@ fn yes_or_no(yes: bool) -> Datum {
 }
 
 fn schemata(context: &SystemContext<'_>, rows: &mut Rows) {
-    for schema in context.catalog.schemas.values() {
+    let shown = |schema: &&Arc<SchemaDef>| {
+        let owns = context.catalog.has_privileges_of(context.role, schema.owner);
+        owns || !context.catalog.held_on_schema(Holder::Role(context.role), schema).privileges.is_empty()
+    };
+    for schema in context.catalog.schemas.values().filter(shown) {
         rows.add([
             ("catalog_name", Datum::text(context.database)),
             ("schema_name", Datum::text(&schema.name)),
-            ("schema_owner", Datum::text(&context.catalog.role_name(super::OWNER))),
+            ("schema_owner", Datum::text(&context.catalog.role_name(schema.owner))),
             ("default_character_set_catalog", Datum::Null),
             ("default_character_set_schema", Datum::Null),
             ("default_character_set_name", Datum::Null),
@@ -47,7 +55,8 @@ fn tables(context: &SystemContext<'_>, rows: &mut Rows) {
         "reference_generation",
     ];
     let system = all().iter().map(|table| (table.schema, table.name, table.is_view));
-    let user = user_tables(context).map(|(schema, table)| (schema.name.as_str(), table.name.as_str(), false));
+    let shown = user_tables(context).filter(|(_, table)| shows_table(table, context));
+    let user = shown.map(|(schema, table)| (schema.name.as_str(), table.name.as_str(), false));
     for (schema, name, is_view) in system.chain(user) {
         let insertable = !is_view;
         let values = [
@@ -71,7 +80,8 @@ fn columns(context: &SystemContext<'_>, rows: &mut Rows) {
         }
     }
     for (schema, table) in user_tables(context) {
-        for (number, definition) in (1..).zip(&table.columns) {
+        let shown = (1..).zip(&table.columns).filter(|(number, _)| shows_column(table, number - 1, context));
+        for (number, definition) in shown {
             column(context, &schema.name, &table.name, number, definition, rows);
         }
     }

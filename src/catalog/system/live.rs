@@ -1,4 +1,4 @@
-//! What goes on now: the locks and the sessions of the server (`pg_locks`, `pg_stat_activity`).
+//! What goes on now: the locks and the sessions of the server (`pg_locks`, `pg_stat_activity`, `pg_stat_ssl`).
 //!
 //! Rows have no places here, so `page` and `tuple` are NULL. What stands for a transaction's xid is a number from 2^31 on; those of
 //! prepared transactions, by which `pg_prepared_xacts` names them, are below.
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::{DATABASE, Rows, SystemContext};
 use crate::base::{Oid, TxnId};
 use crate::txn::lock_view::{LockTarget, LockView};
-use crate::types::Datum;
 use crate::types::datetime::calendar::UNIX_EPOCH_MICROS;
+use crate::types::{Datum, Numeric};
 
 /// Bytes of a statement's text that are shown (`track_activity_query_size` without its end).
 pub const QUERY_BYTES_MAX: usize = 1_023;
@@ -38,6 +38,32 @@ impl SessionState {
     }
 }
 
+/// How a connection is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// The protocol: `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by OpenSSL's name.
+    pub cipher: &'static str,
+    /// Bits of its key.
+    pub bits: i32,
+    /// Who the client's certificate is for, if it has shown one.
+    pub client: Option<ClientCertificate>,
+}
+
+/// What is told of a client's certificate. Names are written like `/O=Shop/CN=ann`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Whom it is for.
+    pub subject: String,
+    /// Who has issued it.
+    pub issuer: String,
+    /// Its number with the issuer, in decimal.
+    pub serial: String,
+    /// The subject's common name, by which it can be a user.
+    pub common_name: Option<String>,
+}
+
 /// A session as others see it. Times are in microseconds since 2000-01-01 UTC.
 #[derive(Clone, Debug)]
 pub struct SessionActivity {
@@ -53,6 +79,8 @@ pub struct SessionActivity {
     pub application: String,
     /// Where its client is; `None` if it is on this machine, at a Unix-domain socket.
     pub client: Option<SocketAddr>,
+    /// How its connection is encrypted, if it is.
+    pub encryption: Option<Arc<Encryption>>,
     /// When it began.
     pub began: i64,
     /// When its transaction began, if it is in one.
@@ -73,6 +101,7 @@ pub struct SessionActivity {
 pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
     match table {
         "pg_locks" => locks(context, rows),
+        "pg_stat_ssl" => context.sessions.iter().for_each(|session| encryption(context, session, rows)),
         "pg_stat_activity" => context.sessions.iter().for_each(|session| activity(context, session, rows)),
         _ => {}
     }
@@ -80,7 +109,7 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
 
 /// Whether what the table shows has to be gathered from all cores.
 pub fn is_live(table: &str) -> bool {
-    matches!(table, "pg_locks" | "pg_stat_activity")
+    matches!(table, "pg_locks" | "pg_stat_activity" | "pg_stat_ssl")
 }
 
 fn number_of(context: &SystemContext<'_>, txn: TxnId) -> Option<u32> {
@@ -199,6 +228,29 @@ fn activity(context: &SystemContext<'_>, session: &SessionActivity, rows: &mut R
         ("query", Datum::text(&session.query[..session.query.floor_char_boundary(QUERY_BYTES_MAX)])),
         ("backend_type", Datum::text("client backend")),
     ]));
+}
+
+fn encryption(context: &SystemContext<'_>, session: &SessionActivity, rows: &mut Rows) {
+    let pid = ("pid", Datum::Int4(session.pid));
+    if !context.catalog.has_privileges_of(context.role, session.role) {
+        return rows.add([pid, ("ssl", Datum::Null), ("bits", Datum::Null)]);
+    }
+    let Some(Encryption { version, cipher, bits, client }) = session.encryption.as_deref() else {
+        return rows.add([pid, ("ssl", Datum::Bool(false)), ("bits", Datum::Null)]);
+    };
+    let of_client =
+        |text: fn(&ClientCertificate) -> &str| client.as_ref().map_or(Datum::Null, |client| Datum::text(text(client)));
+    let serial = client.as_ref().and_then(|client| Numeric::parse(&client.serial).ok());
+    rows.add([
+        pid,
+        ("ssl", Datum::Bool(true)),
+        ("version", Datum::text(version)),
+        ("cipher", Datum::text(cipher)),
+        ("bits", Datum::Int4(*bits)),
+        ("client_dn", of_client(|client| &client.subject)),
+        ("client_serial", serial.map_or(Datum::Null, |serial| Datum::Numeric(Arc::new(serial)))),
+        ("issuer_dn", of_client(|client| &client.issuer)),
+    ]);
 }
 
 /// What a session waits for, by PostgreSQL's names (documentation, 28.2.3).

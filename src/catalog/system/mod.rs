@@ -18,6 +18,7 @@ pub mod cores;
 mod fixed;
 mod information_schema;
 pub mod live;
+mod privileges;
 mod relations;
 mod roles;
 mod statistics;
@@ -147,6 +148,17 @@ pub fn by_oid(oid: Oid) -> Option<&'static SystemTable> {
     REGISTRY.by_oid.get(&oid).map(|index| &REGISTRY.tables[*index])
 }
 
+/// Finds a system table as SQL names it: `pg_catalog` is searched first unless the search path has it.
+pub fn system_table(search_path: &[String], schema: Option<&str>, name: &str) -> Option<&'static SystemTable> {
+    match schema {
+        Some(schema) => by_name(schema, name),
+        None if search_path.iter().any(|schema| schema == "pg_catalog") => {
+            search_path.iter().find_map(|schema| by_name(schema, name))
+        }
+        None => by_name("pg_catalog", name).or_else(|| search_path.iter().find_map(|schema| by_name(schema, name))),
+    }
+}
+
 impl SystemTableRef {
     /// The table.
     pub fn get(self) -> &'static SystemTable {
@@ -158,6 +170,7 @@ impl SystemTableRef {
 pub fn rows(table: SystemTableRef, context: &SystemContext<'_>) -> Vec<Vec<Datum>> {
     let table = table.get();
     let mut rows = Rows { table, rows: Vec::new() };
+    privileges::fill(table.name, context, &mut rows);
     match table.schema {
         "pg_catalog" => {
             relations::fill(table.name, context, &mut rows);

@@ -1,6 +1,6 @@
 //! Tables, their columns, keys and schemas, as `pg_catalog` shows them.
 
-use super::{C_COLLATION, DEFAULT_COLLATION, OWNER, Rows, SystemContext, all, by_name, int2, letter};
+use super::{C_COLLATION, DEFAULT_COLLATION, OWNER, Rows, SystemContext, all, by_name, int2, letter, privileges};
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
 use crate::catalog::statistics::pages;
@@ -92,6 +92,7 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
             ("relnatts", int2(table.columns.len())),
             ("relispopulated", Datum::Bool(true)),
             ("relreplident", letter('n')),
+            ("relacl", privileges::array(Some(&privileges::of_system_table(table)), context.catalog)),
         ]);
     }
     for (_, table) in user_tables(context) {
@@ -116,6 +117,7 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
             ("relnatts", int2(table.columns.len())),
             ("relispopulated", Datum::Bool(true)),
             ("relreplident", letter('d')),
+            ("relacl", privileges::array(table.acls.table.as_ref(), context.catalog)),
             ("reloptions", if options.is_empty() { Datum::Null } else { Datum::Array(options.into()) }),
         ]);
         if let Some(key) = &table.primary_key {
@@ -139,10 +141,11 @@ fn classes(context: &SystemContext<'_>, rows: &mut Rows) {
 }
 
 /// A column of a table or index.
-fn attribute(relation: Oid, number: usize, name: &str, ty: ColumnType, not_null: bool, has_default: bool, rows: &mut Rows) {
+fn attribute(relation: Oid, number: usize, column: &ColumnDef, (not_null, acl): (bool, Datum), rows: &mut Rows) {
+    let ty = column.ty;
     rows.add([
         ("attrelid", Datum::Oid(relation)),
-        ("attname", Datum::text(name)),
+        ("attname", Datum::text(&column.name)),
         ("atttypid", Datum::Oid(ty.ty.oid())),
         ("attstattarget", Datum::Int4(-1)),
         ("attlen", Datum::Int2(ty.ty.typlen())),
@@ -154,7 +157,8 @@ fn attribute(relation: Oid, number: usize, name: &str, ty: ColumnType, not_null:
         ("attalign", letter(alignment(ty.ty))),
         ("attstorage", letter(strategy(ty.ty))),
         ("attnotnull", Datum::Bool(not_null)),
-        ("atthasdef", Datum::Bool(has_default)),
+        ("atthasdef", Datum::Bool(column.default.is_some())),
+        ("attacl", acl),
         ("attislocal", Datum::Bool(true)),
         ("attcollation", Datum::Oid(collation(ty.ty))),
     ]);
@@ -163,16 +167,20 @@ fn attribute(relation: Oid, number: usize, name: &str, ty: ColumnType, not_null:
 fn attributes(context: &SystemContext<'_>, rows: &mut Rows) {
     for table in all() {
         for (number, (name, ty)) in (1..).zip(&table.columns) {
-            attribute(table.oid, number, name, ColumnType { ty: *ty, typmod: -1 }, false, false, rows);
+            let ty = ColumnType { ty: *ty, typmod: -1 };
+            let column = ColumnDef { name: (*name).to_owned(), ty, not_null: false, default: None };
+            attribute(table.oid, number, &column, (false, Datum::Null), rows);
         }
     }
     for (_, table) in user_tables(context) {
         for (number, column) in (1..).zip(&table.columns) {
-            attribute(table.oid, number, &column.name, column.ty, column.not_null, column.default.is_some(), rows);
+            let acl = privileges::array(table.acls.columns.get(&(number - 1)), context.catalog);
+            attribute(table.oid, number, column, (column.not_null, acl), rows);
         }
         if let Some(key) = &table.primary_key {
             for (number, column) in (1..).zip(key_columns(table, key)) {
-                attribute(key.index_oid, number, &column.name, column.ty, false, false, rows);
+                let column = ColumnDef { default: None, ..column.clone() };
+                attribute(key.index_oid, number, &column, (false, Datum::Null), rows);
             }
         }
     }
@@ -266,8 +274,12 @@ fn dependencies(table: &TableDef, rows: &mut Rows) {
 
 fn namespaces(context: &SystemContext<'_>, rows: &mut Rows) {
     for schema in context.catalog.schemas.values() {
-        // PostgreSQL gives `public` to the database's owner through a role of its own; here it is the bootstrap superuser's.
-        rows.add([("oid", Datum::Oid(schema.oid)), ("nspname", Datum::text(&schema.name)), ("nspowner", Datum::Oid(OWNER))]);
+        rows.add([
+            ("oid", Datum::Oid(schema.oid)),
+            ("nspname", Datum::text(&schema.name)),
+            ("nspowner", Datum::Oid(schema.owner)),
+            ("nspacl", privileges::array(schema.acl.as_ref(), context.catalog)),
+        ]);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Lists of a column's values are `anyarray` in PostgreSQL; here they are their text.
 
+use super::privileges::reads_column;
 use super::relations::{collation, user_tables};
 use super::{Rows, SystemContext, int2};
 use crate::catalog::{ColumnStatistics, SchemaDef, TableDef};
@@ -19,12 +20,11 @@ pub(super) fn fill(table: &str, context: &SystemContext<'_>, rows: &mut Rows) {
         "pg_stats" => view,
         _ => return,
     };
-    // Values of rows, for whoever may read the rows.
-    let readable = |table: &TableDef| context.catalog.has_privileges_of(context.role, table.owner);
-    for (schema, table) in user_tables(context).filter(|(_, table)| readable(table)) {
+    for (schema, table) in user_tables(context) {
         let Some(known) = context.catalog.statistics.get(&table.oid) else { continue };
         for (number, column) in table.columns.iter().enumerate() {
-            if let Some(column) = known.column(number, column.ty.ty) {
+            // Values of rows, for whoever may read them.
+            if let Some(column) = known.column(number, column.ty.ty).filter(|_| reads_column(table, number, context)) {
                 row(schema, table, column, context, rows);
             }
         }

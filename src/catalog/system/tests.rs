@@ -21,6 +21,7 @@ fn catalog() -> Catalog {
         schema: PUBLIC,
         name: "account".into(),
         owner: Oid(10),
+        acls: Default::default(),
         columns: vec![
             column("id", SqlType::Int8, -1, true, None),
             column("Name", SqlType::Varchar, 24, false, Some("'x'")),

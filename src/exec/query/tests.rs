@@ -29,6 +29,7 @@ pub(in crate::exec) fn session() -> FrozenSession {
         database: "test".into(),
         user: "tester".into(),
         role: crate::catalog::BOOTSTRAP_ROLE,
+        session_role: crate::catalog::BOOTSTRAP_ROLE,
         search_path: vec!["public".into()],
         format: SessionFormat::default(),
         transaction_micros: 0,
@@ -52,6 +53,7 @@ pub(in crate::exec) fn table(oid: u32, name: &str, columns: &[(&str, SqlType)]) 
         schema: public,
         name: name.into(),
         owner: crate::catalog::BOOTSTRAP_ROLE,
+        acls: Default::default(),
         columns: columns.collect(),
         primary_key: Some(PrimaryKey {
             index_oid: Oid(oid + 1),

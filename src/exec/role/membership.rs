@@ -1,6 +1,7 @@
 //! GRANT and REVOKE of membership. It is kept with the member, so that one object changes.
 
 use crate::base::Oid;
+use crate::catalog::role::PG_DATABASE_OWNER;
 use crate::catalog::{Catalog, Membership, Object, RoleDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{ExecContext, Notice};
@@ -37,6 +38,7 @@ pub(super) async fn grant(
     for role in roles {
         let role = find(role, &newest_catalog(context), context)?;
         check_may_grant(&role, grantor, context)?;
+        check_explicit(&role, &members)?;
         for &member in &members {
             let catalog = newest_catalog(context);
             let member = existing(member, &catalog)?;
@@ -110,6 +112,19 @@ fn oids(names: &[RoleName], context: &ExecContext<'_>) -> SqlResult<Vec<Oid>> {
 fn existing(member: Oid, catalog: &Catalog) -> SqlResult<&RoleDef> {
     let gone = || SqlError::internal("a role went away while the catalog was locked");
     catalog.roles.get(&member).map(|role| &**role).ok_or_else(gone)
+}
+
+/// 0LP01 for the role that the database's owner is the one member of.
+fn check_explicit(role: &RoleDef, members: &[Oid]) -> SqlResult<()> {
+    let refuse = |what: &str| {
+        let message = format!("role \"pg_database_owner\" cannot {what}");
+        Err(SqlError::new(SqlState::INVALID_GRANT_OPERATION, message))
+    };
+    match role.oid {
+        PG_DATABASE_OWNER if !members.is_empty() => refuse("have explicit members"),
+        _ if members.contains(&PG_DATABASE_OWNER) => refuse("be a member of any role"),
+        _ => Ok(()),
+    }
 }
 
 fn check_may_grant(role: &RoleDef, grantor: Oid, context: &ExecContext<'_>) -> SqlResult<()> {

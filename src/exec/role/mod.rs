@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use crate::auth::{Derivation, SALT_BYTES, Secret, Verifier, is_md5, random_bytes};
 use crate::base::Oid;
-use crate::catalog::{BOOTSTRAP_ROLE, Catalog, Membership, Object, RoleDef};
+use crate::catalog::acl::ask::Holder;
+use crate::catalog::lookup::denied_schema;
+use crate::catalog::{BOOTSTRAP_ROLE, Catalog, Membership, Object, Privileges, RoleDef, SchemaDef, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::exec::context::{CommandTag, ExecContext, Notice};
 use crate::exec::ddl::{newest_catalog, put, remove};
+use crate::exec::privileges::{dependents, is_pinned};
 use crate::sql::role::{RoleName, RoleOptions, RoleStatement};
 use crate::types::datetime::parse_timestamptz;
 
@@ -82,7 +85,7 @@ async fn verifier(password: &Secret, context: &mut ExecContext<'_>) -> SqlResult
 }
 
 /// 42501.
-fn denied(message: impl Into<String>) -> SqlError {
+pub(super) fn denied(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
 }
 
@@ -91,26 +94,36 @@ fn missing(name: &str) -> SqlError {
 }
 
 /// The role that a statement names.
-fn find(name: &RoleName, catalog: &Catalog, context: &ExecContext<'_>) -> SqlResult<Arc<RoleDef>> {
+pub(super) fn find(name: &RoleName, catalog: &Catalog, context: &ExecContext<'_>) -> SqlResult<Arc<RoleDef>> {
     match name {
         RoleName::Named(name) => catalog.role_named(name).cloned().ok_or_else(|| missing(name)),
         RoleName::Public => Err(missing("public")),
-        RoleName::Current => {
-            let role = context.session.role();
+        RoleName::Current | RoleName::Session => {
+            let current = *name == RoleName::Current;
+            let role = if current { context.session.role() } else { context.session.session_role() };
             catalog.roles.get(&role).cloned().ok_or_else(|| missing(context.session.user()))
         }
     }
 }
 
 /// The role that is to own something: of others than superusers, one that they are members of.
-pub fn new_owner(name: &RoleName, context: &ExecContext<'_>) -> SqlResult<Oid> {
+pub fn new_owner(name: &RoleName, table: &TableDef, context: &ExecContext<'_>) -> SqlResult<Oid> {
     let catalog = newest_catalog(context);
     let owner = find(name, &catalog, context)?;
     let own = context.session.role();
-    if !catalog.is_superuser(own) && !catalog.is_member(own, owner.oid) {
+    if owner.oid == table.owner || catalog.is_superuser(own) {
+        return Ok(owner.oid);
+    }
+    if !catalog.is_member(own, owner.oid) {
         return Err(denied(format!("must be member of role \"{}\"", owner.name)));
     }
-    Ok(owner.oid)
+    // It must be one that could have made the table where it is.
+    let may_create =
+        |schema: &SchemaDef| catalog.held_on_schema(Holder::Role(owner.oid), schema).privileges.contains(Privileges::CREATE);
+    match catalog.schemas.get(&table.schema) {
+        Some(schema) if !may_create(schema) => Err(denied_schema(&schema.name)),
+        _ => Ok(owner.oid),
+    }
 }
 
 /// What the session's role may do with roles.
@@ -208,6 +221,10 @@ async fn alter(
     check_limit(options)?;
     let catalog = newest_catalog(context);
     let role = find(name, &catalog, context)?;
+    if role.name.starts_with("pg_") {
+        let message = format!("role name \"{}\" is reserved", role.name);
+        return Err(SqlError::new(SqlState::RESERVED_NAME, message).detail("Cannot alter reserved roles."));
+    }
     let rights = rights(&catalog, context);
     if !rights.superuser {
         if role.superuser || options.superuser.is_some() {
@@ -240,9 +257,12 @@ async fn alter(
 async fn rename(name: &RoleName, to: &str, context: &mut ExecContext<'_>) -> SqlResult<()> {
     let catalog = newest_catalog(context);
     let role = find(name, &catalog, context)?;
-    if role.oid == context.session.role() {
-        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
+    for (used, by) in [(context.session.session_role(), "session"), (context.session.role(), "current")] {
+        if role.oid == used {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{by} user cannot be renamed")));
+        }
     }
+    check_reserved(&role.name)?;
     check_reserved(to)?;
     check_free(to, &catalog)?;
     let rights = rights(&catalog, context);
@@ -272,13 +292,15 @@ async fn drop_roles(names: &[RoleName], if_exists: bool, context: &mut ExecConte
             }
             return Err(missing(name));
         };
-        if role.oid == context.session.role() {
-            return Err(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
+        for (used, by) in [(context.session.role(), "current"), (context.session.session_role(), "session")] {
+            if role.oid == used {
+                return Err(SqlError::new(SqlState::OBJECT_IN_USE, format!("{by} user cannot be dropped")));
+            }
         }
         if role.superuser && !rights.superuser {
             return Err(denied("must be superuser to drop superusers"));
         }
-        check_not_needed(&role, &catalog)?;
+        check_not_needed(&role, &catalog, context)?;
         remove(Object::Role(Box::new(RoleDef::clone(&role))), context).await?;
         // Memberships in it go with it; what it was a member of is part of itself.
         for member in catalog.roles.values().filter(|member| member.member_of.iter().any(|of| of.role == role.oid)) {
@@ -289,20 +311,13 @@ async fn drop_roles(names: &[RoleName], if_exists: bool, context: &mut ExecConte
     Ok(())
 }
 
-/// 2BP01 for a role that owns something.
-fn check_not_needed(role: &RoleDef, catalog: &Catalog) -> SqlResult<()> {
+/// 2BP01 for a role that owns something, or that something has been granted to.
+fn check_not_needed(role: &RoleDef, catalog: &Catalog, context: &ExecContext<'_>) -> SqlResult<()> {
     let refused = |message| Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
-    if role.oid == BOOTSTRAP_ROLE {
+    if is_pinned(role.oid) {
         return refused(format!("cannot drop role {} because it is required by the database system", role.name));
     }
-    let owned: Vec<String> = owned_by(role.oid, catalog).map(|name| format!("owner of table {name}")).collect();
-    if owned.is_empty() {
-        return Ok(());
-    }
+    let Some(dependents) = dependents(role.oid, catalog, context.session) else { return Ok(()) };
     let message = format!("role \"{}\" cannot be dropped because some objects depend on it", role.name);
-    refused(message).map_err(|error: SqlError| error.detail(owned.join("\n")))
-}
-
-fn owned_by(role: Oid, catalog: &Catalog) -> impl Iterator<Item = &String> {
-    catalog.tables.values().filter(move |table| table.owner == role).map(|table| &table.name)
+    refused(message).map_err(|error: SqlError| error.detail(dependents))
 }

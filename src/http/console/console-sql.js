@@ -1,6 +1,6 @@
 // The view with a statement and its result.
 
-import { query } from "/console-api.js";
+import { Refused, query } from "/console-api.js";
 import { element, planTree, table } from "/console-table.js";
 
 const HISTORY = "omendb-history";
@@ -79,11 +79,12 @@ async function run(prefix, onRefused) {
     find("sql-note").textContent = "";
     find("sql-result").replaceChildren();
     showError(error, text);
-    onRefused(error);
+    // A mistake in the statement is told below it and nowhere else.
+    if (!(error instanceof Refused) || error.status === 401) onRefused(error);
   }
 }
 
-// `onRefused` hears of every statement that was refused.
+// `onRefused` hears when the server cannot be reached, or wants to know who asks.
 export function start(onRefused) {
   showHistory();
   find("sql-form").addEventListener("submit", (event) => { event.preventDefault(); run("", onRefused); });

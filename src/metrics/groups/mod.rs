@@ -2,6 +2,7 @@
 
 mod log;
 mod machine;
+mod pool;
 mod sql;
 mod stages;
 mod store;
@@ -9,6 +10,7 @@ mod transactions;
 
 pub use log::{CheckpointMetrics, WalMetrics};
 pub use machine::{ExecutorMetrics, MeshMetrics, PeerMetrics};
+pub use pool::{Awaited, ClientState, PoolFigure, PoolMetrics, pool_figures};
 pub use sql::{ErrorClass, QueryPath, QueryType, SqlMetrics};
 pub use stages::{SlowStatement, Stage, StageMetrics, StageTimes};
 pub use store::{IndexMetrics, MemoryKind, StorageMetrics};

@@ -98,6 +98,10 @@ pub struct ConnectionMetrics {
     pub refused: Counter,
     /// Clients that could not prove who they are.
     pub login_failures: Counter,
+    /// Connections that were encrypted.
+    pub tls_handshakes: Counter,
+    /// Handshakes that failed.
+    pub tls_failures: Counter,
     /// Sessions that hopped here.
     pub hops_in: Counter,
     /// Panics caught at a connection's edge.
@@ -114,6 +118,8 @@ impl Group for ConnectionMetrics {
         out.counter(&families::CONNECTIONS_OPENED, none(), self.opened.get());
         out.counter(&families::CONNECTIONS_REFUSED, none(), self.refused.get());
         out.counter(&families::LOGIN_FAILURES, none(), self.login_failures.get());
+        out.counter(&families::TLS_HANDSHAKES, none(), self.tls_handshakes.get());
+        out.counter(&families::TLS_FAILURES, none(), self.tls_failures.get());
         out.counter(&families::SESSION_HOPS, none(), self.hops_in.get());
         out.counter(&families::PANICS, none(), self.panics.get());
         out.counter(&families::RECEIVED_BYTES, none(), self.received_bytes.get());

@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_lite::future::poll_fn;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::io::PollableFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 
 use super::GlommioCore;
 use super::ring::{BUFFER_BYTES, Received, Request, Ring};
@@ -59,6 +62,44 @@ impl Socket {
             Socket::Unix(stream) => stream.shutdown(how),
         }
     }
+
+    /// Whether the other end has closed the connection, or the kernel has given it up.
+    fn has_hung_up(&self) -> bool {
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut asked = [match self {
+            Socket::Tcp(stream) => PollFd::new(stream, PollFlags::RDHUP),
+            Socket::Unix(stream) => PollFd::new(stream, PollFlags::RDHUP),
+        }];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut asked, Some(&now)), Ok(1..)) && asked[0].revents().intersects(gone)
+    }
+
+    /// Has the kernel probe whether the other end is still there once the connection is silent (TCP; nothing to do for Unix sockets).
+    pub fn keep_alive(&self, probes: Probes) -> io::Result<()> {
+        let Socket::Tcp(stream) = self else { return Ok(()) };
+        sockopt::set_socket_keepalive(stream, true)?;
+        if let Some(idle) = probes.idle {
+            sockopt::set_tcp_keepidle(stream, idle)?;
+        }
+        if let Some(interval) = probes.interval {
+            sockopt::set_tcp_keepintvl(stream, interval)?;
+        }
+        if let Some(count) = probes.count {
+            sockopt::set_tcp_keepcnt(stream, count)?;
+        }
+        Ok(())
+    }
+}
+
+/// When and how often the kernel probes a silent connection; `None` leaves a value to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probes {
+    /// Silence before the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Probes without an answer after which the connection is given up.
+    pub count: Option<u32>,
 }
 
 impl AsRawFd for Socket {
@@ -155,6 +196,26 @@ impl Stream {
         poll_fn(|cx| self.poll_read_bytes(cx, buffer)).await
     }
 
+    /// Waits until a read has something to say; needs no buffer of the caller's meanwhile. Cancel-safe.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        poll_fn(|cx| match &self.received {
+            Some(_) => Poll::Ready(Ok(())),
+            None => self.poll_received(cx).map_ok(|_open| ()),
+        })
+        .await
+    }
+
+    /// Gives back the memory kept for the next send.
+    pub fn rest(&mut self) {
+        self.spare = Vec::new();
+    }
+
+    /// Tells whether the other end has closed the connection or is known to be gone, without reading.
+    pub fn absence(&self) -> impl Fn() -> bool + use<> {
+        let socket = Rc::clone(&self.socket);
+        move || socket.has_hung_up()
+    }
+
     /// Takes all the bytes, to be sent with the core's next turn. Dropped half-way, an unknown part has been written.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -201,14 +262,24 @@ impl Stream {
                     outcome => return Poll::Ready(outcome),
                 }
             }
+            if !ready!(self.poll_received(cx))? {
+                return Poll::Ready(Ok(0));
+            }
+        }
+    }
+
+    /// Waits until something has been received, which is kept then; false at the end of the stream.
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
             let receiving = self.receiving.get_or_insert_with(|| self.core.ring().receive(&self.socket));
             let outcome = ready!(Ring::poll_received(receiving, cx));
             self.receiving = None;
             match outcome {
-                Ok(None) => return Poll::Ready(Ok(0)),
+                Ok(None) => return Poll::Ready(Ok(false)),
                 Ok(Some(received)) => {
                     self.streaming = received.filled_its_buffer();
                     self.received = Some(received);
+                    return Poll::Ready(Ok(true));
                 }
                 // Every buffer was full at that moment; those who have been woken for them empty them in this very turn.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EINTR | libc::ECANCELED)) => {}

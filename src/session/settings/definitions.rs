@@ -125,6 +125,7 @@ pub static DEFINITIONS: &[Definition] = &[
         ..BASE
     },
     Definition { description: "Accepted; there are no functions to check.", ..flag("check_function_bodies", "on", &[]) },
+    timeout("client_connection_check_interval", "How often a running statement's client is looked for."),
     Definition {
         name: "client_encoding",
         default: "UTF8",
@@ -225,6 +226,14 @@ pub static DEFINITIONS: &[Definition] = &[
     },
     flag("quote_all_identifiers", "off", &[]),
     hint("random_page_cost", "4", Kind::Real),
+    Definition {
+        name: "role",
+        default: "none",
+        bound_by_plans: true,
+        kept_by_reset_all: true,
+        description: "The role whose privileges count in place of the session's.",
+        ..BASE
+    },
     Definition { description: "There are no row security policies.", ..flag("row_security", "on", &[]) },
     Definition {
         name: "search_path",
@@ -238,7 +247,14 @@ pub static DEFINITIONS: &[Definition] = &[
     told("server_encoding", "UTF8", "The database's encoding."),
     told("server_version", SERVER_VERSION, "The PostgreSQL version whose behaviour this server has."),
     fixed("server_version_num", "150008", "The same as a number."),
-    told("session_authorization", "", "The user."),
+    Definition {
+        name: "session_authorization",
+        reported: true,
+        bound_by_plans: true,
+        kept_by_reset_all: true,
+        description: "The role that the session is for.",
+        ..BASE
+    },
     Definition {
         name: "session_replication_role",
         default: "origin",
@@ -301,8 +317,11 @@ const UNSUPPORTED: &[&str] = &[
     "log_statement",
     "log_min_duration_statement",
     "plan_cache_mode",
-    "role",
     "session_preload_libraries",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
     "temp_buffers",
     "transform_null_equals",
     "vacuum_freeze_min_age",
@@ -420,6 +439,7 @@ pub fn apply(definition: &'static Definition, value: &str, effective: &mut Effec
         "deadlock_timeout" => effective.deadlock_timeout_ms = integer(value, Unit::Milliseconds),
         "transaction_timeout" => effective.transaction_timeout_ms = integer(value, Unit::Milliseconds),
         "idle_session_timeout" => effective.idle_timeout_ms = integer(value, Unit::Milliseconds),
+        "client_connection_check_interval" => effective.check_interval_ms = integer(value, Unit::Milliseconds),
         "client_min_messages" => effective.message_min = severity(value),
         "default_transaction_isolation" => {
             effective.isolation = isolation(value).ok_or_else(|| invalid(definition.name, value))?;

@@ -13,8 +13,10 @@ mod definitions;
 mod value;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
+use crate::base::Oid;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::response::Severity;
 use crate::txn::Isolation;
@@ -27,6 +29,15 @@ const CUSTOM_SETTINGS_MAX: usize = 1_000;
 
 /// The longest value.
 const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A role and what the client is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// The role.
+    pub role: Oid,
+    /// Whether it was a superuser when it was set.
+    pub superuser: bool,
+}
 
 /// What settings mean, ready for use.
 #[derive(Clone, Debug)]
@@ -47,6 +58,8 @@ pub struct Effective {
     pub idle_in_transaction_timeout_ms: u32,
     /// `idle_session_timeout`; 0 is none.
     pub idle_timeout_ms: u32,
+    /// `client_connection_check_interval`; 0 is never.
+    pub check_interval_ms: u32,
     /// `client_min_messages`.
     pub message_min: Severity,
     /// `default_transaction_isolation`.
@@ -57,6 +70,18 @@ pub struct Effective {
     pub deferrable: bool,
     /// `synchronous_commit` is not off.
     pub synchronous_commit: bool,
+    /// `session_authorization`.
+    pub session: Authority,
+    /// `role`; `None` for none.
+    pub role: Option<Authority>,
+}
+
+impl Effective {
+    /// The role whose privileges count.
+    #[inline]
+    pub fn authority(&self) -> Authority {
+        self.role.unwrap_or(self.session)
+    }
 }
 
 impl Default for Effective {
@@ -70,12 +95,32 @@ impl Default for Effective {
             transaction_timeout_ms: 0,
             idle_in_transaction_timeout_ms: 0,
             idle_timeout_ms: 0,
+            check_interval_ms: 0,
             message_min: Severity::Notice,
             isolation: Isolation::ReadCommitted,
             read_only: false,
             deferrable: false,
             synchronous_commit: true,
+            session: NOBODY,
+            role: None,
         }
+    }
+}
+
+/// Who a session is for until that is known.
+const NOBODY: Authority = Authority { role: Oid(0), superuser: false };
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    text: Arc<str>,
+    /// The role that it stands for, of a setting whose values are roles.
+    authority: Option<Authority>,
+}
+
+impl Value {
+    fn of(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), authority: None }
     }
 }
 
@@ -83,9 +128,9 @@ impl Default for Effective {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pair {
     /// The value that stays when the transaction commits.
-    session: Arc<str>,
+    session: Value,
     /// The value now.
-    current: Arc<str>,
+    current: Value,
 }
 
 /// What a setting was before a change.
@@ -100,34 +145,54 @@ struct Change {
 pub struct Mark(usize);
 
 /// All settings of a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     changed: BTreeMap<Arc<str>, Pair>,
     /// Values of RESET, where they are not the built-in ones: what the startup packet said.
-    startup: BTreeMap<Arc<str>, Arc<str>>,
+    startup: BTreeMap<Arc<str>, Value>,
     journal: Vec<Change>,
     effective: Effective,
     /// Reported settings that have changed since the client was last told.
     to_report: Vec<&'static Definition>,
     plan_epoch: u64,
     user: String,
-    superuser: bool,
+    login: Authority,
 }
 
 impl Settings {
-    /// The settings of a new session, those of its startup packet applied.
-    pub fn new(user: &str, superuser: bool, startup: &[(String, String)]) -> SqlResult<Self> {
-        let mut settings = Self { user: user.to_owned(), superuser, ..Self::default() };
+    /// The settings of a new session, those of its startup packet applied. `resolve` answers what role a value stands for.
+    pub fn new(
+        user: &str,
+        login: Authority,
+        startup: &[(String, String)],
+        resolve: impl Fn(&Self, &str, &str) -> SqlResult<Option<Authority>>,
+    ) -> SqlResult<Self> {
+        let mut settings = Self {
+            changed: BTreeMap::new(),
+            startup: BTreeMap::new(),
+            journal: Vec::new(),
+            effective: Effective { session: login, ..Effective::default() },
+            to_report: Vec::new(),
+            plan_epoch: 0,
+            user: user.to_owned(),
+            login,
+        };
         for (name, value) in startup {
-            settings.set(name, Some(value), false)?;
+            let authority = resolve(&settings, &name.to_ascii_lowercase(), value)?;
+            settings.assign(name, Some(value), authority, false)?;
             let name = Arc::<str>::from(name.to_ascii_lowercase());
             if let Some(pair) = settings.changed.get(&name) {
-                settings.startup.insert(name, Arc::clone(&pair.session));
+                settings.startup.insert(name, pair.session.clone());
             }
         }
         settings.commit();
         settings.to_report.clear();
         Ok(settings)
+    }
+
+    /// The role that logged in.
+    pub fn login(&self) -> Authority {
+        self.login
     }
 
     /// What they mean.
@@ -141,7 +206,7 @@ impl Settings {
         &mut self.effective.format
     }
 
-    /// Changes whenever a setting changes that binding depends on; plans are good for one value of it.
+    /// A fingerprint of the settings that binding depends on; plans are good for one value of it, whichever session has made them.
     #[inline]
     pub fn plan_epoch(&self) -> u64 {
         self.plan_epoch
@@ -151,15 +216,15 @@ impl Settings {
     pub fn show(&self, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
         if let Some(pair) = self.changed.get(name.as_str()) {
-            return Some(pair.current.to_string());
+            return Some(pair.current.text.to_string());
         }
-        Some(self.reset_value(&name, definition(&name)?))
+        Some(self.reset_value(&name, definition(&name)?).text.to_string())
     }
 
     /// All settings with names as displayed, values and descriptions, in alphabetical order.
     pub fn show_all(&self) -> Vec<(String, String, &'static str)> {
         let custom = self.changed.iter().filter(|(name, _)| definition(name).is_none());
-        let mut all: Vec<_> = custom.map(|(name, pair)| (name.to_string(), pair.current.to_string(), "")).collect();
+        let mut all: Vec<_> = custom.map(|(name, pair)| (name.to_string(), pair.current.text.to_string(), "")).collect();
         for known in DEFINITIONS {
             let value = self.show(known.name).expect("every definition has a value");
             all.push((known.name.to_owned(), value, known.description));
@@ -173,6 +238,11 @@ impl Settings {
     /// Errors: 42704 for unknown names, 22023 for values that are none, 55P02 for what cannot be changed, 0A000 for values
     /// that this server has not.
     pub fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<String> {
+        self.assign(name, value, None, local)
+    }
+
+    /// As [`Settings::set`], to a value that stands for a role.
+    pub fn assign(&mut self, name: &str, value: Option<&str>, authority: Option<Authority>, local: bool) -> SqlResult<String> {
         let key = name.to_ascii_lowercase();
         let known = definition(&key);
         if known.is_none() {
@@ -184,17 +254,17 @@ impl Settings {
             let message = format!("parameter \"{}\" cannot be changed", definition.name);
             return Err(SqlError::new(SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
         }
-        let canonical: Arc<str> = match (known, value) {
+        let canonical: Value = match (known, value) {
             (_, Some(value)) if value.len() > VALUE_BYTES_MAX => {
                 return Err(SqlError::new(
                     SqlState::PROGRAM_LIMIT_EXCEEDED,
                     format!("value of parameter \"{name}\" is too long"),
                 ));
             }
-            (Some(definition), Some(value)) => definition.canonical(value)?.into(),
-            (Some(definition), None) => self.reset_value(&key, definition).into(),
-            (None, Some(value)) => value.into(),
-            (None, None) => self.startup.get(key.as_str()).cloned().unwrap_or_else(|| "".into()),
+            (Some(definition), Some(value)) => Value { authority, ..Value::of(definition.canonical(value)?) },
+            (Some(definition), None) => self.reset_value(&key, definition),
+            (None, Some(value)) => Value::of(value),
+            (None, None) => self.startup.get(key.as_str()).cloned().unwrap_or_else(|| Value::of("")),
         };
         // The effect is tried first: it may refuse what the grammar of the value allows.
         if let Some(definition) = known {
@@ -203,13 +273,18 @@ impl Settings {
         let key: Arc<str> = key.into();
         let before = self.changed.get(&key).cloned();
         let session = match (&before, local) {
-            (_, false) => Arc::clone(&canonical),
-            (Some(before), true) => Arc::clone(&before.session),
-            (None, true) => known.map_or_else(|| "".into(), |definition| self.reset_value(&key, definition).into()),
+            (_, false) => canonical.clone(),
+            (Some(before), true) => before.session.clone(),
+            (None, true) => known.map_or_else(|| Value::of(""), |definition| self.reset_value(&key, definition)),
         };
         self.journal.push(Change { name: Arc::clone(&key), before });
-        self.changed.insert(key, Pair { session, current: Arc::clone(&canonical) });
-        Ok(canonical.to_string())
+        let becomes_another = &*key == "session_authorization";
+        self.changed.insert(key, Pair { session, current: canonical.clone() });
+        if becomes_another {
+            // Whoever the session now is for has not chosen a role yet.
+            self.assign("role", Some("none"), None, local)?;
+        }
+        Ok(canonical.text.to_string())
     }
 
     /// RESET of one setting.
@@ -251,7 +326,7 @@ impl Settings {
             if let Some(pair) = self.changed.get(&change.name).cloned()
                 && pair.session != pair.current
             {
-                self.restore(change.name, Some(Pair { current: Arc::clone(&pair.session), session: pair.session }));
+                self.restore(change.name, Some(Pair { current: pair.session.clone(), session: pair.session }));
             }
         }
     }
@@ -279,18 +354,20 @@ impl Settings {
         reported.map(|definition| (definition.name, self.show(definition.name).unwrap_or_default()))
     }
 
-    fn reset_value(&self, key: &str, definition: &Definition) -> String {
+    fn reset_value(&self, key: &str, definition: &Definition) -> Value {
         match self.startup.get(key) {
-            Some(value) => value.to_string(),
-            None if definition.name == "session_authorization" => self.user.clone(),
-            None if definition.name == "is_superuser" && !self.superuser => "off".to_owned(),
-            None => definition.default.to_owned(),
+            Some(value) => value.clone(),
+            None if definition.name == "session_authorization" => {
+                Value { authority: Some(self.login), ..Value::of(self.user.as_str()) }
+            }
+            None if definition.name == "is_superuser" && !self.effective.authority().superuser => Value::of("off"),
+            None => Value::of(definition.default),
         }
     }
 
     fn restore(&mut self, name: Arc<str>, pair: Option<Pair>) {
         if let Some(definition) = definition(&name) {
-            let value = pair.as_ref().map_or_else(|| self.reset_value(&name, definition), |pair| pair.current.to_string());
+            let value = pair.as_ref().map_or_else(|| self.reset_value(&name, definition), |pair| pair.current.clone());
             self.apply(definition, &value).expect("a value it had before is one that it may have");
         }
         match pair {
@@ -319,16 +396,45 @@ impl Settings {
     }
 
     /// Gives a canonical value its effect.
-    fn apply(&mut self, definition: &'static Definition, value: &str) -> SqlResult<()> {
-        definitions::apply(definition, value, &mut self.effective)?;
-        if definition.bound_by_plans {
-            self.plan_epoch += 1;
+    fn apply(&mut self, definition: &'static Definition, value: &Value) -> SqlResult<()> {
+        let (before, session) = (self.effective.authority(), self.effective.session);
+        match definition.name {
+            "session_authorization" => self.effective.session = value.authority.unwrap_or(self.login),
+            "role" => self.effective.role = value.authority,
+            _ => definitions::apply(definition, &value.text, &mut self.effective)?,
         }
-        if definition.reported && !self.to_report.iter().any(|known| known.name == definition.name) {
-            self.to_report.push(definition);
+        if before.superuser != self.effective.authority().superuser {
+            self.report(definitions::definition("is_superuser").expect("there is such a setting"));
+        }
+        if definition.bound_by_plans {
+            // It is applied before it is taken down, so the one before is still to be seen.
+            let key = definition.name.to_ascii_lowercase();
+            let before = self.changed.get(key.as_str()).map(|pair| pair.current.clone());
+            let before = before.unwrap_or_else(|| self.reset_value(&key, definition));
+            self.plan_epoch ^= fingerprint(definition, &before) ^ fingerprint(definition, value);
+        }
+        let stays = definition.name == "session_authorization" && session == self.effective.session;
+        if definition.reported && !stays {
+            self.report(definition);
         }
         Ok(())
     }
+
+    /// The client is to be told of a setting.
+    fn report(&mut self, definition: &'static Definition) {
+        if !self.to_report.iter().any(|known| known.name == definition.name) {
+            self.to_report.push(definition);
+        }
+    }
+}
+
+/// A setting's part of the fingerprint; nothing for the default. Keyed by chance, so that no client can choose values that clash with those
+/// of another.
+fn fingerprint(definition: &Definition, value: &Value) -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    // A name may come to stand for another role.
+    let role = value.authority.map(|authority| authority.role.0);
+    if role.is_none() && *value.text == *definition.default { 0 } else { KEYS.hash_one((definition.name, &value.text, role)) }
 }
 
 #[cfg(test)]

@@ -2,8 +2,17 @@
 
 use super::*;
 
+const ANN: Authority = Authority { role: Oid(20), superuser: true };
+
+fn started(startup: &[(String, String)]) -> SqlResult<Settings> {
+    Settings::new("ann", ANN, startup, |_, name, value| {
+        let other = Authority { role: Oid(21), superuser: false };
+        Ok(matches!(name, "role" | "session_authorization").then_some(other).filter(|_| value != "none"))
+    })
+}
+
 fn settings() -> Settings {
-    Settings::new("ann", true, &[]).expect("no startup setting is no error")
+    started(&[]).expect("no startup setting is no error")
 }
 
 #[test]
@@ -82,7 +91,7 @@ fn transactions_keep_and_undo_changes() {
 #[test]
 fn reset_goes_back_to_the_startup_packet() {
     let startup = [("application_name".to_owned(), "psql".to_owned()), ("lock_timeout".to_owned(), "7".to_owned())];
-    let mut settings = Settings::new("ann", true, &startup).unwrap();
+    let mut settings = started(&startup).unwrap();
     assert!(!settings.has_reports(), "the client is told all of it anyway");
     settings.set("application_name", Some("other"), false).unwrap();
     settings.set("lock_timeout", Some("9"), false).unwrap();
@@ -117,4 +126,45 @@ fn every_default_is_a_value_that_can_be_set() {
         assert_eq!(canonical, definition.default, "{}", definition.name);
     }
     assert!(settings().show_all().len() >= DEFINITIONS.len());
+}
+
+#[test]
+fn a_role_is_set_and_rolled_back_like_any_other_setting() {
+    let mut settings = settings();
+    let (bob, eve) = (Authority { role: Oid(21), superuser: false }, Authority { role: Oid(22), superuser: true });
+    let now = |settings: &Settings| {
+        let shown = |name| settings.show(name).unwrap();
+        (settings.effective().authority(), shown("role"), shown("session_authorization"), shown("is_superuser"))
+    };
+    let is = |authority, role: &str, session: &str, superuser: &str| {
+        (authority, role.to_owned(), session.to_owned(), superuser.to_owned())
+    };
+    assert_eq!(now(&settings), is(ANN, "none", "ann", "on"));
+    let before = settings.plan_epoch();
+    settings.assign("role", Some("bob"), Some(bob), false).unwrap();
+    settings.commit();
+    assert_ne!(settings.plan_epoch(), before, "plans are made for a role");
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"));
+    assert_eq!(settings.take_reports(), [("is_superuser", "off".to_owned())]);
+    let mark = settings.mark();
+    settings.assign("session_authorization", Some("eve"), Some(eve), false).unwrap();
+    assert_eq!(now(&settings), is(eve, "none", "eve", "on"));
+    settings.rollback_to(mark);
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"));
+    settings.assign("session_authorization", Some("eve"), Some(eve), true).unwrap();
+    settings.assign("role", Some("bob"), Some(bob), true).unwrap();
+    assert_eq!(now(&settings), is(bob, "bob", "eve", "off"));
+    settings.commit();
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"), "LOCAL ends with the transaction");
+    settings.reset_all();
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"), "RESET ALL leaves both");
+    settings.reset("session_authorization").unwrap();
+    assert_eq!(now(&settings), is(ANN, "none", "ann", "on"));
+    let startup = [("Role".to_owned(), "bob".to_owned())];
+    let mut settings = started(&startup).unwrap();
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"));
+    settings.assign("role", Some("none"), None, false).unwrap();
+    assert_eq!(now(&settings), is(ANN, "none", "ann", "on"));
+    settings.reset("role").unwrap();
+    assert_eq!(now(&settings), is(bob, "bob", "ann", "off"));
 }

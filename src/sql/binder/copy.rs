@@ -1,6 +1,6 @@
 //! COPY: its object and its options, checked as PostgreSQL's ProcessCopyOptions checks them.
 
-use crate::catalog::TableDef;
+use crate::catalog::{Privileges, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::Binder;
 use crate::sql::binder::insert::column_index;
@@ -38,6 +38,9 @@ impl Binder<'_> {
                 }
                 if columns.is_empty() {
                     numbers = (0..table.columns.len()).collect();
+                }
+                if let Some(usage) = self.mention(&table, if copy.to { Privileges::SELECT } else { Privileges::INSERT }) {
+                    numbers.iter().for_each(|&column| if copy.to { usage.select(column) } else { usage.insert(column) });
                 }
                 if copy.to { copy_table(table, &numbers) } else { self.copy_from(table, numbers)? }
             }

@@ -6,7 +6,9 @@ use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{self, ColumnOption, CreateTableOptions, SqlOption, TableConstraint};
 
 use crate::base::Oid;
-use crate::catalog::{ColumnDef, TableDef};
+use crate::catalog::acl::ask::Holder;
+use crate::catalog::lookup::{denied_schema, undefined_relation};
+use crate::catalog::{ColumnDef, Privileges, SchemaDef, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::names::{at, identifier, position, qualified};
 use crate::sql::binder::{Binder, refuse_present, types};
@@ -32,7 +34,7 @@ impl Binder<'_> {
     pub fn create_table(&self, create: &ast::CreateTable) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         check_clauses(create)?;
         let (schema, name, start) = qualified(&create.name)?;
-        let schema = self.creation_schema(schema.as_deref(), start)?;
+        let schema = self.creation_schema(schema.as_deref(), &name, start)?;
         let mut columns: Vec<ColumnDef> = Vec::with_capacity(create.columns.len());
         let mut key: Option<DeclaredKey> = None;
         for column in &create.columns {
@@ -56,20 +58,30 @@ impl Binder<'_> {
         Ok((Plan::Ddl(Ddl::CreateTable { schema, name, if_not_exists, columns, primary_key, options }), Vec::new()))
     }
 
-    fn creation_schema(&self, schema: Option<&str>, start: Option<u32>) -> SqlResult<Oid> {
-        let find = |name: &str| self.context.catalog.schemas.values().find(|schema| schema.name == name).map(|schema| schema.oid);
+    fn creation_schema(&self, schema: Option<&str>, table: &str, start: Option<u32>) -> SqlResult<Oid> {
+        let (catalog, role) = (self.context.catalog, self.context.session.role());
+        let find = |name: &str| catalog.schema_named(name);
+        let checked = |schema: &SchemaDef| {
+            let may = catalog.held_on_schema(Holder::Role(role), schema).privileges.contains(Privileges::CREATE);
+            if may { Ok(schema.oid) } else { Err(at(denied_schema(&schema.name), start)) }
+        };
         match schema {
             Some(name @ ("pg_catalog" | "information_schema")) => {
-                let message = format!("permission denied to create in schema \"{name}\"");
+                find(name).map_or(Ok(Oid(0)), |schema| checked(schema))?;
+                let message = format!("permission denied to create \"{name}.{table}\"");
                 Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
                     .detail("System catalog modifications are currently disallowed."))
             }
-            Some(name) => find(name).ok_or_else(|| {
+            Some(name) => checked(find(name).ok_or_else(|| {
                 at(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")), start)
-            }),
-            None => self.context.session.search_path().iter().find_map(|name| find(name)).ok_or_else(|| {
-                at(SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"), start)
-            }),
+            })?),
+            None => {
+                let path = self.context.session.search_path().iter();
+                let first = path.filter_map(|name| find(name)).find(|schema| catalog.may_use_schema(role, schema));
+                checked(first.ok_or_else(|| {
+                    at(SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"), start)
+                })?)
+            }
         }
     }
 
@@ -133,7 +145,7 @@ impl Binder<'_> {
     pub fn drop_table(&self, if_exists: bool, names: &[TableName]) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         let (mut tables, mut missing) = (Vec::new(), Vec::new());
         for name in names {
-            match self.find_table(name.schema.as_deref(), &name.name) {
+            match self.find_table(name.schema.as_deref(), &name.name)? {
                 Some(table) => {
                     self.check_ownership(&table)?;
                     tables.push(table);
@@ -154,9 +166,9 @@ impl Binder<'_> {
             .iter()
             .map(|name| {
                 let table = self
-                    .find_table(name.schema.as_deref(), &name.name)
-                    .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name))?;
-                self.check_use(&table)?;
+                    .find_table(name.schema.as_deref(), &name.name)?
+                    .ok_or_else(|| undefined_relation(name.schema.as_deref(), &name.name))?;
+                self.check_truncate(&table)?;
                 Ok(table)
             })
             .collect::<SqlResult<Vec<_>>>()?;
@@ -165,11 +177,11 @@ impl Binder<'_> {
 
     /// The table that ALTER TABLE names, which must be the role's own.
     fn altered(&self, name: &TableName, if_exists: bool) -> SqlResult<Arc<TableDef>> {
-        let Some(table) = self.find_table(name.schema.as_deref(), &name.name) else {
+        let Some(table) = self.find_table(name.schema.as_deref(), &name.name)? else {
             if if_exists {
                 return Err(SqlError::unsupported("ALTER TABLE IF EXISTS of a missing table"));
             }
-            return Err(self.undefined_table(name.schema.as_deref(), &name.name));
+            return Err(undefined_relation(name.schema.as_deref(), &name.name));
         };
         self.check_ownership(&table)?;
         Ok(table)

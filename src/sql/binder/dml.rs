@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, AssignmentTarget, Expr as Ast};
 
-use crate::catalog::TableDef;
+use crate::catalog::{Privileges, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::binder::access::Mention;
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::from::plain_table;
-use crate::sql::binder::insert::{column_index, is_default, table_scope};
+use crate::sql::binder::insert::{Target, column_index, is_default, table_scope};
 use crate::sql::binder::names::{at, identifier, parts};
 use crate::sql::binder::operators::unnest;
 use crate::sql::binder::scope::{Ctes, Scope};
@@ -25,8 +26,8 @@ impl Binder<'_> {
             Some(ast::UpdateTableFromKind::AfterSet(from)) => Some(&from[..]),
             Some(ast::UpdateTableFromKind::BeforeSet(_)) => return Err(SqlError::unsupported("FROM before SET")),
         };
-        let (table, alias) = self.changed_table(&update.table, "UPDATE")?;
-        let (source, scope) = self.changed_rows(&table, &alias, from, ctes)?;
+        let Target { table, alias, usage } = self.changed_table(&update.table, "UPDATE", Privileges::UPDATE)?;
+        let (source, scope) = self.changed_rows(&table, (&alias, &usage), from, ctes)?;
         let assignments = self.assignments(&update.assignments, &table, &scope)?;
         let filter = self.where_clause(update.selection.as_ref(), &scope)?;
         let (returning, output) = self.returning(update.returning.as_deref(), &scope)?;
@@ -40,8 +41,8 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "DELETE needs FROM"));
         };
         let [from] = &from[..] else { return Err(SqlError::unsupported("DELETE from several tables")) };
-        let (table, alias) = self.changed_table(from, "DELETE")?;
-        let (source, scope) = self.changed_rows(&table, &alias, delete.using.as_deref(), ctes)?;
+        let Target { table, alias, usage } = self.changed_table(from, "DELETE", Privileges::DELETE)?;
+        let (source, scope) = self.changed_rows(&table, (&alias, &usage), delete.using.as_deref(), ctes)?;
         let filter = self.where_clause(delete.selection.as_ref(), &scope)?;
         let (returning, output) = self.returning(delete.returning.as_deref(), &scope)?;
         Ok((Plan::Delete(DeletePlan { table, access: Access::Full, filter, returning, source }), output))
@@ -51,20 +52,20 @@ impl Binder<'_> {
     fn changed_rows(
         &self,
         table: &Arc<TableDef>,
-        alias: &str,
+        (alias, usage): (&str, &Mention),
         from: Option<&[ast::TableWithJoins]>,
         ctes: Ctes,
     ) -> SqlResult<(Option<Node>, Scope<'static>)> {
         match from {
-            None => Ok((None, Scope { ctes, ..table_scope(table, alias)? })),
+            None => Ok((None, Scope { ctes, ..table_scope(table, alias, usage)? })),
             Some(from) => {
-                let (node, scope) = self.join_target(table, alias, from, ctes)?;
+                let (node, scope) = self.join_target(table, (alias, usage), from, ctes)?;
                 Ok((Some(node), scope))
             }
         }
     }
 
-    fn changed_table(&self, table: &ast::TableWithJoins, verb: &str) -> SqlResult<(Arc<TableDef>, String)> {
+    fn changed_table(&self, table: &ast::TableWithJoins, verb: &str, privilege: Privileges) -> SqlResult<Target> {
         let Some((name, alias)) = plain_table(&table.relation) else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };
@@ -74,14 +75,14 @@ impl Binder<'_> {
         if alias.is_some_and(|alias| !alias.columns.is_empty()) {
             return Err(SqlError::unsupported("column aliases here"));
         }
-        self.target(name, alias.map(|alias| identifier(&alias.name)))
+        self.target(name, alias.map(|alias| identifier(&alias.name)), privilege)
     }
 
     fn where_clause(&self, condition: Option<&Ast>, scope: &Scope<'_>) -> SqlResult<Option<Expr>> {
         condition.map(|condition| self.condition(condition, Place::scalar(scope, Clause::Where), "WHERE")).transpose()
     }
 
-    /// SET: columns and their new values.
+    /// SET: columns of the scope's first relation and their new values.
     pub fn assignments(
         &self,
         assignments: &[ast::Assignment],
@@ -127,6 +128,9 @@ impl Binder<'_> {
             }
             [] => return Err(SqlError::internal("an assignment has a target")),
         };
+        if let Some(usage) = scope.relations.first().and_then(|target| target.usage.as_ref()) {
+            usage.update(column);
+        }
         let definition = &table.columns[column];
         if bound.iter().any(|(other, _)| *other == column) {
             let message = format!("multiple assignments to same column \"{}\"", definition.name);

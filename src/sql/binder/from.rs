@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
-use crate::catalog::TableDef;
+use crate::catalog::lookup::undefined_relation;
+use crate::catalog::system::system_table;
+use crate::catalog::{Privileges, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::binder::access::Mention;
 use crate::sql::binder::expr::{Clause, Place};
 use crate::sql::binder::insert::table_relation;
 use crate::sql::binder::names::{at, identifier, position, qualified};
 use crate::sql::binder::scope::{Column, Ctes, Relation, Scope, find_cte};
-use crate::sql::binder::{Binder, Typed, plain, system};
+use crate::sql::binder::{Binder, Typed, plain};
 use crate::sql::expr::Expr;
 use crate::sql::expr::walk::{self, Reference};
 use crate::sql::function::table;
@@ -53,7 +56,7 @@ impl Binder<'_> {
     pub fn join_target(
         &self,
         table: &Arc<TableDef>,
-        alias: &str,
+        (alias, usage): (&str, &Mention),
         from: &[ast::TableWithJoins],
         ctes: Ctes,
     ) -> SqlResult<(Node, Scope<'static>)> {
@@ -61,10 +64,10 @@ impl Binder<'_> {
         let mut joined = Joined { node: Some(Node::Scan(Scan::with_ids(table))), scope: Scope::inside(None, ctes) };
         let schema = self.context.catalog.schemas.get(&table.schema).map(|schema| schema.name.clone());
         let schema = schema.filter(|_| alias == table.name);
-        joined.scope.add(Relation { schema, ..table_relation(table, alias) }, None)?;
+        joined.scope.add(Relation { schema, ..table_relation(table, alias, usage) }, None)?;
         // No name reaches the row's id, and no star has it.
         let id = Column { merged: true, ..column("", plain(SqlType::Int8), None) };
-        let ids = Relation { name: String::new(), schema: None, columns: vec![id], table: None, unnamed: true };
+        let ids = Relation { name: String::new(), schema: None, columns: vec![id], table: None, unnamed: true, usage: None };
         joined.scope.add(ids, None)?;
         let factor = Factor { node, width: others.width, relations: others.relations, merged: others.merged, lateral: false };
         let first = joined.scope.relations.len();
@@ -293,19 +296,20 @@ impl Binder<'_> {
             let further = joined.scope.level() - cte.level;
             cte.read_once(further)?;
             walk::rewrite_node(&mut node, 1, &mut |reference| Some(Reference { depth: reference.depth + further, ..reference }));
-            return self.named(node, &name, None, cte.columns.clone(), alias, None);
+            self.note_mentions(cte.usages.take());
+            return self.named(node, &name, None, cte.columns.clone(), alias, (None, None));
         }
-        if let Some(table) = system::find(self.context.session.search_path(), schema.as_deref(), &name) {
+        if let Some(table) = system_table(self.context.session.search_path(), schema.as_deref(), &name) {
             self.check_system(table)?;
             let ty = |ty| ColumnType { ty, typmod: -1 };
             let columns: Vec<Column> = table.columns.iter().map(|(name, of)| column(name, ty(*of), None)).collect();
             let node = Node::SystemScan { table: table.reference, columns: (0..columns.len()).collect(), filter: None };
-            return self.named(node, &name, Some(table.schema.to_owned()), columns, alias, None);
+            return self.named(node, &name, Some(table.schema.to_owned()), columns, alias, (None, None));
         }
-        let Some(table) = self.find_table(schema.as_deref(), &name) else {
-            return Err(at(self.undefined_table(schema.as_deref(), &name), start));
+        let Some(table) = self.find_table(schema.as_deref(), &name).map_err(|error| at(error, start))? else {
+            return Err(at(undefined_relation(schema.as_deref(), &name), start));
         };
-        self.check_use(&table)?;
+        let usage = self.mention(&table, Privileges::SELECT);
         let columns: Vec<Column> = (1i16..)
             .zip(&table.columns)
             .map(|(number, definition)| Column {
@@ -322,7 +326,7 @@ impl Binder<'_> {
             limit: None,
         };
         let schema = self.context.catalog.schemas.get(&table.schema).map(|schema| schema.name.clone());
-        self.named(Node::Scan(scan), &name, schema, columns, alias, Some(table))
+        self.named(Node::Scan(scan), &name, schema, columns, alias, (Some(table), usage))
     }
 
     /// Wraps a node as a relation under its alias.
@@ -333,7 +337,7 @@ impl Binder<'_> {
         schema: Option<String>,
         mut columns: Vec<Column>,
         alias: Option<&ast::TableAlias>,
-        table: Option<Arc<TableDef>>,
+        (table, usage): (Option<Arc<TableDef>>, Mention),
     ) -> SqlResult<Factor> {
         let (mut name, mut schema) = (name.to_owned(), schema);
         if let Some(alias) = alias {
@@ -358,7 +362,7 @@ impl Binder<'_> {
             }
         }
         let width = columns.len();
-        let relation = Relation { name, schema, columns, table, unnamed: false };
+        let relation = Relation { name, schema, columns, table, unnamed: false, usage };
         Ok(Factor { node, relations: vec![relation], merged: Vec::new(), width, lateral: false })
     }
 
@@ -377,7 +381,7 @@ impl Binder<'_> {
             let error = error.hint("For example, FROM (SELECT ...) [AS] foo.");
             return Err(at(error, crate::sql::parser::position_of(ast::Spanned::span(query))));
         };
-        let mut factor = self.named(bound.node, "", None, bound.columns, Some(alias), None)?;
+        let mut factor = self.named(bound.node, "", None, bound.columns, Some(alias), (None, None))?;
         if seen {
             factor.lateral = settle_lateral(&mut factor.node);
         }
@@ -422,7 +426,7 @@ impl Binder<'_> {
         if ordinality {
             columns.push(column("ordinality", plain(SqlType::Int8), None));
         }
-        let mut factor = self.named(node, &name, None, columns, alias, None)?;
+        let mut factor = self.named(node, &name, None, columns, alias, (None, None))?;
         factor.lateral = lateral;
         Ok(factor)
     }
@@ -484,7 +488,8 @@ fn using_column(
     let mut found: Vec<Typed> =
         scope.merged[merged].iter().filter(|(merged, _)| merged == name).map(|(_, value)| value.clone()).collect();
     for relation in &scope.relations[relations] {
-        for column in relation.columns.iter().filter(|column| column.name == name && !column.merged) {
+        for (number, column) in relation.columns.iter().enumerate().filter(|(_, column)| column.name == name && !column.merged) {
+            relation.select(number);
             found.push(Typed::new(Expr::Column(column.index, column.ty), column.ty));
         }
     }

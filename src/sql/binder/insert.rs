@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, Expr as Ast, OnInsert, SetExpr};
 
-use crate::catalog::TableDef;
+use crate::catalog::lookup::undefined_relation;
+use crate::catalog::system::system_table;
+use crate::catalog::{Privileges, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::sql::binder::access::Mention;
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::names::{at, identifier, parts, qualified};
 use crate::sql::binder::params::Params;
@@ -23,38 +26,44 @@ impl Binder<'_> {
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into a function"));
         };
-        let (table, alias) = self.target(name, insert.table_alias.as_ref().map(|alias| identifier(&alias.alias)))?;
+        let alias = insert.table_alias.as_ref().map(|alias| identifier(&alias.alias));
+        let Target { table, alias, usage } = self.target(name, alias, Privileges::INSERT)?;
         let columns = target_columns(&table, &insert.columns)?;
         let source = match &insert.source {
             None => {
                 let row = self.default_row(&table)?;
                 Node::Values { rows: vec![row], types: column_types(&table) }
             }
-            Some(query) => self.insert_source(query, &table, &columns, !insert.columns.is_empty(), &ctes)?,
+            Some(query) => {
+                let (source, given) = self.insert_source(query, &table, &columns, !insert.columns.is_empty(), &ctes)?;
+                usage.iter().for_each(|usage| columns[..given].iter().for_each(|column| usage.insert(*column)));
+                source
+            }
         };
-        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, &alias, &ctes)).transpose()?;
-        let scope = Scope { ctes, ..table_scope(&table, &alias)? };
+        let on_conflict = insert.on.as_ref().map(|on| self.on_conflict(on, &table, (&alias, &usage), &ctes)).transpose()?;
+        let scope = Scope { ctes, ..table_scope(&table, &alias, &usage)? };
         let (returning, output) = self.returning(insert.returning.as_deref(), &scope)?;
         Ok((Plan::Insert(InsertPlan { table, source, on_conflict, returning }), output))
     }
 
     /// The table a DML statement changes, and the name it goes by.
-    pub fn target(&self, name: &ast::ObjectName, alias: Option<String>) -> SqlResult<(Arc<TableDef>, String)> {
+    pub fn target(&self, name: &ast::ObjectName, alias: Option<String>, privilege: Privileges) -> SqlResult<Target> {
         let (schema, name, start) = qualified(name)?;
-        match self.find_table(schema.as_deref(), &name) {
+        match self.find_table(schema.as_deref(), &name).map_err(|error| at(error, start))? {
             Some(table) => {
-                self.check_use(&table)?;
                 let alias = alias.unwrap_or_else(|| table.name.clone());
-                Ok((table, alias))
+                let usage = self.mention(&table, privilege);
+                Ok(Target { table, alias, usage })
             }
-            None if super::system::find(self.context.session.search_path(), schema.as_deref(), &name).is_some() => {
+            None if system_table(self.context.session.search_path(), schema.as_deref(), &name).is_some() => {
                 let message = format!("permission denied: \"{name}\" is a system catalog");
                 Err(at(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message), start))
             }
-            None => Err(at(self.undefined_table(schema.as_deref(), &name), start)),
+            None => Err(at(undefined_relation(schema.as_deref(), &name), start)),
         }
     }
 
+    /// The rows of an INSERT, and how many of the listed columns it gives values for.
     fn insert_source(
         &self,
         query: &ast::Query,
@@ -62,7 +71,7 @@ impl Binder<'_> {
         columns: &[usize],
         listed: bool,
         ctes: &Ctes,
-    ) -> SqlResult<Node> {
+    ) -> SqlResult<(Node, usize)> {
         if !query.locks.is_empty() {
             return Err(SqlError::unsupported("FOR UPDATE in INSERT … SELECT"));
         }
@@ -74,7 +83,8 @@ impl Binder<'_> {
                 .iter()
                 .map(|row| self.insert_row(&row.content, table, columns, listed, ctes))
                 .collect::<SqlResult<Vec<_>>>()?;
-            return Ok(Node::Values { rows, types: column_types(table) });
+            let given = values.rows.first().map_or(0, |row| row.content.len());
+            return Ok((Node::Values { rows, types: column_types(table) }, given));
         }
         let targets: Vec<ColumnType> = columns.iter().map(|&column| table.columns[column].ty).collect();
         let bound = self.query(query, None, ctes.clone(), Some(&targets))?;
@@ -86,7 +96,7 @@ impl Binder<'_> {
             row[column] = Some(self.coerce_assignment(value, definition.ty, &definition.name)?.expr);
         }
         let exprs = row.into_iter().map(|value| value.expect("every column has a value")).collect();
-        Ok(Node::Project { input: Box::new(bound.node), exprs })
+        Ok((Node::Project { input: Box::new(bound.node), exprs }, bound.columns.len()))
     }
 
     fn insert_row(
@@ -142,7 +152,13 @@ impl Binder<'_> {
         Ok(binder.coerce_assignment(Typed { position: None, ..value }, ty, column)?.expr)
     }
 
-    fn on_conflict(&self, on: &OnInsert, table: &Arc<TableDef>, alias: &str, ctes: &Ctes) -> SqlResult<OnConflict> {
+    fn on_conflict(
+        &self,
+        on: &OnInsert,
+        table: &Arc<TableDef>,
+        (alias, usage): (&str, &Mention),
+        ctes: &Ctes,
+    ) -> SqlResult<OnConflict> {
         let OnInsert::OnConflict(conflict) = on else { return Err(SqlError::unsupported("ON DUPLICATE KEY UPDATE")) };
         match &conflict.conflict_target {
             None => {}
@@ -153,12 +169,15 @@ impl Binder<'_> {
                     let message = format!("constraint \"{wanted}\" for table \"{}\" does not exist", table.name);
                     return Err(at(SqlError::new(SqlState::UNDEFINED_OBJECT, message), start));
                 }
+                let key = table.primary_key.iter().flat_map(|key| &key.columns);
+                key.for_each(|column| usage.iter().for_each(|usage| usage.select(*column)));
             }
             Some(ast::ConflictTarget::Columns(idents)) => {
                 let mut wanted = idents
                     .iter()
                     .map(|ident| column_index(table, &identifier(ident), super::names::position(ident)))
                     .collect::<SqlResult<Vec<_>>>()?;
+                wanted.iter().for_each(|column| usage.iter().for_each(|usage| usage.select(*column)));
                 wanted.sort_unstable();
                 wanted.dedup();
                 let mut key = table.primary_key.as_ref().map(|key| key.columns.clone()).unwrap_or_default();
@@ -177,8 +196,10 @@ impl Binder<'_> {
                     let error = SqlError::new(SqlState::SYNTAX_ERROR, message);
                     return Err(error.hint("For example, ON CONFLICT (column_name)."));
                 }
-                let mut scope = Scope { ctes: ctes.clone(), ..table_scope(table, alias)? };
-                scope.add(table_relation(table, "excluded"), None)?;
+                usage.iter().for_each(|usage| usage.require(Privileges::UPDATE));
+                let mut scope = Scope { ctes: ctes.clone(), ..table_scope(table, alias, usage)? };
+                // What is read of the row that was to be is read of the table, as far as privileges go.
+                scope.add(table_relation(table, "excluded", usage), None)?;
                 let assignments = self.assignments(&update.assignments, table, &scope)?;
                 let place = Place::scalar(&scope, Clause::OnConflict);
                 let filter = update.selection.as_ref().map(|filter| self.condition(filter, place, "WHERE")).transpose()?;
@@ -194,15 +215,25 @@ impl Binder<'_> {
     }
 }
 
+/// The table that a statement changes.
+pub struct Target {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// The name it goes by.
+    pub alias: String,
+    /// Where it is noted what the statement does with it.
+    pub usage: Mention,
+}
+
 /// A scope of one table's columns.
-pub fn table_scope(table: &Arc<TableDef>, alias: &str) -> SqlResult<Scope<'static>> {
+pub fn table_scope(table: &Arc<TableDef>, alias: &str, usage: &Mention) -> SqlResult<Scope<'static>> {
     let mut scope = Scope::default();
-    scope.add(table_relation(table, alias), None)?;
+    scope.add(table_relation(table, alias, usage), None)?;
     Ok(scope)
 }
 
 /// A table as a relation of that name.
-pub fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
+pub fn table_relation(table: &Arc<TableDef>, alias: &str, usage: &Mention) -> Relation {
     let columns = (1i16..)
         .zip(&table.columns)
         .map(|(number, column)| Column {
@@ -213,7 +244,8 @@ pub fn table_relation(table: &Arc<TableDef>, alias: &str) -> Relation {
             merged: false,
         })
         .collect();
-    Relation { name: alias.to_owned(), schema: None, columns, table: Some(Arc::clone(table)), unnamed: false }
+    let table = Some(Arc::clone(table));
+    Relation { name: alias.to_owned(), schema: None, columns, table, unnamed: false, usage: usage.clone() }
 }
 
 /// The types of a table's columns.

@@ -24,17 +24,19 @@ mod query;
 mod scope;
 mod select;
 mod subquery;
-pub(crate) mod system;
 pub(crate) mod types;
 mod utility;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sqlparser::ast as sqlast;
 
 use crate::catalog::TableDef;
-use crate::error::{SqlError, SqlResult, SqlState};
+use crate::catalog::lookup::undefined_relation;
+use crate::error::{SqlError, SqlResult};
+use crate::sql::binder::access::Usage;
 use crate::sql::binder::params::Params;
 use crate::sql::cache::Literal;
 use crate::sql::context::BindContext;
@@ -120,6 +122,10 @@ pub(crate) struct Binder<'a> {
     pub params: Params,
     expression_depth: Cell<usize>,
     query_depth: Cell<usize>,
+    /// The mentions of tables that the role may not use in every way.
+    usages: RefCell<Vec<Rc<Usage>>>,
+    /// Why the role may not run the statement, where no mention says it.
+    refused: Cell<Option<SqlError>>,
 }
 
 /// Leaves a level of nesting when dropped.
@@ -149,7 +155,14 @@ pub(crate) fn refuse_present(clauses: &[(bool, &str)]) -> SqlResult<()> {
 
 impl<'a> Binder<'a> {
     fn new(context: &'a BindContext<'a>, params: Params) -> Self {
-        Self { context, params, expression_depth: Cell::new(0), query_depth: Cell::new(0) }
+        Self {
+            context,
+            params,
+            expression_depth: Cell::new(0),
+            query_depth: Cell::new(0),
+            usages: RefCell::default(),
+            refused: Cell::new(None),
+        }
     }
 
     pub fn enter_expression(&self) -> SqlResult<Level<'_>> {
@@ -169,7 +182,8 @@ impl<'a> Binder<'a> {
         let mut plan = plan;
         crate::sql::planner::plan(&mut plan, self.context)?;
         let params = self.params.finish()?;
-        Ok(Statement { plan, params, columns, catalog_version: self.context.catalog.version })
+        let refusal = self.refusal().map(Box::new);
+        Ok(Statement { plan, params, columns, catalog_version: self.context.catalog.version, refusal })
     }
 
     fn body(&self, body: &Body) -> SqlResult<(Plan, Vec<OutputColumn>)> {
@@ -186,6 +200,7 @@ impl<'a> Binder<'a> {
             Body::Vacuum { tables, vacuum, analyze, verbose } => self.vacuum(tables, *vacuum, *analyze, *verbose),
             Body::Lock { tables, mode, no_wait } => self.lock(tables, *mode, *no_wait),
             Body::Copy(copy) => self.copy(copy),
+            Body::Privileges(statement) => Ok((Plan::Ddl(Ddl::Privileges(Arc::new(statement.clone()))), Vec::new())),
             Body::Role(statement) => Ok((Plan::Ddl(Ddl::Role(Arc::new(statement.clone()))), Vec::new())),
             Body::Truncate(tables) => self.truncate(tables),
             Body::DropTable { if_exists, tables } => self.drop_table(*if_exists, tables),
@@ -211,35 +226,17 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// Finds a user table by name, to be used; 42P01 if there is none, 42501 if it is somebody else's.
+    /// Finds a user table by name.
+    ///
+    /// Errors: 42P01 if there is none, 42501 for a schema that the role may not use.
     pub fn table(&self, name: &TableName) -> SqlResult<Arc<TableDef>> {
-        let table = self
-            .find_table(name.schema.as_deref(), &name.name)
-            .ok_or_else(|| self.undefined_table(name.schema.as_deref(), &name.name).at(name.position))?;
-        self.check_use(&table)?;
-        Ok(table)
+        let found = self.find_table(name.schema.as_deref(), &name.name).map_err(|error| error.at(name.position))?;
+        found.ok_or_else(|| undefined_relation(name.schema.as_deref(), &name.name).at(name.position))
     }
 
     /// A user table, by schema or along the search path.
-    pub fn find_table(&self, schema: Option<&str>, name: &str) -> Option<Arc<TableDef>> {
-        let in_schema = |schema: &str| {
-            let catalog = self.context.catalog;
-            let schema = catalog.schemas.values().find(|candidate| candidate.name == schema)?;
-            let oid = catalog.table_names.get(&(schema.oid, name.to_owned()))?;
-            catalog.tables.get(oid).cloned()
-        };
-        match schema {
-            Some(schema) => in_schema(schema),
-            None => self.context.session.search_path().iter().find_map(|schema| in_schema(schema)),
-        }
-    }
-
-    /// 42P01.
-    pub fn undefined_table(&self, schema: Option<&str>, name: &str) -> SqlError {
-        let shown = match schema {
-            Some(schema) => format!("{schema}.{name}"),
-            None => name.to_owned(),
-        };
-        SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist"))
+    pub fn find_table(&self, schema: Option<&str>, name: &str) -> SqlResult<Option<Arc<TableDef>>> {
+        let session = self.context.session;
+        Ok(self.context.catalog.find_table(session.role(), session.search_path(), schema, name)?.cloned())
     }
 }

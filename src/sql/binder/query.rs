@@ -1,6 +1,6 @@
 //! Queries: WITH, set operations, VALUES, ORDER BY, LIMIT and row locking around the SELECTs of `select`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sqlparser::ast::{self, LimitClause, OrderByKind, SetExpr, SetOperator, SetQuantifier};
@@ -45,7 +45,11 @@ impl Binder<'_> {
             };
         }
         let locking = self.locking(query)?;
+        let mentioned = self.mentions();
         let bound = self.query(query, None, None, None)?;
+        if locking.is_some() {
+            self.lock_mentions(mentioned);
+        }
         let (node, columns) = self.present(bound);
         Ok((Plan::Query(Query { root: node, point: None, locking }), columns))
     }
@@ -146,7 +150,9 @@ impl Binder<'_> {
             if from.is_some() {
                 return Err(SqlError::unsupported("FROM in WITH"));
             }
+            let mentioned = self.mentions();
             let mut bound = self.query(&table.query, parent, ctes.clone(), None)?;
+            let usages = RefCell::new(self.take_mentions(mentioned));
             if table.alias.columns.len() > bound.columns.len() {
                 let message = format!(
                     "WITH query \"{name}\" has {} columns available but {} columns specified",
@@ -161,7 +167,8 @@ impl Binder<'_> {
             // References of the CTE's plan are counted from inside a query at this level.
             let level = 1 + parent.map_or(0, Scope::level);
             let read = Cell::new(false);
-            ctes = Some(Rc::new(Cte { name: name.clone(), columns: bound.columns, node: bound.node, level, read, next: ctes }));
+            let (columns, node) = (bound.columns, bound.node);
+            ctes = Some(Rc::new(Cte { name: name.clone(), columns, node, level, read, usages, next: ctes }));
             names.push(name);
         }
         Ok(ctes)
@@ -326,7 +333,14 @@ impl Binder<'_> {
         }
         let mut scope = Scope::inside(parent, None);
         scope.add(
-            Relation { name: String::new(), schema: None, columns: bound.columns.clone(), table: None, unnamed: true },
+            Relation {
+                name: String::new(),
+                schema: None,
+                columns: bound.columns.clone(),
+                table: None,
+                unnamed: true,
+                usage: None,
+            },
             None,
         )?;
         let mut keys = Vec::with_capacity(tail.order.len());

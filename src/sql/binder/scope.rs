@@ -3,7 +3,7 @@
 //! A scope describes one row: the relations joined in a FROM clause, side by side. Scopes are chained like the rows that
 //! evaluation keeps on its stack, so a name found `n` scopes out is `Expr::Outer { depth: n, .. }`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::base::Oid;
 use crate::catalog::TableDef;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::Typed;
+use crate::sql::binder::access::{Mention, Usage};
 use crate::sql::binder::names::at;
 use crate::sql::expr::{Expr, walk};
 use crate::sql::plan::Node;
@@ -44,6 +45,17 @@ pub struct Relation {
     pub table: Option<Arc<TableDef>>,
     /// Columns that USING made of several relations' come first in `*` and are found unqualified only.
     pub unnamed: bool,
+    /// Where it is noted which of its columns are read.
+    pub usage: Mention,
+}
+
+impl Relation {
+    /// Notes that a column is read.
+    pub fn select(&self, column: usize) {
+        if let Some(usage) = &self.usage {
+            usage.select(column);
+        }
+    }
 }
 
 /// A row's relations.
@@ -76,6 +88,8 @@ pub struct Cte {
     pub level: usize,
     /// Whether it has been read by the query already.
     pub read: Cell<bool>,
+    /// The tables that it mentions, until it is read: a query that nobody reads asks for nothing.
+    pub usages: RefCell<Vec<Rc<Usage>>>,
     /// The rest.
     pub next: Option<Rc<Cte>>,
 }
@@ -163,7 +177,10 @@ impl<'p> Scope<'p> {
     fn unqualified(&self, name: &str, position: Option<u32>) -> SqlResult<Option<Typed>> {
         let mut found: Option<Typed> = self.merged.iter().find(|(merged, _)| merged == name).map(|(_, value)| value.clone());
         for relation in &self.relations {
-            for column in relation.columns.iter().filter(|column| column.name == name && !column.merged) {
+            for (number, column) in
+                relation.columns.iter().enumerate().filter(|(_, column)| column.name == name && !column.merged)
+            {
+                relation.select(number);
                 if found.is_some() {
                     let message = format!("column reference \"{name}\" is ambiguous");
                     return Err(at(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message), position));
@@ -184,9 +201,12 @@ impl<'p> Scope<'p> {
             let message = format!("table reference \"{relation}\" is ambiguous");
             return Err(at(SqlError::new(SqlState(*b"42P09"), message), position));
         }
-        let mut columns = first.columns.iter().filter(|column| column.name == name);
+        let mut columns = first.columns.iter().enumerate().filter(|(_, column)| column.name == name);
         match (columns.next(), columns.next()) {
-            (Some(column), None) => Ok(Some(Typed::new(Expr::Column(column.index, column.ty), column.ty))),
+            (Some((number, column)), None) => {
+                first.select(number);
+                Ok(Some(Typed::new(Expr::Column(column.index, column.ty), column.ty)))
+            }
             (Some(_), Some(_)) => {
                 let message = format!("column reference \"{name}\" is ambiguous");
                 Err(at(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message), position))

@@ -116,6 +116,7 @@ impl Binder<'_> {
             index_hints: Vec::new(),
         };
         let (node, scope) = self.join_clause(&[ast::TableWithJoins { relation: factor, joins: Vec::new() }], scope)?;
+        scope.relations.iter().filter_map(|relation| relation.usage.as_ref()).for_each(|usage| usage.select_all());
         let columns = scope.relations.into_iter().flat_map(|relation| relation.columns).collect();
         Ok(Bound { node, columns })
     }
@@ -181,6 +182,8 @@ impl Binder<'_> {
             let value = Typed::new(Expr::Column(column.index, column.ty), column.ty);
             items.push(Item { value, name: column.name.clone(), source: column.source });
         };
+        let named = relation.map_or(&place.scope.relations[..], std::slice::from_ref);
+        named.iter().filter_map(|relation| relation.usage.as_ref()).for_each(|usage| usage.select_all());
         match relation {
             Some(relation) => relation.columns.iter().for_each(push),
             None => {

@@ -3,10 +3,12 @@
 use sqlparser::ast::Expr as Ast;
 
 use crate::catalog::TableDef;
+use crate::catalog::lookup::undefined_relation;
+use crate::catalog::system::system_table;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::expr::{Clause, Place, position};
 use crate::sql::binder::scope::Scope;
-use crate::sql::binder::{Binder, plain, system};
+use crate::sql::binder::{Binder, plain};
 use crate::sql::parser::ast::{Body, MaintainedName, TableName};
 use crate::sql::plan::{OutputColumn, Plan, Statement};
 use crate::sql::utility::{ExplainOptions, Maintained, Maintenance, TableLock, Utility};
@@ -54,7 +56,9 @@ impl Binder<'_> {
         if options.analyze && !explained {
             return Err(SqlError::unsupported("EXPLAIN ANALYZE of anything but SELECT, VALUES, INSERT, UPDATE and DELETE"));
         }
-        let statement = Statement { plan, params: self.params.finish()?, columns, catalog_version: self.context.catalog.version };
+        let catalog_version = self.context.catalog.version;
+        // Whether it may be run is said by the statement around it.
+        let statement = Statement { plan, params: self.params.finish()?, columns, catalog_version, refusal: None };
         let utility = Utility::Explain { statement: Box::new(statement), options, planning };
         let output = output_columns(&utility);
         Ok((Plan::Utility(utility), output))
@@ -63,6 +67,7 @@ impl Binder<'_> {
     /// LOCK TABLE.
     pub fn lock(&self, tables: &[TableName], mode: TableLock, no_wait: bool) -> SqlResult<(Plan, Vec<OutputColumn>)> {
         let tables = tables.iter().map(|name| self.table(name)).collect::<SqlResult<Vec<_>>>()?;
+        tables.iter().for_each(|table| self.mention_locked(table, mode));
         Ok((Plan::Utility(Utility::Lock { tables, mode, no_wait }), Vec::new()))
     }
 
@@ -80,37 +85,24 @@ impl Binder<'_> {
         }
         let mut job = Maintenance { all: tables.is_empty(), verbose, ..Maintenance::default() };
         for MaintainedName { table: name, columns } in tables {
-            if let Some(table) = self.find_table(name.schema.as_deref(), &name.name) {
+            if let Some(table) = self.find_table(name.schema.as_deref(), &name.name)? {
                 let columns = columns_of(&table, columns)?;
                 if !self.owns(&table) {
                     job.denied.push(name.name.clone());
                     continue;
                 }
                 job.tables.push(Maintained { table, columns });
-            } else if let Some(table) = system::find(self.context.session.search_path(), name.schema.as_deref(), &name.name) {
+            } else if let Some(table) = system_table(self.context.session.search_path(), name.schema.as_deref(), &name.name) {
                 // System tables have no rows of their own to be looked at.
                 job.skipped.extend(table.is_view.then(|| name.name.clone()));
-            } else if self.is_index(name) {
+            } else if self.context.catalog.has_index(self.context.session.search_path(), name.schema.as_deref(), &name.name) {
                 job.skipped.push(name.name.clone());
             } else {
-                return Err(self.undefined_table(name.schema.as_deref(), &name.name));
+                return Err(undefined_relation(name.schema.as_deref(), &name.name));
             }
         }
         let utility = if vacuum { Utility::Vacuum { job, analyze } } else { Utility::Analyze { job } };
         Ok((Plan::Utility(utility), Vec::new()))
-    }
-
-    fn is_index(&self, name: &TableName) -> bool {
-        let schemas = match &name.schema {
-            Some(schema) => std::slice::from_ref(schema),
-            None => self.context.session.search_path(),
-        };
-        let catalog = self.context.catalog;
-        let is_here = |table: &TableDef| {
-            let named = table.primary_key.as_ref().is_some_and(|key| key.name == name.name);
-            named && catalog.schemas.get(&table.schema).is_some_and(|schema| schemas.contains(&schema.name))
-        };
-        catalog.tables.values().any(|table| is_here(table))
     }
 }
 

@@ -1,12 +1,13 @@
 //! `has_*_privilege` and `pg_has_role`.
 //!
-//! Nothing is granted on objects: owners, roles that have their privileges, and superusers may do everything, and PUBLIC has what
-//! PostgreSQL grants it by default (documentation 5.7), and CREATE in the schema `public`. An object given by a number that
-//! nothing has is NULL, one given by a name is an error.
+//! They answer from what has been granted, by the rules that statements are checked by. An object given by a number that nothing has is
+//! NULL, one given by a name is an error.
 
 use crate::base::Oid;
-use crate::catalog::store::PUBLIC;
-use crate::catalog::system::{OWNER, by_oid as system_table};
+use crate::catalog::Privileges;
+use crate::catalog::acl::ask::{Held, Holder};
+use crate::catalog::role::PG_READ_ALL_DATA;
+use crate::catalog::system::{DATABASE as DATABASE_OID, OWNER, by_oid as system_table};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::context::EvalContext;
 use crate::sql::function::kinds::*;
@@ -31,8 +32,6 @@ const SEQUENCE: &[&str] = &["USAGE", "SELECT", "UPDATE"];
 pub fn register(functions: &mut Vec<Function>) {
     const BY_BOTH: &[&[Kind]] =
         &[&[OID, TEXT], &[TEXT, TEXT], &[NAME, OID, TEXT], &[NAME, TEXT, TEXT], &[OID, OID, TEXT], &[OID, TEXT, TEXT]];
-    // The one database has no number that this server knows.
-    const BY_NAME: &[&[Kind]] = &[&[TEXT, TEXT], &[NAME, TEXT, TEXT], &[OID, TEXT, TEXT]];
     const INT2: Kind = Kind::Is(SqlType::Int2);
     const COLUMNS: &[&[Kind]] = &[
         &[OID, TEXT, TEXT],
@@ -52,14 +51,17 @@ pub fn register(functions: &mut Vec<Function>) {
         &[&[OID, TEXT], &[NAME, TEXT], &[NAME, OID, TEXT], &[NAME, NAME, TEXT], &[OID, OID, TEXT], &[OID, NAME, TEXT]];
     let table: [(&'static str, &[&'static [Kind]], Code); 9] = [
         ("has_table_privilege", BY_BOTH, |a, c| object(a, c, TABLE, relation_of, on_relation)),
-        ("has_any_column_privilege", BY_BOTH, |a, c| object(a, c, COLUMN, relation_of, on_relation)),
-        ("has_schema_privilege", BY_BOTH, |a, c| {
-            object(a, c, SCHEMA, schema_of, |oid, privilege, _| privilege == "USAGE" || oid == PUBLIC)
+        ("has_any_column_privilege", BY_BOTH, |a, c| object(a, c, COLUMN, relation_of, on_any_column)),
+        ("has_schema_privilege", BY_BOTH, |a, c| object(a, c, SCHEMA, schema_of, on_schema)),
+        ("has_database_privilege", BY_BOTH, |a, c| {
+            object(a, c, DATABASE, database_of, |_, holder, c| c.catalog.held_on_database(holder))
         }),
-        ("has_database_privilege", BY_NAME, |a, c| object(a, c, DATABASE, database_of, |_, privilege, _| privilege != "CREATE")),
-        ("has_tablespace_privilege", BY_BOTH, |a, c| object(a, c, TABLESPACE, tablespace_of, |_, _, _| false)),
-        ("has_type_privilege", BY_BOTH, |a, c| object(a, c, TYPE, type_of, |_, _, _| true)),
-        ("has_sequence_privilege", BY_BOTH, |a, c| object(a, c, SEQUENCE, sequence_of, |_, _, _| false)),
+        ("has_tablespace_privilege", BY_BOTH, |a, c| object(a, c, TABLESPACE, tablespace_of, |_, holder, c| of_owner(holder, c))),
+        ("has_type_privilege", BY_BOTH, |a, c| {
+            let public = Held { privileges: Privileges::USAGE, ..Held::default() };
+            object(a, c, TYPE, type_of, |_, holder, c| of_owner(holder, c).or(public))
+        }),
+        ("has_sequence_privilege", BY_BOTH, |a, c| object(a, c, SEQUENCE, sequence_of, |_, _, _| Held::default())),
         ("has_column_privilege", COLUMNS, column),
         ("pg_has_role", ROLES, role),
     ];
@@ -78,20 +80,13 @@ fn text(datum: &Datum) -> SqlResult<&str> {
     datum.as_str().ok_or_else(internal)
 }
 
-/// Whose privileges are asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holder {
-    /// A role's. One that does not exist has what everybody has.
-    Role(Oid),
-    /// Everybody's.
-    Public,
-}
-
-impl Holder {
-    /// Whether it may do everything with a relation, or (0) with what is not owned by anybody in particular.
-    fn owns(self, relation_oid: Oid, context: &EvalContext<'_>) -> bool {
-        let owner = relation(relation_oid, context.catalog).map_or(OWNER, |(table, _)| table.owner);
-        matches!(self, Holder::Role(role) if context.catalog.has_privileges_of(role, owner))
+/// What somebody has on what the bootstrap superuser owns and has granted to nobody.
+fn of_owner(holder: Holder, context: &EvalContext<'_>) -> Held {
+    match holder {
+        Holder::Role(role) if context.catalog.has_privileges_of(role, OWNER) => {
+            Held { privileges: Privileges::ALL, options: Privileges::ALL }
+        }
+        _ => Held::default(),
     }
 }
 
@@ -111,7 +106,23 @@ fn role_of(name: &str, context: &EvalContext<'_>) -> SqlResult<Oid> {
     context.catalog.role_named(name).map(|role| role.oid).ok_or_else(missing)
 }
 
-/// The privileges of a list such as `SELECT, insert with grant option`, and whether each is with the option to grant it.
+/// What a list such as `SELECT, insert with grant option` asks for: any of them will do.
+fn asked(list: &str, known: &[&'static str]) -> SqlResult<Held> {
+    let mut asked = Held::default();
+    for (name, grant) in privileges(list, known)? {
+        // RULE is known and nobody has it, as in PostgreSQL.
+        let privilege = Privileges::named(name).unwrap_or_default();
+        let target = if grant { &mut asked.options } else { &mut asked.privileges };
+        *target = target.with(privilege);
+    }
+    Ok(asked)
+}
+
+fn has_any(held: Held, asked: Held) -> Datum {
+    Datum::Bool(held.privileges.intersects(asked.privileges) || held.options.intersects(asked.options))
+}
+
+/// The privileges of a list, and whether each is with the option to grant it.
 fn privileges(list: &str, known: &[&'static str]) -> SqlResult<Vec<(&'static str, bool)>> {
     let one = |item: &str| {
         let item = item.trim();
@@ -124,13 +135,13 @@ fn privileges(list: &str, known: &[&'static str]) -> SqlResult<Vec<(&'static str
 }
 
 /// Any function of an object and a privilege, with the role in front or without. `find` answers the object's number, or `None`
-/// for a number that nothing has; `public` whether PUBLIC has a privilege on it.
+/// for a number that nothing has; `held` what somebody has on it.
 fn object(
     args: &[Datum],
     context: &EvalContext<'_>,
     known: &[&'static str],
     find: fn(&Datum, &EvalContext<'_>) -> SqlResult<Option<Oid>>,
-    public: fn(Oid, &str, &EvalContext<'_>) -> bool,
+    held: impl Fn(Oid, Holder, &EvalContext<'_>) -> Held,
 ) -> SqlResult<Datum> {
     let (holder, args) = match args {
         [role, rest @ ..] if rest.len() == 2 => (holder(role, context)?, rest),
@@ -138,10 +149,8 @@ fn object(
     };
     let [object, list] = args else { return Err(internal()) };
     let found = find(object, context)?;
-    let wanted = privileges(text(list)?, known)?;
-    let Some(found) = found else { return Ok(Datum::Null) };
-    let has = |&(privilege, grant): &(&str, bool)| holder.owns(found, context) || !grant && public(found, privilege, context);
-    Ok(Datum::Bool(wanted.iter().any(has)))
+    let asked = asked(text(list)?, known)?;
+    Ok(found.map_or(Datum::Null, |found| has_any(held(found, holder, context), asked)))
 }
 
 fn relation_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
@@ -154,9 +163,31 @@ fn relation_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oi
     }
 }
 
-/// Everybody may read system tables, but for those that superusers alone may.
-fn on_relation(oid: Oid, privilege: &str, _context: &EvalContext<'_>) -> bool {
-    privilege == "SELECT" && system_table(oid).is_some_and(|table| !table.is_secret())
+/// What somebody has on a relation as a whole: an index is its table's. Everybody may read system tables, but for those that superusers
+/// alone may.
+fn on_relation(oid: Oid, holder: Holder, context: &EvalContext<'_>) -> Held {
+    if let Some((table, _)) = relation(oid, context.catalog) {
+        return context.catalog.held_on_table(holder, table);
+    }
+    let reads_all = matches!(holder, Holder::Role(role) if context.catalog.has_privileges_of(role, PG_READ_ALL_DATA));
+    let privileges = if reads_all || system_table(oid).is_some_and(|table| !table.is_secret()) {
+        Privileges::SELECT
+    } else {
+        Privileges::NONE
+    };
+    of_owner(holder, context).or(Held { privileges, ..Held::default() })
+}
+
+/// With what somebody has on any of its columns.
+fn on_any_column(oid: Oid, holder: Holder, context: &EvalContext<'_>) -> Held {
+    let whole = on_relation(oid, holder, context);
+    let Some((table, _)) = relation(oid, context.catalog) else { return whole };
+    table.acls.columns.keys().fold(whole, |held, column| held.or(context.catalog.held_on_column(holder, table, *column)))
+}
+
+fn on_schema(oid: Oid, holder: Holder, context: &EvalContext<'_>) -> Held {
+    let schema = context.catalog.schemas.get(&oid);
+    schema.map_or_else(Held::default, |schema| context.catalog.held_on_schema(holder, schema))
 }
 
 fn schema_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
@@ -174,11 +205,14 @@ fn schema_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>
 }
 
 fn database_of(object: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
-    let name = text(object)?;
-    if name == context.session.database() {
-        return Ok(Some(Oid(0)));
+    match object {
+        Datum::Oid(oid) => Ok((*oid == DATABASE_OID).then_some(*oid)),
+        name if text(name)? == context.session.database() => Ok(Some(DATABASE_OID)),
+        name => {
+            let message = format!("database \"{}\" does not exist", text(name)?);
+            Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, message))
+        }
     }
-    Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist")))
 }
 
 fn tablespace_of(object: &Datum, _context: &EvalContext<'_>) -> SqlResult<Option<Oid>> {
@@ -214,32 +248,37 @@ fn column(args: &[Datum], context: &EvalContext<'_>) -> SqlResult<Datum> {
     };
     let [object, column, list] = args else { return Err(internal()) };
     let table = relation_of(object, context)?;
-    let exists = match table {
-        Some(table) => column_exists(table, column, context)?,
-        None => false,
+    let number = match table {
+        Some(table) => column_of(table, column, context)?,
+        None => None,
     };
-    let wanted = privileges(text(list)?, COLUMN)?;
-    let Some(table) = table.filter(|_| exists) else { return Ok(Datum::Null) };
-    let has =
-        |&(privilege, grant): &(&str, bool)| holder.owns(table, context) || !grant && on_relation(table, privilege, context);
-    Ok(Datum::Bool(wanted.iter().any(has)))
+    let asked = asked(text(list)?, COLUMN)?;
+    let (Some(table), Some(number)) = (table, number) else { return Ok(Datum::Null) };
+    let mut held = on_relation(table, holder, context);
+    if let (Some((table, _)), Ok(column)) = (relation(table, context.catalog), usize::try_from(number - 1)) {
+        held = held.or(context.catalog.held_on_column(holder, table, column));
+    }
+    Ok(has_any(held, asked))
 }
 
-/// Whether a relation has a column of this number; 42703 for a name it has not.
-fn column_exists(table: Oid, column: &Datum, context: &EvalContext<'_>) -> SqlResult<bool> {
+/// The number of a relation's column, if there is one of this number; 42703 for a name it has not. System columns are below zero.
+fn column_of(table: Oid, column: &Datum, context: &EvalContext<'_>) -> SqlResult<Option<i64>> {
     const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
     let (relation_name, columns): (String, Vec<String>) = match (relation(table, context.catalog), system_table(table)) {
         (Some((table, name)), _) => (name.to_owned(), table.columns.iter().map(|column| column.name.clone()).collect()),
         (None, Some(table)) => (table.name.to_owned(), table.columns.iter().map(|(name, _)| (*name).to_owned()).collect()),
-        (None, None) => return Ok(false),
+        (None, None) => return Ok(None),
     };
     if let Some(number) = column.as_i64() {
         let count = i64::try_from(columns.len()).unwrap_or(i64::MAX);
-        return Ok((1..=count).contains(&number) || (-6..=-1).contains(&number));
+        return Ok(Some(number).filter(|number| (1..=count).contains(number) || (-6..=-1).contains(number)));
     }
     let name = text(column)?;
-    if columns.iter().any(|column| column == name) || SYSTEM_COLUMNS.contains(&name) {
-        return Ok(true);
+    if let Some((number, _)) = (1..).zip(&columns).find(|(_, column)| *column == name) {
+        return Ok(Some(number));
+    }
+    if SYSTEM_COLUMNS.contains(&name) {
+        return Ok(Some(-1));
     }
     let message = format!("column \"{name}\" of relation \"{relation_name}\" does not exist");
     Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message))

@@ -2,6 +2,7 @@
 
 use crate::base::Oid;
 use crate::catalog::identifier::quote_identifier;
+use crate::catalog::lookup::denied_schema;
 use crate::catalog::system::{
     C_COLLATION, DEFAULT_COLLATION, PG_DEFAULT, PG_GLOBAL, by_name as system_table, by_oid as system_table_by_oid,
     index_definition, key_list,
@@ -9,7 +10,7 @@ use crate::catalog::system::{
 use crate::catalog::{Catalog, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::binder::types::by_name;
-use crate::sql::context::{EvalContext, SessionInfo};
+use crate::sql::context::{EvalContext, SessionInfo, name_of_role};
 use crate::sql::function::kinds::*;
 use crate::sql::function::{Entry, Function, Implementation, Kind};
 use crate::types::{ColumnType, Datum, SqlType};
@@ -106,8 +107,8 @@ fn session(functions: &mut Vec<Function>) {
     let table: &[(&'static str, &'static [Kind], Kind, Context)] = &[
         ("version", &[], TEXT, |_, _| Ok(Datum::text(VERSION))),
         ("current_database", &[], NAME, |_, c| Ok(Datum::text(c.session.database()))),
-        ("current_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
-        ("session_user", &[], NAME, |_, c| Ok(Datum::text(c.session.user()))),
+        ("current_user", &[], NAME, |_, c| user_name(c.session.role(), c)),
+        ("session_user", &[], NAME, |_, c| user_name(c.session.session_role(), c)),
         ("current_schema", &[], NAME, |_, c| {
             let first = existing_schemas(c).into_iter().next();
             Ok(first.map_or(Datum::Null, |schema| Datum::text(&schema)))
@@ -140,7 +141,7 @@ fn session(functions: &mut Vec<Function>) {
     let set_config: Context = |a, c| {
         let value = a[1].as_str().unwrap_or("");
         let local = a[2].as_bool().unwrap_or(false);
-        c.session.set_setting(text(&a[0])?, value, local).map(|value| Datum::Text(value.into()))
+        c.session.set_setting(text(&a[0])?, value, local, c.catalog).map(|value| Datum::Text(value.into()))
     };
     Entry::function("set_config", &[TEXT, TEXT, BOOL], TEXT, Implementation::Context(set_config)).lax().volatile().add(functions);
     let uuid: Context = |_, c| {
@@ -160,13 +161,18 @@ fn session(functions: &mut Vec<Function>) {
     }
 }
 
+/// The name of a role that the session has; 42704 if it is gone.
+fn user_name(role: Oid, context: &EvalContext<'_>) -> SqlResult<Datum> {
+    let gone = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("invalid role OID: {role}"));
+    name_of_role(role, context.session, context.catalog).map(|name| Datum::text(&name)).ok_or_else(gone)
+}
+
 fn unknown_setting(name: &str) -> SqlError {
     SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
 }
 
 fn existing_schemas(context: &EvalContext<'_>) -> Vec<String> {
-    let exists =
-        |name: &&String| name.as_str() == "pg_catalog" || context.catalog.schemas.values().any(|schema| schema.name == **name);
+    let exists = |name: &&String| name.as_str() == "pg_catalog" || usable(context.catalog, context.session, name);
     context.session.search_path().iter().filter(exists).cloned().collect()
 }
 
@@ -272,9 +278,12 @@ pub fn regclass_in(name: &str, catalog: &Catalog, session: &dyn SessionInfo) -> 
         Some(schema) if !known_schema(catalog, schema) => {
             return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist")));
         }
+        Some(schema) if !usable(catalog, session, schema) => return Err(denied_schema(schema)),
         Some(schema) => relation_in(catalog, schema, &relation),
-        None => relation_in(catalog, "pg_catalog", &relation)
-            .or_else(|| session.search_path().iter().find_map(|schema| relation_in(catalog, schema, &relation))),
+        None => relation_in(catalog, "pg_catalog", &relation).or_else(|| {
+            let mut path = session.search_path().iter().filter(|schema| usable(catalog, session, schema));
+            path.find_map(|schema| relation_in(catalog, schema, &relation))
+        }),
     };
     found.ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
 }
@@ -284,6 +293,11 @@ fn known_schema(catalog: &Catalog, name: &str) -> bool {
 }
 
 /// A table or primary key index of a schema, or a system table.
+/// Whether there is a schema of this name in which the session may look for names.
+fn usable(catalog: &Catalog, session: &dyn SessionInfo, schema: &str) -> bool {
+    catalog.schema_named(schema).is_some_and(|schema| catalog.may_use_schema(session.role(), schema))
+}
+
 fn relation_in(catalog: &Catalog, schema: &str, name: &str) -> Option<Oid> {
     if let Some(table) = system_table(schema, name) {
         return Some(table.oid);
@@ -364,7 +378,8 @@ fn table_visible(oid: Oid, context: &EvalContext<'_>) -> Option<bool> {
         return Some(table.schema == "pg_catalog" || path.iter().any(|name| name == table.schema));
     }
     let (_table, name) = relation(oid, context.catalog)?;
-    let first = path.iter().find_map(|schema| relation_in(context.catalog, schema, name));
+    let mut path = path.iter().filter(|schema| usable(context.catalog, context.session, schema));
+    let first = path.find_map(|schema| relation_in(context.catalog, schema, name));
     let hidden = system_table("pg_catalog", name).is_some();
     Some(!hidden && first == Some(oid))
 }

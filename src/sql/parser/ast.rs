@@ -52,6 +52,8 @@ pub enum Body {
     Copy(Box<CopyAst>),
     /// A statement about roles.
     Role(crate::sql::role::RoleStatement),
+    /// A statement about privileges.
+    Privileges(crate::sql::grant::PrivilegeStatement),
     /// TRUNCATE.
     Truncate(Vec<TableName>),
     /// DROP TABLE.

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql::parser::ast::{Body, MaintainedName, TableName};
 use crate::sql::parser::cursor::Cursor;
-use crate::sql::parser::{parse_body, role, unsupported};
+use crate::sql::parser::{grant, parse_body, role, unsupported};
 use crate::sql::utility::{ExplainFormat, ExplainOptions, TableLock, Utility};
 
 /// Parses a statement that begins with `word`.
@@ -345,9 +345,22 @@ pub fn ddl(cursor: &mut Cursor<'_>, verb: &str) -> SqlResult<Body> {
         (_, "role" | "group") => role::ddl(cursor, verb),
         (_, "user") if cursor.word_at(2).as_deref() != Some("mapping") => role::ddl(cursor, verb),
         ("drop", "table") => drop_table(cursor),
+        ("drop", "owned") => grant::owned(cursor),
+        ("alter", "default") => grant::defaults(cursor),
         ("alter", "table") => alter_table(cursor),
         _ => unsupported::ddl(cursor),
     }
+}
+
+/// The actions of ALTER TABLE about policies.
+fn row_security(cursor: &mut Cursor<'_>) -> Option<&'static str> {
+    const ACTIONS: [(&[&str], &str); 4] = [
+        (&["enable", "row", "level", "security"], "ENABLE ROW LEVEL SECURITY"),
+        (&["disable", "row", "level", "security"], "DISABLE ROW LEVEL SECURITY"),
+        (&["no", "force", "row", "level", "security"], "NO FORCE ROW LEVEL SECURITY"),
+        (&["force", "row", "level", "security"], "FORCE ROW LEVEL SECURITY"),
+    ];
+    ACTIONS.iter().find(|(words, _)| cursor.accept_all(words)).map(|(_, name)| *name)
 }
 
 fn drop_table(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
@@ -377,6 +390,9 @@ fn alter_table(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
         }
         cursor.expect_end()?;
         return Ok(Body::ChangeOwner { table, if_exists, to });
+    }
+    if let Some(what) = row_security(cursor) {
+        return Ok(drain(cursor, what.to_owned()));
     }
     if !cursor.accept("add") {
         return Ok(drain(cursor, format!("ALTER TABLE … {}", action.to_uppercase())));

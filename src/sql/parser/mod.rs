@@ -12,6 +12,7 @@ mod copy;
 mod cursor;
 mod depth;
 mod dialect;
+mod grant;
 mod lexer;
 mod maintenance;
 mod rewrite;
@@ -143,6 +144,7 @@ fn parse_body(cursor: &mut Cursor<'_>, nesting: usize) -> SqlResult<Body> {
         "prepare" | "execute" | "deallocate" => maintenance::prepared(cursor, &word),
         "copy" => copy::parse(cursor),
         "grant" | "revoke" => role::grant(cursor, &word),
+        "reassign" => grant::owned(cursor),
         "create" | "drop" | "alter" => maintenance::ddl(cursor, &word),
         _ => unsupported::parse(cursor),
     }

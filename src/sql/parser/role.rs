@@ -34,7 +34,9 @@ fn new_name(cursor: &mut Cursor<'_>) -> SqlResult<String> {
     match role_name(cursor)? {
         RoleName::Named(name) => Ok(name),
         RoleName::Public => reserved("role name \"public\" is reserved".to_owned()),
-        RoleName::Current => reserved(format!("{} cannot be used as a role name here", cursor.previous_word().to_uppercase())),
+        RoleName::Current | RoleName::Session => {
+            reserved(format!("{} cannot be used as a role name here", cursor.previous_word().to_uppercase()))
+        }
     }
 }
 
@@ -48,12 +50,13 @@ pub(super) fn role_name(cursor: &mut Cursor<'_>) -> SqlResult<RoleName> {
     match name.as_str() {
         "public" => Ok(RoleName::Public),
         "none" => Err(SqlError::new(SqlState::RESERVED_NAME, "role name \"none\" is reserved").at(position)),
-        "current_user" | "current_role" | "session_user" if !quoted => Ok(RoleName::Current),
+        "current_user" | "current_role" if !quoted => Ok(RoleName::Current),
+        "session_user" if !quoted => Ok(RoleName::Session),
         _ => Ok(RoleName::Named(name)),
     }
 }
 
-fn role_list(cursor: &mut Cursor<'_>) -> SqlResult<Vec<RoleName>> {
+pub(super) fn role_list(cursor: &mut Cursor<'_>) -> SqlResult<Vec<RoleName>> {
     let mut roles = vec![role_name(cursor)?];
     while cursor.accept_token(&Token::Comma) {
         roles.push(role_name(cursor)?);
@@ -151,7 +154,7 @@ fn setting(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
     Ok(Body::Unsupported(format!("ALTER ROLE … {what}")))
 }
 
-fn redundant(position: u32) -> SqlError {
+pub(super) fn redundant(position: u32) -> SqlError {
     SqlError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options").at(position)
 }
 
@@ -229,13 +232,12 @@ fn integer(cursor: &mut Cursor<'_>) -> SqlResult<i32> {
     Ok(number)
 }
 
-/// GRANT or REVOKE; the word is the next token. Privileges on objects are not supported.
+/// GRANT or REVOKE; the word is the next token.
 pub fn grant(cursor: &mut Cursor<'_>, verb: &str) -> SqlResult<Body> {
     cursor.expect(verb)?;
     let direction = if verb == "grant" { "to" } else { "from" };
     if cursor.is_ahead("on", direction) {
-        cursor.skip_rest();
-        return Ok(Body::Unsupported(format!("{} of privileges on objects", verb.to_uppercase())));
+        return super::grant::objects(cursor, verb == "grant");
     }
     let admin_only = verb == "revoke" && cursor.accept_all(&["admin", "option", "for"]);
     let roles = role_list(cursor)?;

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use crate::error::SqlResult;
 use crate::sql::parser::ast::Body;
 use crate::sql::parser::cursor::Cursor;
-use crate::sql::parser::transaction;
+use crate::sql::parser::{lexer, transaction};
 use crate::sql::utility::Utility;
 
 /// Parses a statement that begins with `word`.
@@ -13,14 +13,13 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
     cursor.advance()?;
     let body = match word {
         "set" => set(cursor)?,
-        "show" => Body::Ready(Utility::Show(name_or_all(cursor)?)),
+        "show" => match name_or_all(cursor)?.as_str() {
+            "pools" => Body::Sql(pools()?),
+            name => Body::Ready(Utility::Show(name.to_owned())),
+        },
         "reset" => {
             let name = name_or_all(cursor)?;
-            match name.as_str() {
-                "all" => Body::Ready(Utility::Reset(None)),
-                "role" | "session_authorization" => Body::Unsupported(format!("RESET {}", name.to_uppercase().replace('_', " "))),
-                _ => Body::Ready(Utility::Reset(Some(name))),
-            }
+            Body::Ready(Utility::Reset((name != "all").then_some(name)))
         }
         _ => {
             let what = cursor.identifier()?;
@@ -33,6 +32,14 @@ pub fn parse(cursor: &mut Cursor<'_>, word: &str) -> SqlResult<Body> {
     };
     cursor.expect_end()?;
     Ok(body)
+}
+
+/// What SHOW POOLS stands for.
+const POOLS: &str = "SELECT * FROM pg_catalog.omendb_pools ORDER BY core";
+
+fn pools() -> SqlResult<Box<sqlparser::ast::Statement>> {
+    let lexed = lexer::lex(POOLS)?;
+    Cursor::new(&lexed, 0, lexed.tokens.len()).sql_statement()
 }
 
 /// A setting's name: dotted, or one of the spellings in several words.
@@ -82,8 +89,14 @@ fn set(cursor: &mut Cursor<'_>) -> SqlResult<Body> {
         return Ok(Body::Unsupported(name.to_owned()));
     }
     let local = cursor.accept("local");
-    if !local {
-        cursor.accept("session");
+    if let Some(body) = authority(cursor, local)? {
+        return Ok(body);
+    }
+    if !local
+        && cursor.accept("session")
+        && let Some(body) = authority(cursor, false)?
+    {
+        return Ok(body);
     }
     if let Some(name) = unsupported_set(cursor) {
         while !cursor.at_end() {
@@ -100,12 +113,39 @@ fn unsupported_set(cursor: &Cursor<'_>) -> Option<&'static str> {
     let second = cursor.word_at(1);
     match (first.as_str(), second.as_deref()) {
         ("constraints", Some(_)) => Some("SET CONSTRAINTS"),
-        ("session", Some("authorization")) | ("authorization", _) => Some("SET SESSION AUTHORIZATION"),
-        ("role", Some(second)) if second != "to" => Some("SET ROLE"),
         ("xml", Some("option")) => Some("SET XML OPTION"),
         ("seed", _) => Some("SET SEED"),
         _ => None,
     }
+}
+
+/// SESSION AUTHORIZATION and ROLE, which take a role without `TO` or `=`.
+fn authority(cursor: &mut Cursor<'_>, local: bool) -> SqlResult<Option<Body>> {
+    let name = if cursor.accept_all(&["session", "authorization"]) {
+        "session_authorization"
+    } else if cursor.word_at(0).as_deref() == Some("role") && is_role(cursor) {
+        cursor.accept("role");
+        "role"
+    } else {
+        return Ok(None);
+    };
+    let value = match cursor.peek() {
+        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {
+            if name == "role" {
+                return Err(cursor.error());
+            }
+            cursor.advance()?;
+            None
+        }
+        Some(Token::Word(_)) => Some(cursor.identifier()?),
+        _ => Some(cursor.string()?),
+    };
+    Ok(Some(Body::Ready(Utility::Set { name: name.to_owned(), value, local })))
+}
+
+/// Whether a role follows the word ROLE: it is not `SET role = …`.
+fn is_role(cursor: &Cursor<'_>) -> bool {
+    !matches!(cursor.peek_at(1), None | Some(Token::Eq)) && cursor.word_at(1).as_deref() != Some("to")
 }
 
 fn assignment(cursor: &mut Cursor<'_>, local: bool) -> SqlResult<Body> {

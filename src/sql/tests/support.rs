@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Oid, StorageId};
-use crate::catalog::{Catalog, ColumnDef, PrimaryKey, SchemaDef, TableDef};
+use crate::catalog::{Catalog, ColumnDef, PrimaryKey, TableDef};
 use crate::error::{SqlError, SqlResult};
 use crate::sql::context::{BindContext, EvalContext, NoSubqueries, SessionInfo};
 use crate::sql::expr::Expr;
@@ -16,11 +16,19 @@ use crate::types::{ColumnType, SessionFormat, SqlType};
 pub struct TestSession {
     path: Vec<String>,
     format: SessionFormat,
+    role: Oid,
 }
 
 impl Default for TestSession {
     fn default() -> Self {
-        Self { path: vec!["public".to_owned()], format: SessionFormat::default() }
+        Self { path: vec!["public".to_owned()], format: SessionFormat::default(), role: crate::catalog::BOOTSTRAP_ROLE }
+    }
+}
+
+impl TestSession {
+    /// With the privileges of a role.
+    pub fn of(role: Oid) -> Self {
+        Self { role, ..Self::default() }
     }
 }
 
@@ -34,7 +42,7 @@ impl SessionInfo for TestSession {
     }
 
     fn role(&self) -> Oid {
-        crate::catalog::BOOTSTRAP_ROLE
+        self.role
     }
 
     fn search_path(&self) -> &[String] {
@@ -45,7 +53,7 @@ impl SessionInfo for TestSession {
         (name == "server_version").then(|| "15.0".to_owned())
     }
 
-    fn set_setting(&self, _name: &str, value: &str, _local: bool) -> SqlResult<String> {
+    fn set_setting(&self, _name: &str, value: &str, _local: bool, _catalog: &Catalog) -> SqlResult<String> {
         Ok(value.to_owned())
     }
 
@@ -91,6 +99,7 @@ fn table(oid: u32, name: &str, columns: &[(&str, ColumnType)], key: &[usize]) ->
         schema: Oid(2200),
         name: name.to_owned(),
         owner: crate::catalog::BOOTSTRAP_ROLE,
+        acls: Default::default(),
         columns,
         primary_key,
         storage: StorageId(oid),
@@ -104,7 +113,6 @@ pub fn catalog() -> Catalog {
     let int = ColumnType::new(SqlType::Int4);
     let plain = ColumnType::new;
     let mut catalog = Catalog { version: 3, ..Catalog::bootstrap() };
-    catalog.schemas.insert(Oid(2200), Arc::new(SchemaDef { oid: Oid(2200), name: "public".to_owned() }));
     let tables = [
         table(
             100,
@@ -262,6 +270,7 @@ fn plan_text(plan: &Plan) -> String {
         Plan::Ddl(ddl) => match ddl {
             crate::sql::ddl::Ddl::ChangeOwner { table, to } => format!("owner({} {to:?})", table.name),
             crate::sql::ddl::Ddl::Role(statement) => format!("{statement:?}"),
+            crate::sql::ddl::Ddl::Privileges(statement) => format!("{statement:?}"),
             crate::sql::ddl::Ddl::CreateTable { name, columns, primary_key, options, .. } => {
                 let columns: Vec<String> = columns
                     .iter()

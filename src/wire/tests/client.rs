@@ -11,15 +11,18 @@ use futures_lite::future::{block_on, or, poll_once, yield_now};
 pub use super::messages::*;
 use crate::auth::hba::{Hba, Origin};
 use crate::session::interrupt::SessionRegistry;
+use crate::session::pool::Pool;
 use crate::session::testing::Fake;
 use crate::wire::authentication::Gate;
 use crate::wire::connection::{Admission, Exit, Services, serve};
+use crate::wire::door::{Entrance, SlotsLimits};
 use crate::wire::stream::{ByteStream, MemoryStream, memory_stream};
 
 /// What all connections of a test share.
 pub struct Server {
     pub fake: Fake,
     pub services: Services,
+    pub pool: Option<Rc<Pool>>,
 }
 
 impl Default for Server {
@@ -31,8 +34,13 @@ impl Default for Server {
             startup_timeout: None,
             gate: Arc::new(Gate::new(Hba::trusting(), [0; 32], 1)),
             hop: false,
+            door: Arc::new(Entrance::new(100, SlotsLimits { slots: 100, reserved: 3, queued: 0 }, None)),
+            linger: None,
+            idle_timeout: None,
+            check_interval: None,
+            tls: None,
         };
-        Self { fake: Fake::default(), services }
+        Self { fake: Fake::default(), services, pool: None }
     }
 }
 
@@ -52,7 +60,7 @@ impl Server {
 
     pub fn connect_with(&self, admission: Admission) -> Conversation<'_> {
         let (stream, served) = memory_stream();
-        let task = Box::pin(serve(served, self.fake.clone(), &self.services, admission));
+        let task = Box::pin(serve(served, self.fake.clone(), &self.services, admission, self.pool.clone()));
         Conversation { stream, task, exit: Rc::default(), received: Vec::new() }
     }
 
@@ -159,7 +167,7 @@ pub fn startup(pairs: &str) -> Vec<u8> {
 }
 
 /// Prints complete messages and takes them out: `T a:23 b:25`, `D 1|x|~`, `C SELECT 1`, `E 42601 message`, `Z I`.
-fn print(received: &mut Vec<u8>) -> Vec<String> {
+pub fn print(received: &mut Vec<u8>) -> Vec<String> {
     let mut printed = Vec::new();
     while received.len() >= 5 {
         if received[0] == b'N' && !received[1..5].starts_with(b"\0\0") {

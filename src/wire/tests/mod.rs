@@ -5,5 +5,6 @@ mod errors;
 mod extended;
 mod messages;
 mod pipeline;
+mod pool;
 mod simple;
 mod startup;

@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod bystander;
 pub mod raw;
+pub mod tls;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
@@ -174,31 +176,90 @@ impl Server {
     pub fn write_rules(&self, rules: &str) {
         std::fs::write(self.data().join("hba.conf"), rules).expect("the data directory is ours");
         let before = self.log().matches("was read again").count();
-        // SAFETY: kill(2) with the id of a child that has not been waited for.
-        let sent = unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) };
-        assert_eq!(sent, 0, "the child is ours");
+        self.signal(libc::SIGHUP);
         self.wait_until("the rules are read", || self.log().matches("was read again").count() > before);
     }
 
-    /// A metric's samples, summed.
-    pub fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics();
-        let samples: Vec<f64> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
-            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
-            .collect();
-        assert!(!samples.is_empty(), "{name} is exported:\n{text}");
-        samples.iter().sum()
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) with the id of a child that has not been waited for.
+        let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
+        assert_eq!(sent, 0, "the child is ours");
     }
 
-    fn metrics(&self) -> String {
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child is ours") {
+                return status;
+            }
+            assert!(started.elapsed() < WAIT, "the server does not end:\n{}", self.log());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it answers to GET over HTTP.
+    pub fn http_body(&self, path: &str) -> String {
+        let answer = self.get(path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).expect("an answer has a head")
+    }
+
+    /// The status of what it answers to GET over HTTP.
+    pub fn http_status(&self, path: &str) -> u16 {
+        let answer = self.get(path);
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("an answer has a status")
+    }
+
+    /// A metric's samples, summed: `name`, or `name{label="value"}` for those that have it.
+    pub fn metric(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_else(|| panic!("{sample} is exported"))
+    }
+
+    /// The same, of what may not have happened yet: a distribution without values is not exported.
+    pub fn metric_so_far(&self, sample: &str) -> f64 {
+        self.samples(sample).unwrap_or_default()
+    }
+
+    fn samples(&self, sample: &str) -> Option<f64> {
+        let text = self.metrics();
+        let (name, label) = sample.strip_suffix('}').and_then(|sample| sample.split_once('{')).unwrap_or((sample, ""));
+        let samples: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label)))
+            .map(|rest| rest.rsplit(' ').next().expect("a sample has a value").parse().expect("a sample is a number"))
+            .collect();
+        (!samples.is_empty()).then(|| samples.iter().sum())
+    }
+
+    /// The names of all metrics.
+    pub fn families(&self) -> BTreeSet<String> {
+        let words = |line: &str| line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        self.metrics().lines().filter_map(words).collect()
+    }
+
+    /// Bytes of memory that are its own.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("the child runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// All metrics, as Prometheus gets them.
+    pub fn metrics(&self) -> String {
+        self.http_body("/metrics")
+    }
+
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.http).expect("the control plane listens");
         stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n").expect("a request is written");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: omendb\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request is written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the control plane answers in time");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
     }
 

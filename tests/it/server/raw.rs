@@ -19,9 +19,31 @@ pub const CANCEL: u32 = 80_877_102;
 /// Protocol 3.0.
 pub const VERSION_3_0: u32 = 3 << 16;
 
+/// What bytes go over.
+pub trait Transport: Read + Write + Send {
+    /// Ends this side.
+    fn finish(&mut self);
+}
+
+impl Transport for TcpStream {
+    fn finish(&mut self) {
+        // The other side may have hung up.
+        let _already_ended = self.shutdown(Shutdown::Write);
+    }
+}
+
+/// A connection of TCP on which nothing takes for ever.
+pub fn socket(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, WAIT).expect("the server accepts connections");
+    stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
+    stream.set_write_timeout(Some(WAIT)).expect("a timeout can be set");
+    stream.set_nodelay(true).expect("a socket need not wait");
+    stream
+}
+
 /// A connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     received: Vec<u8>,
     /// What it needs to be cancelled, once it has been told.
     pub key: Vec<u8>,
@@ -30,16 +52,17 @@ pub struct Client {
 impl Client {
     /// Connects, and says nothing.
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, WAIT).expect("the server accepts connections");
-        stream.set_read_timeout(Some(WAIT)).expect("a timeout can be set");
-        stream.set_write_timeout(Some(WAIT)).expect("a timeout can be set");
-        stream.set_nodelay(true).expect("a socket need not wait");
+        Self::over(Box::new(socket(address)))
+    }
+
+    /// A connection that is there already.
+    pub fn over(stream: Box<dyn Transport>) -> Self {
         Self { stream, received: Vec::new(), key: Vec::new() }
     }
 
     /// Sends bytes. That the server has hung up is no failure: what it said before is still to be read.
     pub fn send(&mut self, bytes: &[u8]) {
-        match self.stream.write_all(bytes) {
+        match self.stream.write_all(bytes).and_then(|()| self.stream.flush()) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("the server takes no more bytes: {error}")
             }
@@ -49,8 +72,7 @@ impl Client {
 
     /// Ends this side of the connection.
     pub fn finish(&mut self) {
-        // The other side may have hung up.
-        let _already_ended = self.stream.shutdown(Shutdown::Write);
+        self.stream.finish();
     }
 
     /// Receives something; `false` at the end of the stream.

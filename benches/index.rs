@@ -1,23 +1,32 @@
-//! The index beside its peers, in one table: throughput, ratio to the standard B-tree, bytes a key and tails.
+//! The index beside its peers, in one table a key set: throughput, ratio to each peer, bytes a key and tails.
 //!
-//! `cargo bench --bench index -- [keys] [set,…]` (10,000,000 keys and all sets by default). Keys are made from a seed. Times
-//! are thread CPU time, so that other processes on the machine count as little as they can. Every peer sees the same keys
-//! in the same order, and results are summed so that no work can be dropped.
+//! `cargo bench --bench index -- [keys] [set,…] [quick] [raw]` (10,000,000 keys, all sets and all peers by default;
+//! `scripts/index-bench` runs it and writes docs/benchmarks.md). Keys are made from a seed. Times are thread CPU time, so that
+//! other processes on the machine count as little as they can. Every peer sees the same keys in the same order, and results
+//! are summed so that no work can be dropped.
 
 mod index_parts;
 
-use index_parts::{adversaries, integers, wide};
+use index_parts::{Options, adversaries, integers, wide};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let keys = arguments.first().map_or(10_000_000, |keys| keys.parse().expect("the first argument is a number of keys"));
-    let sets = arguments.get(1).map(String::as_str).unwrap_or("all");
-    integers::run(keys, sets);
-    if sets == "all" || sets.contains("wide") {
-        wide::run(keys / 10);
+    let mut options = Options { keys: 10_000_000, sets: "all".to_string(), quick: false, raw: false };
+    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
+        match argument.as_str() {
+            "quick" => options.quick = true,
+            "raw" => options.raw = true,
+            other => match other.parse() {
+                Ok(keys) => options.keys = keys,
+                Err(_) => options.sets = argument,
+            },
+        }
     }
-    if sets == "all" || sets.contains("adversaries") {
-        adversaries::run();
+    integers::run(&options);
+    if options.wants("wide") {
+        wide::run(&options);
+    }
+    if options.wants("adversaries") {
+        adversaries::run(&options);
     }
 }
 

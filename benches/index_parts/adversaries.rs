@@ -2,25 +2,25 @@
 
 use omendb::index::LearnedIndex;
 
+use super::Options;
 use super::clock::mops;
+use super::figures::{self, Figures};
 use super::sets::Random;
 
 const KEYS: usize = 1_000_000;
 
 /// Runs every adversary.
-pub fn run() {
-    println!("\nadversaries, {KEYS} keys: Mops, bytes a key, longest change, leaves");
+pub fn run(options: &Options) {
+    println!("\n{KEYS} keys of each adversary");
     let random = &mut Random(5);
     let check = |name: &str, keys: Vec<u64>| {
         let mut index = LearnedIndex::new();
         let speed = mops(keys.len(), || keys.iter().filter_map(|key| index.insert(*key, 1_u64)).sum());
-        let stats = index.stats();
-        println!(
-            "{name:22} {speed:6.2} {:6.1} {:?} {}",
-            index.bytes() as f64 / index.len() as f64,
-            stats.structural_time_max,
-            stats.leaves
-        );
+        let mut ours = Figures::of("omendb");
+        ours.add("insert", speed);
+        ours.add("bytes_insert", index.bytes() as f64 / index.len() as f64);
+        ours.add("longest", index.counts().structural_time_max.as_nanos() as f64 / 1e3);
+        figures::print(name, &[ours], options.raw);
     };
     check("descending", (0..KEYS as u64).rev().collect());
     check("alternating extremes", (0..KEYS as u64).map(|i| if i % 2 == 0 { i } else { u64::MAX - i }).collect());

@@ -1,37 +1,53 @@
 //! Integer keys: every workload on every set for every peer.
+//!
+//! All peers are loaded at once and take turns at reading, so that whatever else the machine does hits all of them.
 
 use std::collections::BTreeMap;
 
 use omendb::index::LearnedIndex;
 
+use super::Options;
 use super::clock::{mops, now_ns};
-use super::memory::held;
+use super::figures::{self, Figures};
+use super::memory::{held, settle};
 use super::peers::{Blart, Peer, Skip, value_of};
 use super::sets::{NAMES, Random, integers};
 
 /// Look-ups a measurement makes.
-const PROBES: usize = 2_000_000;
+const PROBES: usize = 1_000_000;
 /// Inserts that are timed one by one.
-const TIMED_INSERTS: usize = 400_000;
+const TIMED_INSERTS: usize = 200_000;
+/// Rounds in which peers read by turns.
+const ROUNDS: usize = 3;
 
-/// Runs the sets whose names `sets` contains.
-pub fn run(count: usize, sets: &str) {
-    for name in NAMES {
-        if sets == "all" || sets.contains(name) {
-            let keys = integers(name, count);
-            println!("\n{name}: {} keys; Mops of thread CPU time", keys.len());
-            header();
-            let work = &Work::new(keys);
-            measure::<LearnedIndex<u64, u64>>(work);
-            batched(work);
-            measure::<BTreeMap<u64, u64>>(work);
-            if !sets.contains("quick") {
-                measure::<Blart>(work);
-                measure::<indexset::BTreeMap<u64, u64>>(work);
-                measure::<Skip>(work);
-                sorted_array(work);
-            }
+/// Runs the sets that are wanted.
+pub fn run(options: &Options) {
+    for name in NAMES.into_iter().filter(|name| options.wants(name)) {
+        let keys = integers(name, options.keys);
+        println!("\n{} keys; Mops of thread CPU time, bytes a key, microseconds of one insert", keys.len());
+        let work = &Work::new(keys);
+        let mut all = [
+            Figures::of("omendb"),
+            Figures::of("BTreeMap"),
+            Figures::of("blart"),
+            Figures::of("indexset"),
+            Figures::of("skiplist"),
+            Figures::of("sorted"),
+            Figures::of("pgm_index"),
+        ];
+        let [ours, btree, blart, indexset, skip, sorted, pgm] = &mut all;
+        read(work, ours, btree, (!options.quick).then_some([blart, indexset, skip]));
+        write::<LearnedIndex<u64, u64>>(work, ours);
+        write::<BTreeMap<u64, u64>>(work, btree);
+        if options.quick {
+            figures::print(name, &all[..2], options.raw);
+            continue;
         }
+        write::<Blart>(work, blart);
+        write::<indexset::BTreeMap<u64, u64>>(work, indexset);
+        write::<Skip>(work, skip);
+        arrays(work, sorted, pgm);
+        figures::print(name, &all, options.raw);
     }
 }
 
@@ -58,88 +74,60 @@ impl Work {
     }
 }
 
-fn header() {
-    println!(
-        "{:9} {:>6} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} | {:>6} {:>6} {:>6} | {:>22}",
-        "",
-        "get",
-        "zipf",
-        "absent",
-        "depend",
-        "load",
-        "insert",
-        "append",
-        "mixed",
-        "delete",
-        "scan100",
-        "full",
-        "B bulk",
-        "B ins",
-        "B app",
-        "insert us p50/99/99.9/max"
-    );
+fn read(work: &Work, ours: &mut Figures, btree: &mut Figures, others: Option<[&mut Figures; 3]>) {
+    let index = load::<LearnedIndex<u64, u64>>(work, ours);
+    let map = load::<BTreeMap<u64, u64>>(work, btree);
+    let mut others = others.map(|[blart, indexset, skip]| {
+        let maps = (load::<Blart>(work, blart), load::<indexset::BTreeMap<u64, u64>>(work, indexset), load::<Skip>(work, skip));
+        ([blart, indexset, skip], maps)
+    });
+    for round in 0..ROUNDS {
+        read_once(&index, work, ours);
+        read_once(&map, work, btree);
+        // The others do not decide a goal of ratios, and take long.
+        if let (Some(([a, b, c], (blart, indexset, skip))), true) = (&mut others, round % 2 == 0) {
+            read_once(blart, work, a);
+            read_once(indexset, work, b);
+            read_once(skip, work, c);
+        }
+    }
+    let stats = index.stats();
+    ours.add("hits", 100.0 * stats.hits as f64 / (stats.hits + stats.misses).max(1) as f64);
 }
 
-fn measure<P: Peer>(work: &Work) {
-    let keys = &work.keys;
+fn load<P: Peer>(work: &Work, figures: &mut Figures) -> P {
+    settle();
     let before = held();
     let mut loaded = None;
-    let load = mops(keys.len(), || {
-        loaded = Some(P::load(keys));
-        0
-    });
-    let map = loaded.expect("just loaded");
-    let bytes_bulk = (held() - before) as f64 / keys.len() as f64;
+    figures.add(
+        "load",
+        mops(work.keys.len(), || {
+            loaded = Some(P::load(&work.keys));
+            0
+        }),
+    );
+    figures.add("bytes_load", (held() - before) as f64 / work.keys.len() as f64);
+    loaded.expect("just loaded")
+}
+
+fn read_once<P: Peer>(map: &P, work: &Work, figures: &mut Figures) {
     let look_up = |probes: &[u64]| {
         mops(probes.len(), || probes.iter().fold(0_u64, |sum, key| sum.wrapping_add(map.get(*key).unwrap_or(1))))
     };
-    let (get, zipf, absent) = (look_up(&work.probes), look_up(&work.skewed), look_up(&work.absent));
-    let depend = dependent(&map, &work.probes);
+    figures.add("get", look_up(&work.probes));
+    figures.add("zipf", look_up(&work.skewed));
+    figures.add("absent", look_up(&work.absent));
+    figures.add("dependent", dependent(map, &work.probes[..PROBES / 4]));
+    if P::BATCHES {
+        figures.add("batch", mops(PROBES, || work.probes.chunks(64).fold(0, |sum, keys| sum ^ map.get_batch(keys))));
+    }
     let scans = &work.probes[..PROBES / 10];
-    let scan = mops(scans.len(), || scans.iter().fold(0_u64, |sum, key| sum.wrapping_add(map.scan(*key, 100))));
-    let full = mops(keys.len(), || map.sum());
-    drop(map);
-
-    let before = held();
-    let half = keys.len() / 2;
-    let mut sorted = work.shuffled[..half].to_vec();
-    sorted.sort_unstable();
-    let mut map = P::load(&sorted);
-    drop(sorted);
-    let rest = &work.shuffled[half..];
-    let (plain, timed) = rest.split_at(rest.len().saturating_sub(TIMED_INSERTS));
-    let insert = mops(plain.len(), || {
-        plain.iter().for_each(|key| map.insert(*key, value_of(*key)));
-        0
-    });
-    let tails = one_by_one(&mut map, timed);
-    let bytes_insert = (held() - before) as f64 / keys.len() as f64;
-    let mixed = mops(PROBES, || {
-        work.probes.chunks_exact(2).fold(0_u64, |sum, pair| {
-            map.insert(pair[0].wrapping_add(3), 1);
-            sum.wrapping_add(map.get(pair[1]).unwrap_or(1))
-        })
-    });
-    let victims = &work.shuffled[..keys.len() / 2];
-    let delete = mops(victims.len(), || victims.iter().map(|key| u64::from(map.remove(*key))).sum());
-    drop(map);
-
-    let before = held();
-    let mut map = P::load(&keys[..1]);
-    let append = mops(keys.len(), || {
-        keys[1..].iter().for_each(|key| map.insert(*key, value_of(*key)));
-        0
-    });
-    let bytes_append = (held() - before) as f64 / keys.len() as f64;
-    println!(
-        "{:9} {get:6.2} {zipf:6.2} {absent:6.2} {depend:6.2} {load:6.1} | {insert:6.2} {append:6.1} {mixed:6.2} {delete:6.2} | {scan:6.2} {full:6.0} | {bytes_bulk:6.1} {bytes_insert:6.1} {bytes_append:6.1} | {tails:>22}",
-        P::NAME
-    );
+    figures.add("scan100", mops(scans.len(), || scans.iter().fold(0_u64, |sum, key| sum.wrapping_add(map.scan(*key, 100)))));
+    figures.add("full", mops(work.keys.len(), || map.sum()));
 }
 
 /// Each key depends on the value before.
 fn dependent<P: Peer>(map: &P, probes: &[u64]) -> f64 {
-    let probes = &probes[..PROBES / 4];
     mops(probes.len(), || {
         let mut last = 0;
         for key in probes {
@@ -150,7 +138,53 @@ fn dependent<P: Peer>(map: &P, probes: &[u64]) -> f64 {
     })
 }
 
-fn one_by_one<P: Peer>(map: &mut P, keys: &[u64]) -> String {
+fn write<P: Peer>(work: &Work, figures: &mut Figures) {
+    settle();
+    let keys = &work.keys;
+    let before = held();
+    let half = keys.len() / 2;
+    let mut sorted = work.shuffled[..half].to_vec();
+    sorted.sort_unstable();
+    let mut map = P::load(&sorted);
+    drop(sorted);
+    let rest = &work.shuffled[half..];
+    let (plain, timed) = rest.split_at(rest.len().saturating_sub(TIMED_INSERTS));
+    figures.add(
+        "insert",
+        mops(plain.len(), || {
+            plain.iter().for_each(|key| map.insert(*key, value_of(*key)));
+            0
+        }),
+    );
+    one_by_one(&mut map, timed, figures);
+    figures.add("bytes_insert", (held() - before) as f64 / keys.len() as f64);
+    let mixed = mops(PROBES, || {
+        work.probes.chunks_exact(2).fold(0_u64, |sum, pair| {
+            map.insert(pair[0].wrapping_add(3), 1);
+            sum.wrapping_add(map.get(pair[1]).unwrap_or(1))
+        })
+    });
+    figures.add("mixed", mixed);
+    let victims = &work.shuffled[..keys.len() / 2];
+    figures.add("delete", mops(victims.len(), || victims.iter().map(|key| u64::from(map.remove(*key))).sum()));
+    let longest = map.longest_change_us();
+    drop(map);
+
+    settle();
+    let before = held();
+    let mut map = P::load(&keys[..1]);
+    let append = mops(keys.len(), || {
+        keys[1..].iter().for_each(|key| map.insert(*key, value_of(*key)));
+        0
+    });
+    figures.add("append", append);
+    figures.add("bytes_append", (held() - before) as f64 / keys.len() as f64);
+    if let Some((first, second)) = longest.zip(map.longest_change_us()) {
+        figures.add("longest", first.max(second));
+    }
+}
+
+fn one_by_one<P: Peer>(map: &mut P, keys: &[u64], figures: &mut Figures) {
     let mut times: Vec<u64> = keys
         .iter()
         .map(|key| {
@@ -160,46 +194,16 @@ fn one_by_one<P: Peer>(map: &mut P, keys: &[u64]) -> String {
         })
         .collect();
     times.sort_unstable();
-    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize] as f64 / 1e3;
-    format!("{:.2}/{:.2}/{:.2}/{:.0}", at(0.5), at(0.99), at(0.999), at(1.0))
-}
-
-fn batched(work: &Work) {
-    let index = <LearnedIndex<u64, u64> as Peer>::load(&work.keys);
-    let mut values = [None; 64];
-    let batch = mops(work.probes.len(), || {
-        work.probes.chunks(64).fold(0_u64, |sum, keys| {
-            index.get_batch(keys, &mut values[..keys.len()]);
-            values.iter().fold(sum, |sum, value| sum.wrapping_add(value.unwrap_or(1)))
-        })
-    });
-    let mut grown = <LearnedIndex<u64, u64> as Peer>::load(&work.keys[..1]);
-    for key in &work.shuffled {
-        grown.insert(*key, value_of(*key));
+    for (name, part) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
+        figures.add(name, times[((times.len() - 1) as f64 * part) as usize] as f64 / 1e3);
     }
-    let (single, stats) = (index.stats(), grown.stats());
-    let hits = single.hits as f64 / (single.hits + single.misses).max(1) as f64;
-    println!(
-        "  batch of 64 {batch:.1}; own count {:.1} B/key loaded, {:.1} grown; fill {} of 1000; {} leaves, {} blocks, inner {} KB; splits {} fits {} longest change {:?}; in predicted line {:.0} %",
-        index.bytes() as f64 / index.len() as f64,
-        grown.bytes() as f64 / grown.len() as f64,
-        stats.leaf_fill_per_mille,
-        stats.leaves,
-        stats.blocks,
-        stats.inner_bytes / 1024,
-        stats.splits,
-        stats.retrains,
-        stats.structural_time_max,
-        hits * 100.0,
-    );
 }
 
-fn sorted_array(work: &Work) {
-    let keys = &work.keys;
-    let probes = &work.probes;
-    let get = mops(probes.len(), || probes.iter().map(|key| keys.partition_point(|probe| probe < key) as u64).sum());
-    println!("{:9} {get:6.2}", "sorted");
-    let pgm = pgm_index::PGMIndex::new(keys.clone(), 64);
-    let get = mops(probes.len(), || probes.iter().map(|key| pgm.get(*key).unwrap_or(0) as u64).sum());
-    println!("{:9} {get:6.2}", "pgm_index");
+fn arrays(work: &Work, sorted: &mut Figures, pgm: &mut Figures) {
+    let (keys, probes) = (&work.keys, &work.probes);
+    let learned = pgm_index::PGMIndex::new(keys.clone(), 64);
+    for _ in 0..ROUNDS {
+        sorted.add("get", mops(PROBES, || probes.iter().map(|key| keys.partition_point(|probe| probe < key) as u64).sum()));
+        pgm.add("get", mops(PROBES, || probes.iter().map(|key| learned.get(*key).unwrap_or(0) as u64).sum()));
+    }
 }

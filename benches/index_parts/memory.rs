@@ -31,7 +31,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes held now.
+/// Bytes held now: of the allocator, and of the index's pool.
 pub fn held() -> usize {
-    HELD.load(Relaxed)
+    HELD.load(Relaxed) + omendb::index::pool_bytes()
+}
+
+/// Has the allocator tidy up what was freed, which would otherwise fall to whoever allocates next.
+pub fn settle() {
+    // SAFETY: it takes no pointers.
+    unsafe { libc::malloc_trim(0) };
 }

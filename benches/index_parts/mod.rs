@@ -2,8 +2,28 @@
 
 pub mod adversaries;
 pub mod clock;
+pub mod figures;
 pub mod integers;
 pub mod memory;
 pub mod peers;
 pub mod sets;
 pub mod wide;
+
+/// What is to be measured.
+pub struct Options {
+    /// Integer keys; of wide ones a tenth.
+    pub keys: usize,
+    /// Names of sets, or "all".
+    pub sets: String,
+    /// Only the index and the standard B-tree.
+    pub quick: bool,
+    /// Also print a line for each figure that a program can read.
+    pub raw: bool,
+}
+
+impl Options {
+    /// Whether a set was asked for.
+    pub fn wants(&self, set: &str) -> bool {
+        self.sets.split(',').any(|wanted| wanted == "all" || wanted == set)
+    }
+}

@@ -7,7 +7,8 @@ use omendb::index::LearnedIndex;
 
 /// An ordered map from `u64` to `u64`.
 pub trait Peer: Sized {
-    const NAME: &'static str;
+    /// Whether it looks up several keys at once.
+    const BATCHES: bool = false;
     /// From ascending entries.
     fn load(keys: &[u64]) -> Self;
     fn get(&self, key: u64) -> Option<u64>;
@@ -17,6 +18,16 @@ pub trait Peer: Sized {
     fn scan(&self, key: u64, count: usize) -> u64;
     /// Sum of all values.
     fn sum(&self) -> u64;
+
+    /// A sum over the values of at most 64 keys.
+    fn get_batch(&self, keys: &[u64]) -> u64 {
+        keys.iter().fold(0, |sum, key| sum ^ self.get(*key).unwrap_or(1))
+    }
+
+    /// The longest change of structure, if the map times them.
+    fn longest_change_us(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// The value stored with a key.
@@ -25,7 +36,7 @@ pub fn value_of(key: u64) -> u64 {
 }
 
 impl Peer for LearnedIndex<u64, u64> {
-    const NAME: &'static str = "omendb";
+    const BATCHES: bool = true;
 
     fn load(keys: &[u64]) -> Self {
         Self::bulk_load(keys.iter().map(|key| (*key, value_of(*key))))
@@ -51,13 +62,21 @@ impl Peer for LearnedIndex<u64, u64> {
     fn sum(&self) -> u64 {
         self.iter().fold(0, |sum, (_, value)| sum.wrapping_add(value))
     }
+
+    fn get_batch(&self, keys: &[u64]) -> u64 {
+        let mut values = [None; 64];
+        LearnedIndex::get_batch(self, keys, &mut values[..keys.len()]);
+        values[..keys.len()].iter().fold(0, |sum, value| sum ^ value.unwrap_or(1))
+    }
+
+    fn longest_change_us(&self) -> Option<f64> {
+        Some(self.counts().structural_time_max.as_nanos() as f64 / 1e3)
+    }
 }
 
 macro_rules! map_peer {
-    ($type:ty, $name:literal, |$key:ident| $in:expr) => {
+    ($type:ty, |$key:ident| $in:expr) => {
         impl Peer for $type {
-            const NAME: &'static str = $name;
-
             fn load(keys: &[u64]) -> Self {
                 keys.iter().map(|$key| ($in, value_of(*$key))).collect()
             }
@@ -89,15 +108,13 @@ macro_rules! map_peer {
     };
 }
 
-map_peer!(BTreeMap<u64, u64>, "BTreeMap", |key| *key);
-map_peer!(indexset::BTreeMap<u64, u64>, "indexset", |key| *key);
+map_peer!(BTreeMap<u64, u64>, |key| *key);
+map_peer!(indexset::BTreeMap<u64, u64>, |key| *key);
 
 /// blart's tree of big-endian bytes.
 pub struct Blart(blart::TreeMap<[u8; 8], u64>);
 
 impl Peer for Blart {
-    const NAME: &'static str = "blart";
-
     fn load(keys: &[u64]) -> Self {
         let mut map = Self(blart::TreeMap::new());
         for key in keys {
@@ -131,8 +148,6 @@ impl Peer for Blart {
 pub struct Skip(crossbeam_skiplist::SkipMap<u64, u64>);
 
 impl Peer for Skip {
-    const NAME: &'static str = "skiplist";
-
     fn load(keys: &[u64]) -> Self {
         Self(keys.iter().map(|key| (*key, value_of(*key))).collect())
     }

@@ -4,13 +4,18 @@
 //! depends on what was fetched. Unused slots hold the greatest digest, so that searches need no length.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::digest::Digest;
 use super::key::IndexKey;
+use super::pool::Pooled;
 use super::search;
 
 /// Entries a block holds at most.
 pub(super) const SLOTS: usize = 128;
+
+/// Keys with equal digests that are compared one after the other without looking ahead.
+const FEW_TIES: usize = 2;
 
 /// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
 #[derive(Clone, Debug)]
@@ -26,8 +31,8 @@ pub(super) struct Block<K: IndexKey, V> {
 
 impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// An empty block; `filler` is never read.
-    pub(super) fn new(filler: V) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn new(filler: V) -> Pooled<Self> {
+        Pooled::new(Self {
             digests: [K::Digest::MAX; SLOTS],
             values: [filler; SLOTS],
             rests: std::array::from_fn(|_| K::Rest::default()),
@@ -68,10 +73,15 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         search::prefetch_all(&self.digests);
     }
 
-    /// Fetches everything a scan reads.
+    /// Fetches the beginning of what a scan reads; the processor sees from it where the scan goes.
     pub(super) fn prefetch_entries(&self) {
-        search::prefetch_all(&self.digests);
-        search::prefetch_all(&self.values);
+        (0..SLOTS / 2).step_by(search::WINDOW).for_each(|start| self.prefetch_window(start));
+    }
+
+    /// Digests, values and kept keys of some slots.
+    #[inline(always)]
+    pub(super) fn run(&self, slots: Range<usize>) -> (&[K::Digest], &[V], &[K::Rest]) {
+        (&self.digests[slots.clone()], &self.values[slots.clone()], &self.rests[slots])
     }
 
     /// Fills an empty block with `first` and what `entries` yields; `last` is the digest before, and then of the last.
@@ -100,9 +110,24 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// Fetches what look-ups read that end near `slot`.
     #[inline(always)]
     pub(super) fn prefetch_near(&self, slot: usize) {
-        let start = search::window_at(slot);
+        self.prefetch_window(search::window_at(slot));
+    }
+
+    #[inline(always)]
+    fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
+        if !K::EXACT {
+            search::prefetch_window(&self.rests, start);
+        }
+    }
+
+    /// Fetches what moves when an entry near `slot` is put in or taken out, of `len`.
+    #[inline(always)]
+    pub(super) fn prefetch_behind(&self, slot: usize, len: usize) {
+        for start in (search::window_at(slot)..len).step_by(search::WINDOW) {
+            self.prefetch_window(start.min(SLOTS - search::WINDOW));
+        }
     }
 
     /// The value of `key` among the first `len`.
@@ -111,33 +136,55 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
     }
 
-    /// The value of `key`, expected near slot `predicted` among the first `len`.
+    /// The value of `key`, expected near slot `predicted`.
     #[inline(always)]
-    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
-        self.prefetch_near(predicted);
-        let slot = search::lower_near(&self.digests, digest, predicted);
-        if K::EXACT {
-            let inside = slot.min(SLOTS - 1);
-            return (slot < len && self.digests[inside] == digest).then(|| self.values[inside]);
+    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
+        if K::EXACT && digest != K::Digest::MAX {
+            let start = search::window_at(predicted);
+            let window = search::window(&self.digests, start);
+            let place = search::lower_in_window(window, digest);
+            if window[place] == digest {
+                return Some(search::window(&self.values, start)[place]);
+            }
         }
-        self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot])
+        self.find_near(predicted, key, digest, len()).ok().map(|slot| self.values[slot])
+    }
+
+    /// [`find`](Self::find) for a key expected near slot `predicted`, which is being fetched.
+    #[inline(always)]
+    pub(super) fn find_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        let slot = search::lower_near(&self.digests, digest, predicted, |start| self.prefetch_window(start));
+        self.decide(key, digest, slot, len)
     }
 
     /// The slot of `key` among the first `len`, or the one at which it would be inserted.
     #[inline(always)]
     pub(super) fn find(&self, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        let slot = search::lower(&self.digests, digest);
+        self.decide(key, digest, search::lower(&self.digests, digest), len)
+    }
+
+    /// Whether `key` is there, `slot` being that of the first digest that is not below its own.
+    #[inline(always)]
+    fn decide(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
         if K::EXACT {
-            return if slot < len && self.digests[slot.min(SLOTS - 1)] == digest { Ok(slot) } else { Err(slot) };
+            // Unused slots hold the greatest digest, which a key may have too.
+            return if slot < len && self.digests[slot.min(SLOTS - 1)] == digest { Ok(slot) } else { Err(slot.min(len)) };
         }
-        self.find_among_equals(key, digest, slot, len)
+        self.find_among_equals(key, digest, slot.min(len), len)
     }
 
     /// Decides by the keys themselves among entries from `slot` on whose digests are equal.
-    pub(super) fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
+    fn find_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Result<usize, usize> {
         let mut low = slot;
-        let mut high = slot + self.digests[slot..len.max(slot)].partition_point(|probe| *probe == digest);
+        let mut high = slot + self.digests[slot..len.max(slot)].iter().take_while(|probe| **probe == digest).count();
+        let mut fetched_down_to = high - low;
         while low < high {
+            let ties = high - low;
+            if ties > FEW_TIES && ties <= fetched_down_to {
+                // Where the next three comparisons can end up: their fetches overlap.
+                (1..8).for_each(|eighth| K::prefetch_rest(&self.rests[low + ties * eighth / 8]));
+                fetched_down_to = ties / 8;
+            }
             let middle = low.midpoint(high);
             match K::compare_rest(&self.rests[middle], key) {
                 Ordering::Less => low = middle + 1,

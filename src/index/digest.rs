@@ -40,7 +40,8 @@ macro_rules! digest {
 
             #[inline(always)]
             fn high(self, shift: u32) -> u64 {
-                (self >> shift) as u64
+                // A shift that the type makes needless must not cost an instruction.
+                if <$int>::BITS == 64 { self as u64 } else { (self >> shift) as u64 }
             }
 
             fn power(exponent: u32) -> Self {

@@ -6,8 +6,10 @@
 
 use super::block::Block;
 use super::digest::Digest;
+use super::fill::Fill;
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Leaf, QUANTUM_MAX};
+use super::leaf::{BLOCKS, Frame, Leaf, Part, QUANTUM_MAX};
+use super::pool::Pooled;
 
 /// Quanta a fresh fit spreads the keys over.
 const FITTED_QUANTUM_BITS: u32 = 30;
@@ -34,11 +36,17 @@ fn scale_for<K: IndexKey>(first: &K::View, last: &K::View) -> Scale<K::Digest> {
     Scale { base, shift: range.bits().saturating_sub(FITTED_QUANTUM_BITS), skip }
 }
 
+/// First quanta of blocks, and the one behind the last key.
+struct Bounds {
+    bounds: Vec<i32>,
+    limit: i32,
+}
+
 /// The bounds of the blocks under `scale`, if all of them fall between quanta.
 fn bounds_under<'a, K: IndexKey, V: Copy + Send + 'a>(
     scale: &Scale<K::Digest>,
     blocks: impl Iterator<Item = (&'a Block<K, V>, usize)>,
-) -> Option<Vec<i32>> {
+) -> Option<Bounds> {
     let quantum = |block: &Block<K, V>, slot: usize| {
         let key = block.key(slot);
         scale.quantum(K::digest(K::ref_view(&key), scale.skip))
@@ -50,17 +58,17 @@ fn bounds_under<'a, K: IndexKey, V: Copy + Send + 'a>(
         if bound <= last {
             return None;
         }
-        bounds.push(if last < 0 { 0 } else { bound });
+        bounds.push(bound);
         last = quantum(block, len - 1);
     }
-    Some(bounds)
+    Some(Bounds { bounds, limit: last + 1 })
 }
 
 /// Makes leaves of blocks in key order: one if one scale suits them all, else more.
 pub(super) fn fit<K: IndexKey, V: Copy + Send>(
-    mut blocks: Vec<Box<Block<K, V>>>,
+    mut blocks: Vec<Pooled<Block<K, V>>>,
     mut lens: Vec<u8>,
-    emit: &mut impl FnMut(Box<Leaf<K, V>>),
+    emit: &mut impl FnMut(Pooled<Leaf<K, V>>),
 ) {
     assert!(!blocks.is_empty() && blocks.len() <= BLOCKS && blocks.len() == lens.len());
     let last_len = usize::from(*lens.last().expect("a length a block"));
@@ -68,36 +76,42 @@ pub(super) fn fit<K: IndexKey, V: Copy + Send>(
     let first = blocks[0].key(0);
     let scale = scale_for::<K>(K::ref_view(&first), K::ref_view(&last));
     let parts = blocks.iter().zip(&lens).map(|(block, len)| (&**block, usize::from(*len)));
-    let Some(bounds) = bounds_under(&scale, parts) else {
+    let Some(Bounds { bounds, limit }) = bounds_under(&scale, parts) else {
         let middle = blocks.len() / 2;
         let (right_blocks, right_lens) = (blocks.split_off(middle), lens.split_off(middle));
         fit(blocks, lens, emit);
         fit(right_blocks, right_lens, emit);
         return;
     };
-    let mut leaf = Leaf::from_parts((scale.base, scale.shift), (0, K::Rest::default()), blocks, (&bounds, &lens));
+    let frame = Frame { base: scale.base, shift: scale.shift, limit, skip: 0, sample: K::Rest::default() };
+    let parts = blocks.into_iter().zip(bounds).zip(lens);
+    let mut leaf =
+        Leaf::from_parts(frame, parts.map(|((block, bound), len)| Part { block, bound, fill: Fill::even(usize::from(len)) }));
     if !K::EXACT {
         leaf.redigest(scale.skip);
     }
+    leaf.measure_all();
     emit(leaf);
 }
 
 /// How two leaves become one.
 pub(super) struct Join<D> {
     scale: Scale<D>,
-    bounds: Vec<i32>,
+    bounds: Bounds,
 }
 
 impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
-    fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> {
-        self.blocks.iter().zip(self.lens()).map(|(block, len)| (&**block, usize::from(*len)))
+    fn measure_all(&mut self) {
+        for at in 0..self.blocks.len() {
+            self.measure(at, self.len_of(at));
+        }
     }
 
     /// Takes all digests anew behind `skip` bytes.
     fn redigest(&mut self, skip: usize) {
-        let lens = self.lens().to_vec();
-        for (block, len) in self.blocks.iter_mut().zip(lens) {
-            block.redigest(usize::from(len), skip);
+        for at in 0..self.blocks.len() {
+            let len = self.len_of(at);
+            self.blocks[at].redigest(len, skip);
         }
         let sample = K::from_view(K::ref_view(&self.blocks[0].key(0))).into_rest();
         self.sample = sample;
@@ -133,10 +147,18 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if !K::EXACT && scale.skip != self.skip as usize {
             self.redigest(scale.skip);
         }
+        self.take_on(scale, &bounds);
+        true
+    }
+
+    fn take_on(&mut self, scale: &Scale<K::Digest>, Bounds { bounds, limit }: &Bounds) {
+        assert_eq!(bounds.len(), self.blocks.len());
         self.base = scale.base;
         self.shift = scale.shift;
-        self.set_bounds(&bounds);
-        true
+        self.limit = *limit;
+        bounds.iter().enumerate().for_each(|(at, bound)| self.set_bound(at, *bound));
+        self.bounds_changed();
+        self.measure_all();
     }
 
     /// How this leaf and the one behind it become one, if one scale suits both.
@@ -144,7 +166,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let (first, last) = (self.ends().0, right.ends().1);
         let scale = scale_for::<K>(K::ref_view(&first), K::ref_view(&last));
         let bounds = bounds_under(&scale, self.parts().chain(right.parts()))?;
-        (bounds.len() <= BLOCKS).then_some(Join { scale, bounds })
+        (bounds.bounds.len() <= BLOCKS).then_some(Join { scale, bounds })
     }
 
     /// Takes the blocks of the leaf behind.
@@ -153,8 +175,6 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if !K::EXACT {
             self.redigest(plan.scale.skip);
         }
-        self.base = plan.scale.base;
-        self.shift = plan.scale.shift;
-        self.set_bounds(&plan.bounds);
+        self.take_on(&plan.scale, &plan.bounds);
     }
 }

@@ -41,6 +41,8 @@ pub trait IndexKey: Clone + Ord + Debug + Send + 'static {
     fn key_ref(digest: Self::Digest, rest: &Self::Rest) -> Self::Ref<'_>;
     /// How a kept key compares with a view whose digest is the same.
     fn compare_rest(rest: &Self::Rest, view: &Self::View) -> Ordering;
+    /// Fetches what a kept key owns on the heap.
+    fn prefetch_rest(rest: &Self::Rest);
     /// Number of leading bytes two keys share; 0 where digests are exact.
     fn shared_prefix(a: &Self::View, b: &Self::View) -> usize;
     /// How the first `skip` bytes of `key` compare with those of `sample`, which has that many.
@@ -86,6 +88,8 @@ macro_rules! integer_key {
             fn compare_rest(_rest: &(), _view: &$int) -> Ordering {
                 Ordering::Equal
             }
+
+            fn prefetch_rest(_rest: &()) {}
 
             fn shared_prefix(_a: &$int, _b: &$int) -> usize {
                 0

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::key::IndexKey;
+use super::search;
 
 /// Longest key that needs no heap block.
 const INLINE_LEN_MAX: usize = 22;
@@ -163,6 +164,14 @@ impl IndexKey for KeyBytes {
     #[inline]
     fn compare_rest(rest: &KeyBytes, view: &[u8]) -> Ordering {
         rest.as_slice().cmp(view)
+    }
+
+    #[inline]
+    fn prefetch_rest(rest: &KeyBytes) {
+        if let Repr::Heap(bytes) = &rest.0 {
+            search::prefetch(&bytes[0]);
+            search::prefetch(&bytes[bytes.len() - 1]);
+        }
     }
 
     fn shared_prefix(a: &[u8], b: &[u8]) -> usize {

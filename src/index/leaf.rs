@@ -1,134 +1,164 @@
 //! Leaves hold blocks and route among them.
 //!
 //! A leaf maps a digest to a *quantum*, `(digest − base) ÷ 2^shift` in 31 bits, and block `i` holds exactly the entries with
-//! `bounds[i] <= quantum < bounds[i + 1]`. So four bytes a block route exactly, whatever the distribution of the keys, and
-//! the routing of ten million keys stays in a core's own cache. The price is that a bound cannot fall between two keys of
-//! the same quantum; [`fit`](super::fit) re-bases leaves so that it never has to.
+//! `bounds[i] <= quantum < bounds[i + 1]`, the first and the last block also what lies outside. So four bytes a block route
+//! exactly, whatever the distribution of the keys, and four more predict where in the block a key is: the routing of ten
+//! million keys all but stays in a core's own cache. The price is that a bound cannot fall between two keys of the same
+//! quantum; [`fit`](super::fit) re-bases leaves so that it never has to.
 //!
-//! Invariants: no block is empty; `bounds` strictly ascends from 0, `i32::MAX` behind the blocks; for byte strings all keys
-//! of a leaf share their first `skip` bytes, which are also those of `sample`.
+//! A look-up reads three lines of a leaf: the header, the group that the header leads to, and the addresses of its blocks.
+//!
+//! Invariants: no block is empty; `bounds` strictly ascends, `i32::MAX` behind the blocks; for byte strings all keys of a
+//! leaf share their first `skip` bytes, which are also those of `sample`.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
 
-use smallvec::SmallVec;
-
 use super::block::{Block, SLOTS};
+use super::block_list::BlockList;
 use super::digest::Digest;
+use super::fill::{self, Fill};
 use super::key::IndexKey;
+use super::pool::Pooled;
 use super::search;
 
-/// Blocks a leaf holds at most: some 2,600 entries when bulk-loaded.
-pub(super) const BLOCKS: usize = 64;
+/// Blocks a leaf holds at most: some 6,000 entries when bulk-loaded.
+pub(super) const BLOCKS: usize = GROUP * GROUPS;
+/// Blocks whose routing shares a cache line.
+const GROUP: usize = search::LANES;
+/// Groups of a leaf.
+const GROUPS: usize = search::LANES;
 /// The greatest quantum; whatever lies beyond has it too.
 pub(super) const QUANTUM_MAX: i32 = i32::MAX - 1;
-/// A neighbour with at most this many entries takes some over from a full block.
-const NEIGHBOUR_LEN_MAX: usize = SLOTS * 7 / 8;
-/// A block left with fewer entries joins a neighbour when both together have at most [`MERGED_LEN_MAX`].
-const BLOCK_LEN_MIN: usize = SLOTS / 4;
-/// See [`BLOCK_LEN_MIN`]: leaves room, so that a merge is not undone by the next insert.
-const MERGED_LEN_MAX: usize = SLOTS * 5 / 8;
-/// Every how many bounds one is repeated in [`Leaf::coarse`].
-const COARSE_STEP: usize = 8;
 
 /// Up to [`BLOCKS`] blocks in key order.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leaf<K: IndexKey, V> {
-    /// Every eighth bound, so that the first step of routing needs one line only.
-    coarse: [i32; BLOCKS / COARSE_STEP],
+    /// The first bound of each group.
+    coarse: [i32; GROUPS],
+    pub(super) base: K::Digest,
     pub(super) shift: u32,
-    /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
-    pub(super) doubt: Cell<i8>,
     /// Leading bytes all keys share, by which digests are taken.
     pub(super) skip: u32,
-    pub(super) base: K::Digest,
-    /// First quantum of each block.
-    bounds: [i32; BLOCKS],
-    lens: [u8; BLOCKS],
-    /// In the leaf itself, so that their addresses are fetched together with the bounds.
-    pub(super) blocks: SmallVec<[Box<Block<K, V>>; BLOCKS]>,
+    /// Where the range of the last block is taken to end when a slot is predicted: above its bound.
+    pub(super) limit: i32,
+    /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
+    pub(super) doubt: Cell<i8>,
+    groups: [Group; GROUPS],
+    pub(super) blocks: BlockList<K, V, BLOCKS>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
 }
 
-/// What came of making room in a full block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// There is room now; the key must be searched again.
-    Made,
-    /// The leaf holds as many blocks as it may.
-    LeafFull,
-    /// All keys that a bound could fall between have the same quantum.
-    Tied,
+/// What routes to neighbouring blocks, in one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Group {
+    /// First quantum of each block.
+    bounds: [i32; GROUP],
+    fills: [Fill; GROUP],
+}
+
+/// A block on its way from one leaf to another.
+#[derive(Debug)]
+pub(super) struct Part<K: IndexKey, V> {
+    pub(super) block: Pooled<Block<K, V>>,
+    pub(super) bound: i32,
+    pub(super) fill: Fill,
+}
+
+/// How digests of a leaf become quanta, and what all keys share.
+#[derive(Clone, Debug)]
+pub(super) struct Frame<K: IndexKey> {
+    pub(super) base: K::Digest,
+    pub(super) shift: u32,
+    pub(super) limit: i32,
+    pub(super) skip: u32,
+    pub(super) sample: K::Rest,
 }
 
 impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
-    /// A leaf of blocks with the given bounds; the first bound is taken as 0.
-    pub(super) fn from_parts(
-        (base, shift): (K::Digest, u32),
-        (skip, sample): (u32, K::Rest),
-        blocks: Vec<Box<Block<K, V>>>,
-        (bounds, lens): (&[i32], &[u8]),
-    ) -> Box<Self> {
-        assert!(blocks.len() <= BLOCKS && blocks.len() == bounds.len() && blocks.len() == lens.len());
-        let mut leaf = Box::new(Self {
-            coarse: [i32::MAX; BLOCKS / COARSE_STEP],
-            shift,
-            doubt: Cell::new(0),
-            skip,
-            blocks: blocks.into_iter().collect(),
-            base,
-            bounds: [i32::MAX; BLOCKS],
-            lens: [0; BLOCKS],
-            sample,
-        });
-        leaf.bounds[..bounds.len()].copy_from_slice(bounds);
-        leaf.lens[..lens.len()].copy_from_slice(lens);
+    /// A leaf of blocks in key order.
+    pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
+        let Frame { base, shift, limit, skip, sample } = frame;
+        let groups = [Group { bounds: [i32::MAX; GROUP], fills: [Fill::default(); GROUP] }; GROUPS];
+        let coarse = [i32::MAX; GROUPS];
+        let blocks = BlockList::new();
+        let mut leaf = Pooled::new(Self { coarse, base, shift, skip, limit, doubt: Cell::new(0), groups, blocks, sample });
+        for Part { block, bound, fill } in parts {
+            let at = leaf.blocks.len();
+            leaf.blocks.push(block);
+            leaf.set_bound(at, bound);
+            *leaf.fill_mut(at) = fill;
+        }
         leaf.bounds_changed();
         leaf
     }
 
     /// A leaf of one block without entries, fitted to `key`, which must be inserted next. `filler` is never read.
-    pub(super) fn empty(key: &K::View, filler: V) -> Box<Self> {
+    pub(super) fn empty(key: &K::View, filler: V) -> Pooled<Self> {
         let skip = K::shared_prefix(key, key);
         let sample = if K::EXACT { K::Rest::default() } else { K::from_view(key).into_rest() };
-        let base = K::digest(key, skip);
-        Self::from_parts((base, 0), (skip as u32, sample), vec![Block::new(filler)], (&[0], &[0]))
+        let frame = Frame { base: K::digest(key, skip), shift: 0, limit: 1, skip: skip as u32, sample };
+        Self::from_parts(frame, [Part { block: Block::new(filler), bound: 0, fill: Fill::default() }])
     }
 
     /// A leaf of one entry.
-    pub(super) fn of_one(key: K, value: V) -> Box<Self> {
+    pub(super) fn of_one(key: K, value: V) -> Pooled<Self> {
         let mut leaf = Self::empty(key.view(), value);
-        leaf.insert((0, 0), leaf.base, key.into_rest(), value);
+        let digest = leaf.base;
+        leaf.insert((0, 0), digest, key.into_rest(), value);
         leaf
     }
 
-    /// To be called after any change of `bounds`.
-    fn bounds_changed(&mut self) {
-        self.bounds[0] = 0;
-        for (coarse, bound) in self.coarse.iter_mut().zip(self.bounds.iter().step_by(COARSE_STEP)) {
-            *coarse = *bound;
+    /// To be called after any change of bounds.
+    pub(super) fn bounds_changed(&mut self) {
+        for (coarse, group) in self.coarse.iter_mut().zip(&self.groups) {
+            *coarse = group.bounds[0];
         }
+        // Whatever lies before the first block is sought there.
+        self.coarse[0] = i32::MIN;
     }
 
-    pub(super) fn set_bounds(&mut self, bounds: &[i32]) {
-        assert_eq!(bounds.len(), self.blocks.len());
-        self.bounds[..bounds.len()].copy_from_slice(bounds);
-        self.bounds_changed();
+    pub(super) fn bound(&self, at: usize) -> i32 {
+        self.groups[at / GROUP].bounds[at % GROUP]
+    }
+
+    /// Sets a bound; [`bounds_changed`](Self::bounds_changed) must follow.
+    pub(super) fn set_bound(&mut self, at: usize, bound: i32) {
+        self.groups[at / GROUP].bounds[at % GROUP] = bound;
+    }
+
+    pub(super) fn fill(&self, at: usize) -> Fill {
+        self.groups[at / GROUP].fills[at % GROUP]
+    }
+
+    pub(super) fn fill_mut(&mut self, at: usize) -> &mut Fill {
+        &mut self.groups[at / GROUP].fills[at % GROUP]
+    }
+
+    /// The quanta that a block's entries are expected in: from, and below.
+    #[inline(always)]
+    pub(super) fn span(&self, at: usize) -> (i32, i32) {
+        let group = &self.groups[at / GROUP % GROUPS];
+        let behind = if at % GROUP + 1 < GROUP { group.bounds[(at + 1) % GROUP] } else { self.coarse[(at / GROUP + 1) % GROUPS] };
+        let end = if at + 1 < BLOCKS { behind } else { i32::MAX };
+        (group.bounds[at % GROUP], end.min(self.limit))
     }
 
     pub(super) fn len_of(&self, block: usize) -> usize {
-        usize::from(self.lens[block])
+        self.fill(block).len()
     }
 
-    pub(super) fn lens(&self) -> &[u8] {
-        &self.lens[..self.blocks.len()]
+    /// Blocks and their lengths.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> {
+        self.blocks.iter().enumerate().map(|(at, block)| (block, self.len_of(at)))
     }
 
     /// Entries in all blocks.
     pub(super) fn entries(&self) -> usize {
-        self.lens().iter().map(|len| usize::from(*len)).sum()
+        (0..self.blocks.len()).map(|at| self.len_of(at)).sum()
     }
 
     #[inline(always)]
@@ -151,32 +181,53 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         digest.distance(self.base).scale(self.shift).min(QUANTUM_MAX as u32) as i32
     }
 
+    /// The group that leads to the keys of this quantum.
+    #[inline(always)]
+    fn route_coarse(&self, quantum: i32) -> usize {
+        let group = (search::count_up_to(&self.coarse, quantum) - 1) % GROUPS;
+        search::prefetch(&self.groups[group]);
+        search::prefetch(self.blocks.place(group * GROUP));
+        group
+    }
+
+    #[inline(always)]
+    fn route_fine(&self, group: usize, quantum: i32) -> usize {
+        let before = search::count_up_to(&self.groups[group].bounds, quantum);
+        group * GROUP + before.max(1) - 1
+    }
+
     /// The block that holds the keys of this quantum.
     #[inline(always)]
     pub(super) fn route(&self, quantum: i32) -> usize {
-        let coarse: i32 = self.coarse.iter().map(|bound| i32::from(*bound <= quantum)).sum();
-        let start = (coarse as usize - 1) * COARSE_STEP;
-        if let Some(block) = self.blocks.get(start) {
-            search::prefetch(block);
-        }
-        search::prefetch(&self.lens[start]);
-        let fine: i32 = self.bounds[start..start + COARSE_STEP].iter().map(|bound| i32::from(*bound <= quantum)).sum();
-        start + fine as usize - 1
+        self.route_fine(self.route_coarse(quantum), quantum)
     }
 
-    /// Block and slot of `key`, or where it would be inserted.
+    /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
     #[inline(always)]
-    pub(super) fn find(&self, key: &K::View) -> Result<(usize, usize), (usize, usize)> {
+    pub(super) fn find(&self, key: &K::View, to_change: bool) -> Result<(usize, usize), (usize, usize)> {
         match self.compare_prefix(key) {
             Ordering::Less => return Err((0, 0)),
             Ordering::Greater => return Err(self.end()),
             Ordering::Equal => {}
         }
         let digest = self.digest_of(key);
-        let at = self.route(self.quantum(digest));
+        let quantum = self.quantum(digest);
+        let at = self.route(quantum);
         let block = &self.blocks[at];
-        block.prefetch();
-        match block.find(key, digest, self.len_of(at)) {
+        let len = self.len_of(at);
+        let found = if self.doubt.get() > 0 {
+            block.prefetch();
+            block.find(key, digest, len)
+        } else {
+            let predicted = self.predict_quantum(at, quantum);
+            if to_change {
+                block.prefetch_behind(predicted, len);
+            } else {
+                block.prefetch_near(predicted);
+            }
+            block.find_near(predicted, key, digest, len)
+        };
+        match found {
             Ok(slot) => Ok((at, slot)),
             Err(slot) => Err((at, slot)),
         }
@@ -185,58 +236,59 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// The value of `key`.
     #[inline(always)]
     pub(super) fn get(&self, key: &K::View) -> Option<V> {
-        if self.compare_prefix(key).is_ne() {
-            return None;
-        }
-        let digest = self.digest_of(key);
-        let at = self.route(self.quantum(digest));
-        if self.doubt.get() > 0 {
-            self.blocks[at].prefetch();
-            return self.blocks[at].get(key, digest, self.len_of(at));
-        }
-        let predicted = self.predict_digest(at, digest);
-        self.blocks[at].get_near(predicted, key, digest, self.len_of(at))
+        let expected = self.expect(key);
+        self.get_expected(expected, key)
     }
 
     /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
-        self.predict_digest(block, self.digest_of(key))
+        self.predict_quantum(block, self.quantum(self.digest_of(key)))
     }
 
-    /// The slot of `block` that the model expects a digest in: as far into the block as its quantum is into the block's.
     #[inline(always)]
-    fn predict_digest(&self, block: usize, digest: K::Digest) -> usize {
-        let start = self.bounds[block];
-        let end = if block + 1 < BLOCKS { self.bounds[block + 1] } else { i32::MAX };
-        let into = (self.quantum(digest) - start).max(0) as f32;
-        let slot = into * f32::from(self.lens[block]) / (end - start) as f32;
-        (slot as i32 as usize).min(SLOTS - 1)
+    fn predict_quantum(&self, at: usize, quantum: i32) -> usize {
+        let (start, end) = self.span(at);
+        self.groups[at / GROUP % GROUPS].fills[at % GROUP].predict(quantum, start, end)
     }
 
-    /// The block that would hold `key` and the slot it is expected in, what is there being fetched.
+    /// Fetches what routes further to `key`.
     #[inline(always)]
-    pub(super) fn prefetch_for(&self, key: &K::View) -> (usize, usize) {
-        let digest = self.digest_of(key);
-        let at = self.route(self.quantum(digest));
+    pub(super) fn approach(&self, key: &K::View) -> usize {
+        self.route_coarse(self.quantum(self.digest_of(key)))
+    }
+
+    /// The block that would hold `key` and the slot it is expected in; what is there is being fetched.
+    #[inline(always)]
+    pub(super) fn expect(&self, key: &K::View) -> (usize, usize) {
+        self.expect_in(self.approach(key), key)
+    }
+
+    /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
+    #[inline(always)]
+    pub(super) fn expect_in(&self, group: usize, key: &K::View) -> (usize, usize) {
+        let quantum = self.quantum(self.digest_of(key));
+        let at = self.route_fine(group, quantum);
+        let block = &self.blocks[at];
         if self.doubt.get() > 0 {
-            self.blocks[at].prefetch();
+            block.prefetch();
             return (at, SLOTS);
         }
-        let predicted = self.predict_digest(at, digest);
-        self.blocks[at].prefetch_near(predicted);
+        let predicted = self.predict_quantum(at, quantum);
+        block.prefetch_near(predicted);
         (at, predicted)
     }
 
-    /// The value of `key` in the place that [`prefetch_for`](Self::prefetch_for) named.
+    /// The value of `key` in the place that [`expect`](Self::expect) named.
     #[inline(always)]
-    pub(super) fn get_in(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
+    pub(super) fn get_expected(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
+        let (block, digest) = (&self.blocks[at], self.digest_of(key));
         if predicted == SLOTS {
-            return self.blocks[at].get(key, self.digest_of(key), self.len_of(at));
+            return block.get(key, digest, self.len_of(at));
         }
-        self.blocks[at].get_near(predicted, key, self.digest_of(key), self.len_of(at))
+        block.get_near(predicted, key, digest, || self.len_of(at))
     }
 
     /// Behind the last entry.
@@ -258,185 +310,26 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// Inserts where [`find`](Self::find) said; the block must have room and the key the shared prefix.
     #[inline]
-    pub(super) fn insert(&mut self, (block, slot): (usize, usize), digest: K::Digest, rest: K::Rest, value: V) {
-        let len = self.len_of(block);
-        self.blocks[block].insert(slot, len, digest, rest, value);
-        self.lens[block] += 1;
-    }
-
-    /// Removes an entry; whether the leaf is empty now, in which case it must be dropped.
-    pub(super) fn remove(&mut self, (at, slot): (usize, usize)) -> (V, bool) {
+    pub(super) fn insert(&mut self, (at, slot): (usize, usize), digest: K::Digest, rest: K::Rest, value: V) {
         let len = self.len_of(at);
-        let value = self.blocks[at].remove(slot, len);
-        self.lens[at] -= 1;
-        if len == 1 {
-            self.drop_block(at);
-        } else if len - 1 < BLOCK_LEN_MIN {
-            self.merge_block(at);
+        self.blocks[at].insert(slot, len, digest, rest, value);
+        let (start, end) = self.span(at);
+        let quantum = self.quantum(digest);
+        self.fill_mut(at).inserted(quantum, start, end);
+    }
+
+    /// Counts anew where in its range a block of `len` has its entries. Of several blocks the last comes first: its range
+    /// bounds those of the others.
+    pub(super) fn measure(&mut self, at: usize, len: usize) {
+        if at + 1 == self.blocks.len() {
+            let last = self.quantum(self.blocks[at].digest(len - 1));
+            self.limit = last.max(self.bound(at)) + 1;
         }
-        (value, self.blocks.is_empty())
-    }
-
-    /// Takes a block out. What routed to it routes to the one before, or for the first to the one behind.
-    fn drop_block(&mut self, at: usize) -> Box<Block<K, V>> {
-        let count = self.blocks.len();
-        self.bounds.copy_within(at + 1..count, at);
-        self.lens.copy_within(at + 1..count, at);
-        self.bounds[count - 1] = i32::MAX;
-        self.lens[count - 1] = 0;
-        let block = self.blocks.remove(at);
-        self.bounds_changed();
-        block
-    }
-
-    fn put_block(&mut self, at: usize, block: Box<Block<K, V>>, bound: i32, len: usize) {
-        let count = self.blocks.len();
-        self.bounds.copy_within(at..count, at + 1);
-        self.lens.copy_within(at..count, at + 1);
-        self.bounds[at] = bound;
-        self.lens[at] = len as u8;
-        self.blocks.insert(at, block);
-        self.bounds_changed();
-    }
-
-    fn merge_block(&mut self, at: usize) {
-        let fits = |left: usize| left + 1 < self.blocks.len() && self.len_of(left) + self.len_of(left + 1) <= MERGED_LEN_MAX;
-        let left = if fits(at) {
-            at
-        } else if at > 0 && fits(at - 1) {
-            at - 1
-        } else {
-            return;
-        };
-        let (left_len, right_len) = (self.len_of(left), self.len_of(left + 1));
-        let mut right = self.drop_block(left + 1);
-        right.move_to_previous(right_len, right_len, &mut self.blocks[left], left_len);
-        self.lens[left] += right_len as u8;
-    }
-
-    /// The slot nearest to `wanted`, within `range`, at which a bound can fall: its quantum differs from the one before.
-    fn boundary_near(&self, block: usize, wanted: usize, range: std::ops::Range<usize>) -> Option<usize> {
-        let digests = self.blocks[block].digests();
-        let splits = |slot: &usize| range.contains(slot) && self.quantum(digests[*slot - 1]) != self.quantum(digests[*slot]);
-        (0..SLOTS).flat_map(|away| [wanted.wrapping_sub(away), wanted + away]).find(splits)
-    }
-
-    /// Makes room in a full block: neighbours take some entries over, or it is split.
-    pub(super) fn make_room(&mut self, at: usize) -> Room {
-        assert_eq!(self.len_of(at), SLOTS);
-        let right = if at + 1 < self.blocks.len() { self.len_of(at + 1) } else { SLOTS };
-        let left = if at > 0 { self.len_of(at - 1) } else { SLOTS };
-        let helped = match left.min(right) {
-            len if len > NEIGHBOUR_LEN_MAX => false,
-            len if len == right => self.shift_right(at, (SLOTS - len).div_ceil(2)),
-            len => self.shift_left(at, (SLOTS - len).div_ceil(2)),
-        };
-        if helped {
-            return Room::Made;
-        }
-        if self.blocks.len() == BLOCKS {
-            return Room::LeafFull;
-        }
-        let Some(slot) = self.boundary_near(at, SLOTS / 2, 1..SLOTS) else {
-            return Room::Tied;
-        };
-        let bound = self.quantum(self.blocks[at].digest(slot));
-        let mut fresh = Block::new(self.blocks[at].value(0));
-        self.blocks[at].move_to_next(slot, SLOTS, &mut fresh, 0);
-        self.lens[at] = slot as u8;
-        self.put_block(at + 1, fresh, bound, SLOTS - slot);
-        Room::Made
-    }
-
-    /// Hands about `count` entries of a full block to the next one, which keeps room: else entries that no bound can part
-    /// would go to and fro.
-    fn shift_right(&mut self, at: usize, count: usize) -> bool {
-        let right_len = self.len_of(at + 1);
-        let Some(slot) = self.boundary_near(at, SLOTS - count, (right_len + 1).max(SLOTS / 2)..SLOTS) else {
-            return false;
-        };
-        self.bounds[at + 1] = self.quantum(self.blocks[at].digest(slot));
-        let [left, right] = &mut self.blocks[at..at + 2] else { unreachable!("a slice of two") };
-        left.move_to_next(slot, SLOTS, right, right_len);
-        self.lens[at] = slot as u8;
-        self.lens[at + 1] += (SLOTS - slot) as u8;
-        self.bounds_changed();
-        true
-    }
-
-    /// Hands about `count` entries of a full block to the one before.
-    fn shift_left(&mut self, at: usize, count: usize) -> bool {
-        let left_len = self.len_of(at - 1);
-        let Some(slot) = self.boundary_near(at, count, 1..(SLOTS - left_len).min(SLOTS / 2)) else {
-            return false;
-        };
-        self.bounds[at] = self.quantum(self.blocks[at].digest(slot));
-        let [left, right] = &mut self.blocks[at - 1..=at] else { unreachable!("a slice of two") };
-        right.move_to_previous(slot, SLOTS, left, left_len);
-        self.lens[at - 1] += slot as u8;
-        self.lens[at] -= slot as u8;
-        self.bounds_changed();
-        true
-    }
-
-    /// Starts a new block with a key behind the last one, if its quantum is beyond the last one's.
-    pub(super) fn append_block(&mut self, digest: K::Digest, rest: K::Rest, value: V) -> Result<(), K::Rest> {
-        let (last, len) = self.end();
-        let bound = self.quantum(digest);
-        if self.blocks.len() == BLOCKS || bound == QUANTUM_MAX || bound <= self.quantum(self.blocks[last].digest(len - 1)) {
-            return Err(rest);
-        }
-        let mut fresh = Block::new(value);
-        fresh.insert(0, 0, digest, rest, value);
-        self.put_block(last + 1, fresh, bound, 1);
-        Ok(())
-    }
-
-    /// Keeps the blocks before `at` and returns a leaf of the others. Both must keep some.
-    pub(super) fn split_off_blocks(&mut self, at: usize) -> Box<Self> {
-        let count = self.blocks.len();
-        assert!(0 < at && at < count, "no leaf is empty");
-        let blocks = self.blocks.drain(at..).collect();
-        let right = Self::from_parts(
-            (self.base, self.shift),
-            (self.skip, self.sample.clone()),
-            blocks,
-            (&self.bounds[at..count], &self.lens[at..count]),
-        );
-        self.bounds[at..].fill(i32::MAX);
-        self.lens[at..].fill(0);
-        self.bounds_changed();
-        right
-    }
-
-    /// Splits one block at a slot into two of the same leaf-wise bounds, for a split of the leaf between them.
-    pub(super) fn split_off_entries(&mut self, at: usize, slot: usize) -> Option<Box<Self>> {
-        let len = self.len_of(at);
-        assert!(slot < len);
-        if slot == 0 {
-            return (at > 0).then(|| self.split_off_blocks(at));
-        }
-        let mut fresh = Block::new(self.blocks[at].value(0));
-        self.blocks[at].move_to_next(slot, len, &mut fresh, 0);
-        self.lens[at] = slot as u8;
-        let count = self.blocks.len();
-        let mut blocks: Vec<_> = self.blocks.drain(at + 1..).collect();
-        blocks.insert(0, fresh);
-        let bounds: Vec<i32> = std::iter::once(0).chain(self.bounds[at + 1..count].iter().copied()).collect();
-        let lens: Vec<u8> = std::iter::once((len - slot) as u8).chain(self.lens[at + 1..count].iter().copied()).collect();
-        let sample = (self.skip, self.sample.clone());
-        let right = Self::from_parts((self.base, self.shift), sample, blocks, (&bounds, &lens));
-        self.bounds[at + 1..].fill(i32::MAX);
-        self.lens[at + 1..].fill(0);
-        self.bounds_changed();
-        Some(right)
-    }
-
-    /// Takes over blocks; their bounds must be set then.
-    pub(super) fn push_blocks(&mut self, right: Self) {
-        let count = self.blocks.len();
-        self.lens[count..count + right.blocks.len()].copy_from_slice(right.lens());
-        self.blocks.extend(right.blocks);
+        let (start, end) = self.span(at);
+        let digests = &self.blocks[at].digests()[..len];
+        let counts =
+            fill::boundaries(start, end).map(|boundary| digests.partition_point(|digest| self.quantum(*digest) < boundary));
+        *self.fill_mut(at) = Fill::new(counts, len);
     }
 
     /// Bytes of the leaf and its blocks, without what keys own on the heap.
@@ -445,10 +338,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     }
 
     pub(super) fn key_heap_bytes(&self) -> usize {
-        self.blocks.iter().zip(self.lens()).map(|(block, len)| block.key_heap_bytes(usize::from(*len))).sum()
+        self.parts().map(|(block, len)| block.key_heap_bytes(len)).sum()
     }
 
-    /// Fetches the routing of this leaf.
+    /// Fetches the header of this leaf.
     #[inline(always)]
     pub(super) fn prefetch(&self) {
         search::prefetch(&self.coarse);
@@ -458,22 +351,18 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn check(&self) {
         let count = self.blocks.len();
         assert!(0 < count && count <= BLOCKS);
-        assert_eq!(self.bounds[0], 0);
-        assert!(self.bounds[..count].is_sorted_by(|a, b| a < b));
-        assert!(self.bounds[count..].iter().all(|bound| *bound == i32::MAX));
-        for (coarse, bound) in self.coarse.iter().zip(self.bounds.iter().step_by(COARSE_STEP)) {
-            assert_eq!(coarse, bound);
-        }
-        for (at, block) in self.blocks.iter().enumerate() {
-            let len = self.len_of(at);
+        let bounds: Vec<i32> = self.groups.iter().flat_map(|group| group.bounds).collect();
+        assert!(bounds[..count].is_sorted_by(|a, b| a < b));
+        assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
+        assert!(self.bound(count - 1) < self.limit);
+        assert!(self.coarse[0] == i32::MIN && self.coarse[1..].iter().eq(bounds.iter().step_by(GROUP).skip(1)));
+        for (at, (block, len)) in self.parts().enumerate() {
             block.check(len);
-            let next = if at + 1 < count { self.bounds[at + 1] } else { i32::MAX };
             for slot in 0..len {
                 let key = block.key(slot);
                 assert_eq!(self.compare_prefix(K::ref_view(&key)), Ordering::Equal);
                 assert_eq!(self.digest_of(K::ref_view(&key)), block.digest(slot));
-                let quantum = self.quantum(block.digest(slot));
-                assert!(self.bounds[at] <= quantum && quantum < next);
+                assert_eq!(self.route(self.quantum(block.digest(slot))), at);
             }
         }
     }

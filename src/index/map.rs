@@ -96,7 +96,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             self.append_entry(key, value);
             return None;
         }
-        match self.find(key.view()) {
+        match self.find_to_change(key.view()) {
             Ok(position) => Some(std::mem::replace(self.value_mut_at(position), value)),
             Err(position) => {
                 self.insert_at(position, key, value);
@@ -123,7 +123,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &K::View) -> Option<V> {
-        self.find(key).ok().map(|position| self.remove_at(position))
+        self.find_to_change(key).ok().map(|position| self.remove_at(position))
     }
 
     /// Removes everything and returns the memory.
@@ -231,8 +231,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         let mut found = Vec::with_capacity(self.len / step + 1);
         let (mut before, mut next) = (0, 0);
         for leaf in self.nodes.iter().flat_map(|node| &node.leaves) {
-            for (at, block) in leaf.blocks.iter().enumerate() {
-                let len = leaf.len_of(at);
+            for (at, (block, len)) in leaf.parts().enumerate() {
                 while next < before + len {
                     let key = block.key(next - before);
                     let predicted = before + leaf.predict(at, K::ref_view(&key));

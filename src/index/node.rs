@@ -8,12 +8,16 @@ use std::cmp::Ordering;
 use super::digest::Digest;
 use super::key::IndexKey;
 use super::leaf::Leaf;
+use super::pool::Pooled;
 use super::router::Router;
 
 /// Leaves a node holds at most. Byte strings have to be looked at to fit a model, so there it is less.
 pub(super) const fn leaves_max<K: IndexKey>() -> usize {
-    if K::EXACT { 4096 } else { 512 }
+    if K::EXACT { 2048 } else { 512 }
 }
+
+/// Separators in a bucket of the model that are compared all at once.
+const FEW: usize = 4;
 
 /// Leaves in key order and how to find among them.
 #[derive(Clone, Debug)]
@@ -22,7 +26,7 @@ pub(super) struct Node<K: IndexKey, V> {
     separators: Vec<K::Digest>,
     /// The separators themselves, where digests are not exact.
     keys: Vec<K::Rest>,
-    pub(super) leaves: Vec<Box<Leaf<K, V>>>,
+    pub(super) leaves: Vec<Pooled<Leaf<K, V>>>,
     router: Router<K::Digest>,
     /// Bytes that all separators but the first share.
     skip: usize,
@@ -32,7 +36,7 @@ pub(super) struct Node<K: IndexKey, V> {
 pub(super) type Separator<K> = (<K as IndexKey>::Digest, <K as IndexKey>::Rest);
 
 /// A leaf and where it begins.
-pub(super) type Separated<K, V> = (Separator<K>, Box<Leaf<K, V>>);
+pub(super) type Separated<K, V> = (Separator<K>, Pooled<Leaf<K, V>>);
 
 /// Makes a separator.
 pub(super) fn separator<K: IndexKey>(key: &K::View) -> Separator<K> {
@@ -109,8 +113,12 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     #[inline(always)]
     fn route_digest(&self, digest: K::Digest) -> usize {
         let (start, end) = self.router.range(digest);
-        let found = start + upper(&self.separators[start..end], digest);
-        found.saturating_sub(1)
+        // Most buckets hold few separators: a fixed number of them is compared without a branch that depends on the key.
+        let found = match self.separators[start..].first_chunk::<FEW>() {
+            Some(few) if end - start <= FEW => start + few.iter().map(|probe| usize::from(*probe <= digest)).sum::<usize>(),
+            _ => start + upper(&self.separators[start..end], digest),
+        };
+        found.max(1) - 1
     }
 
     fn route_bytes(&self, key: &K::View) -> usize {
@@ -140,7 +148,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     }
 
     /// Puts a leaf in at `at`, which is not the first place.
-    pub(super) fn insert(&mut self, at: usize, key: &K::View, leaf: Box<Leaf<K, V>>) {
+    pub(super) fn insert(&mut self, at: usize, key: &K::View, leaf: Pooled<Leaf<K, V>>) {
         assert!(at > 0 && self.leaves.len() < leaves_max::<K>());
         self.leaves.insert(at, leaf);
         if !K::EXACT {
@@ -165,7 +173,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
     }
 
     /// Takes leaf `at` out. Its range falls to the leaf before it, or for the first to the one behind it.
-    pub(super) fn remove(&mut self, at: usize) -> Box<Leaf<K, V>> {
+    pub(super) fn remove(&mut self, at: usize) -> Pooled<Leaf<K, V>> {
         let leaf = self.leaves.remove(at);
         let digest = self.separators.remove(at);
         if !K::EXACT {
@@ -223,7 +231,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
             + self.separators.capacity() * size_of::<K::Digest>()
             + self.keys.capacity() * size_of::<K::Rest>()
             + self.keys.iter().map(K::rest_heap_bytes).sum::<usize>()
-            + self.leaves.capacity() * size_of::<Box<Leaf<K, V>>>()
+            + self.leaves.capacity() * size_of::<Pooled<Leaf<K, V>>>()
             + self.router.bytes()
     }
 

@@ -1,5 +1,5 @@
 //! The model of an inner node: a linear function from a key's digest, or from the logarithm of its distance to the first
-//! separator, to one of about two buckets a separator; each bucket knows where its separators begin.
+//! separator, to one of four to eight buckets a separator; each bucket knows where its separators begin.
 //!
 //! The function ascends, whatever its rounding, so a bucket's range of separators is exact and comparisons within it decide.
 //! It is all integer arithmetic: a distance is normalised to 64 bits and multiplied by the inverse of the range.
@@ -7,7 +7,7 @@
 use super::digest::Digest;
 
 /// Buckets a separator, at the least.
-const BUCKETS_PER_SEPARATOR: usize = 2;
+const BUCKETS_PER_SEPARATOR: usize = 4;
 
 /// Maps digests to ranges of separators.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,8 @@ impl<D: Digest> Router<D> {
     #[inline(always)]
     pub(super) fn range(&self, digest: D) -> (usize, usize) {
         let bucket = self.bucket(digest);
-        (usize::from(self.starts[bucket]), usize::from(self.starts[bucket + 1]))
+        let &[start, end] = self.starts[bucket..].first_chunk().expect("one more start than buckets");
+        (usize::from(start), usize::from(end))
     }
 
     /// Takes note of a separator put in.

@@ -19,6 +19,29 @@ pub(super) fn prefetch<T>(place: &T) {
     let _ = place;
 }
 
+/// Bounds that are compared at once.
+pub(super) const LANES: usize = 8;
+
+/// Number of ascending bounds that are not greater than `quantum`.
+#[inline(always)]
+pub(super) fn count_up_to(bounds: &[i32; LANES], quantum: i32) -> usize {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: every x86-64 has SSE2, and the two loads of four lanes read the eight bounds.
+    unsafe {
+        use std::arch::x86_64::{
+            _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
+        };
+        let probe = _mm_set1_epi32(quantum);
+        let low = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().cast()), probe);
+        let high = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().add(LANES / 2).cast()), probe);
+        let greater = _mm_packs_epi32(low, high);
+        // One bit a lane, the first greater bound's lowest.
+        (_mm_movemask_epi8(_mm_packs_epi16(greater, greater)) | 1 << LANES).trailing_zeros() as usize
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    bounds.iter().filter(|bound| **bound <= quantum).count()
+}
+
 /// Asks for all cache lines of an array.
 #[inline(always)]
 pub(super) fn prefetch_all<T>(places: &[T; SLOTS]) {
@@ -45,37 +68,58 @@ pub(super) fn lower<D: Digest>(digests: &[D; SLOTS], digest: D) -> usize {
 /// Slots around a prediction that are fetched and searched before anything else.
 pub(super) const WINDOW: usize = 16;
 
-/// Where the window around a predicted slot begins.
+/// Where the window around a predicted slot begins: at a cache line, and so that the slot is near its middle.
 #[inline(always)]
 pub(super) fn window_at(predicted: usize) -> usize {
-    predicted.saturating_sub(WINDOW / 2).min(SLOTS - WINDOW)
+    (predicted.saturating_sub(WINDOW / 4) & !(WINDOW / 2 - 1)).min(SLOTS - WINDOW)
+}
+
+/// The slots from `start`, a window's beginning.
+#[inline(always)]
+pub(super) fn window<T>(places: &[T; SLOTS], start: usize) -> &[T; WINDOW] {
+    places[start..].first_chunk().expect("the window ends inside the block")
 }
 
 /// Asks for all cache lines of a window.
 #[inline(always)]
 pub(super) fn prefetch_window<T>(places: &[T; SLOTS], start: usize) {
     let step = (LINE_BYTES / size_of::<T>()).max(1);
-    for slot in (0..WINDOW).step_by(step) {
-        prefetch(&places[start + slot]);
+    for place in window(places, start).iter().step_by(step) {
+        prefetch(place);
     }
-    prefetch(&places[start + WINDOW - 1]);
 }
 
-/// [`lower`], for a digest expected near slot `predicted`.
+/// The place in a window of the first digest that is not below `digest`; the last place if all are.
 #[inline(always)]
-pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: usize) -> usize {
+pub(super) fn lower_in_window<D: Digest>(window: &[D; WINDOW], digest: D) -> usize {
     const { assert!(WINDOW.is_power_of_two() && WINDOW < SLOTS) };
-    let start = window_at(predicted);
-    let window: &[D; WINDOW] = digests[start..].first_chunk().expect("the window ends inside the block");
-    let before = start == 0 || window[0] < digest;
-    if before && (digest <= window[WINDOW - 1] || start == SLOTS - WINDOW) {
-        let mut slot = 0;
-        let mut half = WINDOW / 2;
-        while half > 0 {
-            slot = std::hint::select_unpredictable(window[slot + half - 1] < digest, slot + half, slot);
-            half /= 2;
+    let mut slot = 0;
+    let mut half = WINDOW / 2;
+    while half > 0 {
+        slot = std::hint::select_unpredictable(window[slot + half - 1] < digest, slot + half, slot);
+        half /= 2;
+    }
+    slot
+}
+
+/// Windows beside the predicted one that are tried before the whole block is searched.
+const STEPS_MAX: usize = 2;
+
+/// [`lower`], for a digest expected near slot `predicted`. Calls `next` with the beginning of each further window it tries.
+#[inline(always)]
+pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: usize, next: impl Fn(usize)) -> usize {
+    let mut start = window_at(predicted);
+    for _ in 0..=STEPS_MAX {
+        let window = window(digests, start);
+        let place = lower_in_window(window, digest);
+        if place == 0 && start > 0 && window[0] >= digest {
+            start = start.saturating_sub(WINDOW);
+        } else if window[place] < digest && start < SLOTS - WINDOW {
+            start = (start + WINDOW).min(SLOTS - WINDOW);
+        } else {
+            return start + place + usize::from(window[place] < digest);
         }
-        return start + slot + usize::from(window[slot] < digest);
+        next(start);
     }
     prefetch_all(digests);
     lower(digests, digest)
@@ -84,6 +128,14 @@ pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_counted_at_every_place() {
+        let bounds = [i32::MIN, -5, 0, 3, 4, i32::MAX - 1, i32::MAX, i32::MAX];
+        for probe in bounds.iter().flat_map(|bound| [bound.wrapping_sub(1), *bound, bound.wrapping_add(1)]) {
+            assert_eq!(count_up_to(&bounds, probe), bounds.iter().filter(|bound| **bound <= probe).count());
+        }
+    }
 
     #[test]
     fn lower_counts_the_smaller_digests_at_every_fill() {
@@ -95,8 +147,8 @@ mod tests {
             for probe in (0..SLOTS as u64 * 10).chain([u64::MAX]) {
                 let expected = digests.iter().filter(|digest| **digest < probe).count();
                 assert_eq!(lower(&digests, probe), expected);
-                for predicted in [0, 5, 40, len.min(SLOTS - 1), SLOTS - 1] {
-                    assert_eq!(lower_near(&digests, probe, predicted), expected);
+                for predicted in [0, 5, 40, 60, len.min(SLOTS - 1), SLOTS - 1] {
+                    assert_eq!(lower_near(&digests, probe, predicted, |_| {}), expected);
                 }
             }
         }

@@ -78,12 +78,23 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
+        self.find_to(key, false)
+    }
+
+    /// [`find`](Self::find), to insert or remove there.
+    #[inline]
+    pub(super) fn find_to_change(&self, key: &K::View) -> Result<Position, Position> {
+        self.find_to(key, true)
+    }
+
+    #[inline(always)]
+    fn find_to(&self, key: &K::View, to_change: bool) -> Result<Position, Position> {
         if self.nodes.is_empty() {
             return Err(Position::default());
         }
         let node = self.node_for(key);
         let leaf = self.nodes[node].route(key);
-        match self.nodes[node].leaves[leaf].find(key) {
+        match self.nodes[node].leaves[leaf].find(key, to_change) {
             Ok(place) => Ok(Position::new(node, leaf, place)),
             Err(place) => Err(Position::new(node, leaf, place)),
         }
@@ -176,8 +187,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                     left -= entries;
                     continue;
                 }
-                for (block, len) in held.lens().iter().enumerate() {
-                    let len = usize::from(*len);
+                for (block, (_, len)) in held.parts().enumerate() {
                     if left < len {
                         return Some(Position::new(node, leaf, (block, left)));
                     }
@@ -199,16 +209,21 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
             let first = &*self.nodes[0].leaves[0];
             let mut leaves = [first; BATCH];
+            let mut groups = [0; BATCH];
             let mut places = [(0, 0); BATCH];
             for (leaf, key) in leaves.iter_mut().zip(keys) {
                 *leaf = self.leaf_for(view(key)).expect("the index is not empty");
                 leaf.prefetch();
             }
-            for ((place, leaf), key) in places.iter_mut().zip(leaves).zip(keys) {
-                *place = leaf.prefetch_for(view(key));
+            self.counters.looked_up_batch(keys.len(), leaves[0], view(&keys[0]));
+            for ((group, leaf), key) in groups.iter_mut().zip(leaves).zip(keys) {
+                *group = leaf.approach(view(key));
+            }
+            for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
+                *place = leaf.expect_in(group, view(key));
             }
             for (((value, leaf), place), key) in values.iter_mut().zip(leaves).zip(places).zip(keys) {
-                *value = leaf.get_in(place, view(key));
+                *value = leaf.get_expected(place, view(key));
             }
         }
     }

@@ -111,9 +111,20 @@ impl Counters {
         }
     }
 
+    /// Counts look-ups of several keys, of which one goes on in `leaf`.
+    #[inline(always)]
+    pub(super) fn looked_up_batch<K: IndexKey, V: Copy + Send>(&self, count: usize, leaf: &Leaf<K, V>, key: &K::View) {
+        let before = self.tick.get();
+        let tick = before.wrapping_add(count as u32);
+        self.tick.set(tick);
+        if tick / SAMPLE != before / SAMPLE {
+            self.examine(leaf, key);
+        }
+    }
+
     #[cold]
     fn examine<K: IndexKey, V: Copy + Send>(&self, leaf: &Leaf<K, V>, key: &K::View) {
-        let (Ok((block, slot)) | Err((block, slot))) = leaf.find(key);
+        let (Ok((block, slot)) | Err((block, slot))) = leaf.find(key, false);
         let predicted = leaf.predict(block, key);
         let error = predicted.abs_diff(slot);
         let counter = if predicted / LINE_SLOTS == slot / LINE_SLOTS { &self.hits } else { &self.misses };
@@ -125,7 +136,7 @@ impl Counters {
         let mut errors = self.errors.get();
         errors[bucket.min(ERROR_BUCKETS - 1)] += u64::from(SAMPLE);
         self.errors.set(errors);
-        let outside = error > search::WINDOW / 2;
+        let outside = error > search::WINDOW * 3 / 2;
         let doubt = leaf.doubt.get() + if outside { DOUBT_RISE } else { -1 };
         leaf.doubt.set(doubt.clamp(-DOUBT_MAX, DOUBT_MAX));
         let steps = 1 + 2 * u64::from((error + 1).ilog2());

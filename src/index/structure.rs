@@ -4,11 +4,14 @@
 //! [`ROUNDS_MAX`] of them at most.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Leaf, Room};
+use super::leaf::{BLOCKS, Leaf};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
+use super::pool::Pooled;
+use super::room::Room;
 use super::seek::Position;
 use super::stats::Change;
 
@@ -16,7 +19,7 @@ use super::stats::Change;
 /// of its prefix, fit it to its keys, split it.
 const ROUNDS_MAX: usize = 16;
 /// A byte string without the shared prefix makes a leaf of at most so many blocks give up some of the prefix.
-const REDIGESTED_BLOCKS_MAX: usize = 8;
+const REDIGESTED_BLOCKS_MAX: usize = 4;
 /// Leaves of at most so many blocks together become one when blocks were removed.
 const MERGED_BLOCKS_MAX: usize = BLOCKS / 2;
 
@@ -129,24 +132,27 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             }
             Room::Tied => {
                 let watch = self.counters.begin(Change::Fit);
-                if !self.leaf_mut_at(position).refit_for(key) {
-                    self.isolate(position);
+                if !K::EXACT && self.leaf_at(position).blocks.len() > REDIGESTED_BLOCKS_MAX {
+                    let first = at - at % REDIGESTED_BLOCKS_MAX;
+                    self.isolate(position, first..first + REDIGESTED_BLOCKS_MAX);
+                } else if !self.leaf_mut_at(position).refit_for(key) {
+                    self.isolate(position, at..at + 1);
                 }
                 self.counters.end(watch);
             }
         }
     }
 
-    /// Makes a block a leaf of its own, with quanta as fine as its keys need.
-    fn isolate(&mut self, position: Position) {
-        let at = position.block as usize;
-        assert!(self.leaf_at(position).blocks.len() > 1, "a leaf of one block is fitted to it and never tied");
-        if at + 1 < self.leaf_at(position).blocks.len() {
-            self.split_leaf(position, at + 1);
+    /// Makes some blocks of a leaf a leaf of their own, whose quanta and digests can be as fine as their keys need.
+    fn isolate(&mut self, position: Position, blocks: Range<usize>) {
+        let count = self.leaf_at(position).blocks.len();
+        assert!(blocks.len() < count, "a leaf of one block is fitted to it and never tied");
+        if blocks.end < count {
+            self.split_leaf(position, blocks.end);
         }
-        if at > 0 {
+        if blocks.start > 0 {
             let position = self.position_again(position);
-            self.split_leaf(position, at);
+            self.split_leaf(position, blocks.start);
         }
     }
 
@@ -199,7 +205,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     }
 
     /// Puts a leaf behind the one at `position`, splitting the node when it is full.
-    fn add_leaf_behind(&mut self, position: Position, low: &K::View, leaf: Box<Leaf<K, V>>) {
+    fn add_leaf_behind(&mut self, position: Position, low: &K::View, leaf: Pooled<Leaf<K, V>>) {
         let (mut node, mut at) = (position.node as usize, position.leaf as usize + 1);
         let count = self.nodes[node].leaves.len();
         if count == leaves_max::<K>() {
@@ -308,7 +314,7 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
             return false;
         };
         let right = self.remove(left + 1);
-        self.leaves[left].join(*right, &plan);
+        self.leaves[left].join(right.into_inner(), &plan);
         true
     }
 }

@@ -8,16 +8,17 @@ use super::key::IndexKey;
 use super::leaf::{BLOCKS, Leaf};
 use super::map::LearnedIndex;
 use super::node::{Node, Separated, Separator, leaves_max, separator};
+use super::pool::{self, Pooled};
 use super::seek::Position;
 
 /// Entries a loaded block gets: room for some inserts, and not much memory for gaps.
-const LOADED_LEN: usize = SLOTS * 27 / 32;
+const LOADED_LEN: usize = SLOTS * 29 / 32;
 /// Blocks a loaded leaf gets.
 const LOADED_BLOCKS: usize = BLOCKS * 7 / 8;
 
 /// Blocks being filled in key order and the leaves made of them.
 struct Loader<K: IndexKey, V: Copy + Send> {
-    blocks: Vec<Box<Block<K, V>>>,
+    blocks: Vec<Pooled<Block<K, V>>>,
     lens: Vec<u8>,
     leaves: Vec<Separated<K, V>>,
 }
@@ -29,6 +30,7 @@ impl<K: IndexKey, V: Copy + Send> Loader<K, V> {
         }
         let (blocks, lens) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.lens));
         let leaves = &mut self.leaves;
+        pool::stock_up::<Leaf<K, V>>();
         fit(blocks, lens, &mut |leaf| leaves.push((low_of(&leaf), leaf)));
     }
 }
@@ -59,6 +61,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         let mut len = 0;
         let mut last: Option<K::Digest> = None;
         while let Some((key, value)) = entries.next() {
+            pool::stock_up::<Block<K, V>>();
             let mut block = Block::new(value);
             let filled = block.fill(&mut last, (key, value), entries.by_ref().take(LOADED_LEN - 1));
             if let (false, Some(before), Some(held)) = (K::EXACT, loader.blocks.last(), loader.lens.last()) {

@@ -118,9 +118,9 @@ impl Tls {
         Ok(count)
     }
 
-    /// Whether decrypted bytes wait to be read.
+    /// Whether a read has something to say without more being received: decrypted bytes, the end, or a failure.
     pub fn has_plain(&self) -> bool {
-        self.plain_start < self.plain.len()
+        self.plain_start < self.plain.len() || self.ended || self.failed
     }
 
     /// Gives back the memory of what is neither being received nor sent.

@@ -6,15 +6,6 @@ use std::process::Command;
 use crate::server::Server;
 use crate::server::raw::{self, Client};
 
-/// A session of a user, on a server that trusts everybody.
-fn login(server: &Server, user: &str) -> Client {
-    let mut client = server.open();
-    client.send(&raw::startup(&[("user", user), ("database", "db")]));
-    let greeting = client.until_ready();
-    assert_eq!(greeting.last().map(String::as_str), Some("Z I"), "{user}: {greeting:?}");
-    client
-}
-
 #[track_caller]
 fn refused(client: &mut Client, sql: &str, expected: &str) {
     let answer = client.query(sql).join("\n");
@@ -23,7 +14,7 @@ fn refused(client: &mut Client, sql: &str, expected: &str) {
 
 fn prepared() -> Server {
     let server = Server::start(&["--scram-iterations", "1"]);
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("create role ann login; create role bob login; create role staff");
     root.run("create table t (a int primary key, b int); insert into t values (1, 10), (2, 20)");
     server
@@ -32,7 +23,7 @@ fn prepared() -> Server {
 #[test]
 fn a_revoke_counts_for_plans_made_before() {
     let server = prepared();
-    let (mut root, mut ann) = (login(&server, "postgres"), login(&server, "ann"));
+    let (mut root, mut ann) = (server.login("postgres"), server.login("ann"));
     let denied = "permission denied for table t";
     let point = |client: &mut Client| {
         client.exchange(&[raw::bind("", "point", &[Some("1")]), raw::execute("", 0), raw::sync()]).join("\n")
@@ -65,7 +56,7 @@ fn a_revoke_counts_for_plans_made_before() {
 #[test]
 fn a_plan_is_not_another_roles() {
     let server = prepared();
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("grant update (b) on t to bob; grant bob to ann");
     let denied = "permission denied for table t";
     root.exchange(&[raw::parse("point", "select b from t where a = $1"), raw::sync()]);
@@ -93,7 +84,7 @@ fn a_plan_is_not_another_roles() {
 #[test]
 fn set_role_is_a_setting_of_the_transaction() {
     let server = prepared();
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     let who = "select current_user, session_user, current_setting('role')";
     let is = |client: &mut Client, expected: &str| assert_eq!(client.column(who), [expected]);
     is(&mut root, "postgres|postgres|none");
@@ -117,7 +108,7 @@ fn set_role_is_a_setting_of_the_transaction() {
     is(&mut root, "postgres|postgres|none");
     root.run("begin; set session authorization ann; set role none; rollback");
     is(&mut root, "postgres|postgres|none");
-    let mut ann = login(&server, "ann");
+    let mut ann = server.login("ann");
     refused(&mut ann, "set session authorization bob", "permission denied to set session authorization");
     refused(&mut ann, "set role staff", "permission denied to set role \"staff\"");
     root.run("grant staff to ann");
@@ -141,9 +132,9 @@ fn set_role_is_a_setting_of_the_transaction() {
 #[test]
 fn grants_commit_roll_back_and_survive() {
     let server = prepared();
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("begin; grant select on t to ann; alter default privileges grant select on tables to ann; rollback");
-    let mut ann = login(&server, "ann");
+    let mut ann = server.login("ann");
     refused(&mut ann, "select * from t", "permission denied for table t");
     let lists = "select array_to_string(relacl, ' ') from pg_class where relname in ('t', 'u') order by relname";
     assert_eq!(root.column(lists), ["~"]);
@@ -174,16 +165,16 @@ fn grants_commit_roll_back_and_survive() {
     };
     as_expected(&mut root);
     let server = server.kill().start(&["--scram-iterations", "1"]);
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     as_expected(&mut root);
     root.run("checkpoint");
     let server = server.kill().start(&["--scram-iterations", "1"]);
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     as_expected(&mut root);
-    let mut ann = login(&server, "ann");
+    let mut ann = server.login("ann");
     ann.run("select a from t; update t set b = 1; select * from u");
     refused(&mut ann, "select b from t", "permission denied for table t");
-    refused(&mut login(&server, "bob"), "select a from t", "relation \"t\" does not exist");
+    refused(&mut server.login("bob"), "select a from t", "relation \"t\" does not exist");
     refused(&mut root, "drop role ann", "2BP01 role \"ann\" cannot be dropped");
     root.run("drop owned by ann, bob, x; drop role ann, bob, x");
     assert_eq!(root.column("select count(*) from pg_default_acl"), ["0"]);
@@ -192,14 +183,14 @@ fn grants_commit_roll_back_and_survive() {
 #[test]
 fn who_may_not_connect_is_turned_away() {
     let server = prepared();
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("revoke connect on database db from public; grant connect on database db to bob");
     let mut client = server.open();
     client.send(&raw::startup(&[("user", "ann"), ("database", "db")]));
     let answer = client.rest_of_stream().join("\n");
     assert!(answer.contains("E FATAL 42501 permission denied for database \"db\""), "{answer}");
-    login(&server, "bob");
-    login(&server, "postgres");
+    server.login("bob");
+    server.login("postgres");
     // Becoming a role is not connecting as it.
     root.run("set session authorization ann; select 1");
 }
@@ -208,7 +199,8 @@ fn who_may_not_connect_is_turned_away() {
 #[test]
 fn psql_shows_what_is_granted() {
     let server = prepared();
-    login(&server, "postgres")
+    server
+        .login("postgres")
         .run("grant select on t to ann; grant update (b) on t to bob; alter default privileges grant all on tables to staff");
     let psql = |command: &str| {
         let mut psql = Command::new("psql");

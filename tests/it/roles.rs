@@ -3,15 +3,6 @@
 use crate::server::Server;
 use crate::server::raw::{self, Client};
 
-/// A session of a user, on a server that trusts everybody.
-fn login(server: &Server, user: &str) -> Client {
-    let mut client = server.open();
-    client.send(&raw::startup(&[("user", user), ("database", "db")]));
-    let greeting = client.until_ready();
-    assert_eq!(greeting.last().map(String::as_str), Some("Z I"), "{user}: {greeting:?}");
-    client
-}
-
 /// The first line of the answer: an error's or notice's code and message, or the command tag.
 fn first(client: &mut Client, sql: &str) -> String {
     client.query(sql).swap_remove(0)
@@ -28,7 +19,7 @@ fn check(client: &mut Client, cases: &[(&str, &str)]) {
 #[test]
 fn statements_answer_as_postgresql_does() {
     let server = Server::start(&["--scram-iterations", "1"]);
-    let mut client = login(&server, "postgres");
+    let mut client = server.login("postgres");
     check(
         &mut client,
         &[
@@ -92,7 +83,7 @@ fn statements_answer_as_postgresql_does() {
 #[test]
 fn ordinary_roles_may_do_what_is_theirs() {
     let server = Server::start(&["--scram-iterations", "1"]);
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("create role plain login; create role maker login createrole; create role other; create role su superuser");
     root.run("create table t (a int primary key); insert into t values (1); analyze t; grant create on schema public to public");
     root.run("begin; insert into t values (3); prepare transaction 'roots'");
@@ -122,7 +113,7 @@ fn ordinary_roles_may_do_what_is_theirs() {
         ("grant su to plain", "must be superuser to alter superusers"),
         ("alter role plain rename to x", "session user cannot be renamed"),
     ];
-    let mut plain = login(&server, "plain");
+    let mut plain = server.login("plain");
     check(&mut plain, &denied);
     check(
         &mut plain,
@@ -143,7 +134,7 @@ fn ordinary_roles_may_do_what_is_theirs() {
                  pg_has_role('postgres', 'MEMBER'), current_setting('is_superuser')";
     assert_eq!(plain.column(asked), ["f|t|f|off"]);
     check(
-        &mut login(&server, "maker"),
+        &mut server.login("maker"),
         &[
             ("create role x superuser", "must be superuser to create superusers"),
             ("create role x", "C CREATE ROLE"),
@@ -158,7 +149,7 @@ fn ordinary_roles_may_do_what_is_theirs() {
         &[("drop role plain", "2BP01"), ("grant plain to other", "C GRANT ROLE"), ("alter role other login", "C ALTER ROLE")],
     );
     // A member has what its role has; without INHERIT it has not.
-    let mut other = login(&server, "other");
+    let mut other = server.login("other");
     assert_eq!(other.column("select a from own"), ["7"]);
     root.run("alter role other noinherit");
     check(&mut other, &[("select a from own", "permission denied for table own")]);
@@ -172,12 +163,12 @@ fn ordinary_roles_may_do_what_is_theirs() {
 #[test]
 fn roles_survive_kills_and_the_superuser_is_made_once() {
     let server = Server::start(&["--superuser", "root", "--scram-iterations", "1"]);
-    let mut client = login(&server, "root");
+    let mut client = server.login("root");
     client.run("create role a login password 'x'; create role b in role a; create table t (x int)");
     let stored = client.column("select rolname || rolpassword from pg_authid where rolname = 'a'");
     assert_eq!(client.column("select pg_get_userbyid(relowner) from pg_class where relname = 't'"), ["root"]);
     let server = server.kill().start(&["--superuser", "other"]);
-    let mut client = login(&server, "root");
+    let mut client = server.login("root");
     assert_eq!(client.column("select rolname || rolpassword from pg_authid where rolname = 'a'"), stored);
     assert_eq!(client.column("select rolname from pg_roles where rolname not like 'pg%' order by 1"), ["a", "b", "root"]);
     check(&mut client, &[("create role b", "already exists"), ("drop role a", "C DROP ROLE")]);
@@ -187,7 +178,7 @@ fn roles_survive_kills_and_the_superuser_is_made_once() {
 #[test]
 fn passwords_are_not_kept_or_logged() {
     let server = Server::start(&["--scram-iterations", "1", "--log-level", "trace"]);
-    let mut client = login(&server, "postgres");
+    let mut client = server.login("postgres");
     client.run("create role a password 'open-sesame'");
     client.exchange(&[raw::parse("s", "alter role a password 'open-sesame'"), raw::sync()]);
     client.exchange(&[raw::bind("", "s", &[]), raw::execute("", 0), raw::sync()]);
@@ -198,9 +189,9 @@ fn passwords_are_not_kept_or_logged() {
 #[test]
 fn sessions_are_signalled_and_seen_by_members_of_their_role() {
     let server = Server::start(&["--scram-iterations", "1"]);
-    let mut root = login(&server, "postgres");
+    let mut root = server.login("postgres");
     root.run("create role staff login; create role ann login in role staff; create role bob login");
-    let (mut ann, mut bob, mut staff) = (login(&server, "ann"), login(&server, "bob"), login(&server, "staff"));
+    let (mut ann, mut bob, mut staff) = (server.login("ann"), server.login("bob"), server.login("staff"));
     let pid = |client: &mut Client| client.column("select pg_backend_pid()").swap_remove(0);
     let (root_pid, staff_pid) = (pid(&mut root), pid(&mut staff));
     let of = |pid: &str| format!("select state, query from pg_stat_activity where pid = {pid}");

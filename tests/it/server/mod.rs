@@ -167,6 +167,15 @@ impl Server {
         client
     }
 
+    /// A session of a user, on a server that trusts everybody.
+    pub fn login(&self, user: &str) -> raw::Client {
+        let mut client = self.open();
+        client.send(&raw::startup(&[("user", user), ("database", "db")]));
+        let greeting = client.until_ready();
+        assert_eq!(greeting.last().map(String::as_str), Some("Z I"), "{user}: {greeting:?}");
+        client
+    }
+
     /// Where it speaks HTTP.
     pub fn http(&self) -> SocketAddr {
         self.http

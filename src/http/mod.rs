@@ -28,9 +28,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::base::CoreId;
 use crate::error::SqlResult;
-use crate::metrics::CoreSnapshot;
 use crate::metrics::export::ServerFigures;
+use crate::metrics::{CoreSnapshot, PoolFigures};
 use crate::runtime::host;
 
 use query::{Answer, Batch, Caller, Login};
@@ -43,6 +44,9 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
 pub trait Control: Send + Sync + 'static {
     /// A snapshot of every core's metrics.
     fn gather(&self) -> impl Future<Output = Vec<CoreSnapshot>> + Send;
+
+    /// Clients and the sessions they share, core by core.
+    fn pools(&self) -> impl Future<Output = Vec<(CoreId, PoolFigures)>> + Send;
 
     /// Starts the statements of a request; the answer follows. Errors are those of finding out who asks, and of the server's limits.
     fn query(&self, caller: Caller, batch: Batch) -> impl Future<Output = SqlResult<Answer>> + Send;

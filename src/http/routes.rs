@@ -11,8 +11,9 @@ use axum::{Extension, Json, Router};
 use serde_json::json;
 
 use super::{ANSWER_WAIT, Control, Peer, Phase, console, sql};
+use crate::base::CoreId;
 use crate::metrics::export::{CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE, openmetrics_text, prometheus_text};
-use crate::metrics::{CoreSnapshot, PoolFigure, pool_figures};
+use crate::metrics::{PoolFigure, PoolFigures};
 
 /// The largest body of a request.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -84,21 +85,21 @@ async fn pools<C: Control>(State(control): State<Arc<C>>, Extension(peer): Exten
     {
         return sql::refusal(&error);
     }
-    let Ok(snapshots) = tokio::time::timeout(ANSWER_WAIT, control.gather()).await else {
+    let Ok(pools) = tokio::time::timeout(ANSWER_WAIT, control.pools()).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "a core did not answer in time");
     };
-    let of_core = |snapshot: &CoreSnapshot| {
-        let figures = pool_figures(snapshot).into_iter().map(|(name, figure)| {
+    let of_core = |(core, pool): (CoreId, PoolFigures)| {
+        let figures = pool.into_iter().map(|(name, figure)| {
             let value = match figure {
                 PoolFigure::Count(count) => json!(count),
                 PoolFigure::Milliseconds(time) => json!(time),
             };
             (name.to_owned(), value)
         });
-        let core = ("core".to_owned(), json!(snapshot.core.0));
+        let core = ("core".to_owned(), json!(core.0));
         std::iter::once(core).chain(figures).collect::<serde_json::Map<_, _>>()
     };
-    Json(json!({ "pools": snapshots.iter().map(of_core).collect::<Vec<_>>() })).into_response()
+    Json(json!({ "pools": pools.into_iter().map(of_core).collect::<Vec<_>>() })).into_response()
 }
 
 async fn health<C: Control>(State(control): State<Arc<C>>) -> Response {

@@ -29,6 +29,10 @@ impl Control for Double {
         vec![of_core(0), of_core(1)]
     }
 
+    async fn pools(&self) -> Vec<(CoreId, PoolFigures)> {
+        (0..2).map(|core| (CoreId(core), CoreMetrics::new(CoreId(core), 2).pool.figures())).collect()
+    }
+
     async fn query(&self, _caller: Caller, batch: Batch) -> SqlResult<Answer> {
         let (answering, answer) = Answer::channel(|| {}, || {});
         tokio::spawn(async move {

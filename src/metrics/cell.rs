@@ -6,6 +6,9 @@ use std::cell::{Cell, RefCell};
 
 use hdrhistogram::Histogram;
 
+use super::families::Unit;
+use super::ladder;
+
 /// Whether anything is counted and timed at all. Off in a build without the feature `metrics`, which exists to measure what counting
 /// costs; gauges stay, for some of them are looked at.
 pub const RECORDED: bool = cfg!(feature = "metrics");
@@ -157,6 +160,11 @@ impl Distribution {
     /// A copy of the histogram, if anything was recorded.
     pub fn copy(&self) -> Option<Box<Histogram<u64>>> {
         self.histogram.borrow().clone()
+    }
+
+    /// How many of its values lie on each step of a unit's ladder, if anything was recorded.
+    pub fn steps(&self, unit: Unit) -> Option<Box<[u64]>> {
+        self.histogram.borrow().as_ref().map(|histogram| ladder::steps_of(histogram, unit))
     }
 
     /// Forget everything recorded.

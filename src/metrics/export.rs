@@ -1,18 +1,15 @@
 //! From merged snapshots to Prometheus text.
-//!
-//! HDR histograms have thousands of buckets; the page gets a fixed ladder of upper bounds a unit, five a decade, so that series
-//! stay the same from scrape to scrape and cores can be summed by the reader.
 
 mod openmetrics;
 
 use std::collections::HashMap;
 
-use hdrhistogram::Histogram;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
 use super::cell::LOG2_BUCKETS;
 use super::families::{self, Family, Kind, Unit};
+use super::ladder;
 use super::process::ProcessFigures;
 use super::snapshot::{CoreSnapshot, Merged, Sample, SampleValue, merge};
 
@@ -98,7 +95,7 @@ fn metric(sample: &Sample) -> Metric {
             gauge.set_value(unit.exported(*n as f64));
             out.set_gauge(gauge);
         }
-        SampleValue::Times { histogram, sum } => out.set_histogram(of_hdr(sample.family, histogram, *sum)),
+        SampleValue::Ladder { steps, sum } => out.set_histogram(of_ladder(unit, steps, *sum)),
         SampleValue::Log2 { counts, sum } => out.set_histogram(of_log2(unit, counts, *sum)),
     }
     out
@@ -111,75 +108,13 @@ fn label(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-/// Ten steps a decade, each about a quarter more than the one before (Renard's R10), in hundredths.
-const FINE: [u64; 10] = [100, 125, 160, 200, 250, 315, 400, 500, 630, 800];
-/// Six steps a decade, in hundredths.
-const COARSE: [u64; 6] = [100, 150, 200, 300, 500, 700];
-
-/// Upper bounds of the buckets of times, in nanoseconds: 1 us to 50 s.
-fn bounds_of_times() -> Vec<u64> {
-    ladder(1_000, 50_000_000_000, &FINE)
-}
-
-/// How many of a histogram of times lie in each bucket, with the bucket's upper bound in nanoseconds; the last has none.
-pub fn buckets_of_times(histogram: &Histogram<u64>) -> impl Iterator<Item = (f64, u64)> {
-    let bounds = bounds_of_times();
-    let below = cumulative(histogram, &bounds);
-    let rest = (f64::INFINITY, histogram.len());
-    let mut before = 0;
-    let bounds = bounds.into_iter().map(|bound| bound as f64).zip(below).chain([rest]);
-    bounds.map(move |(bound, below)| (bound, below - std::mem::replace(&mut before, below)))
-}
-
-/// Upper bounds of the buckets of amounts: 1 to 5 million.
-fn bounds_of_amounts() -> Vec<u64> {
-    let mut bounds = vec![0];
-    bounds.extend(ladder(1, 5_000_000, &COARSE));
-    bounds.dedup();
-    bounds
-}
-
-/// The steps times each power of ten from `first` on (whole numbers only), up to `last`.
-fn ladder(first: u64, last: u64, hundredths: &[u64]) -> Vec<u64> {
-    let mut bounds = Vec::new();
-    let mut decade = first;
-    while decade <= last {
-        for step in hundredths {
-            let bound = decade * step;
-            if bound.is_multiple_of(100) && bound / 100 <= last {
-                bounds.push(bound / 100);
-            }
-        }
-        decade *= 10;
-    }
-    bounds
-}
-
-/// One pass over the recorded buckets. A recorded bucket counts below a bound when all its values are.
-fn of_hdr(family: &Family, histogram: &Histogram<u64>, sum: u64) -> ProtoHistogram {
-    let bounds = match family.unit {
-        Unit::Nanoseconds => bounds_of_times(),
-        Unit::One => bounds_of_amounts(),
-    };
-    let buckets = bounds.iter().zip(cumulative(histogram, &bounds));
-    let buckets = buckets.map(|(bound, below)| bucket(family.unit.exported(*bound as f64), below)).collect();
-    finish(buckets, histogram.len(), family.unit.exported(sum as f64))
-}
-
-/// How many values are at most as large as each bound.
-fn cumulative(histogram: &Histogram<u64>, bounds: &[u64]) -> Vec<u64> {
-    let mut recorded =
-        histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).peekable();
+fn of_ladder(unit: Unit, steps: &[u64], sum: u64) -> ProtoHistogram {
     let mut below = 0;
-    let mut found = Vec::with_capacity(bounds.len());
-    for &bound in bounds {
-        // At a resolution of a thousandth (or a hundredth), the bucket that contains the bound belongs below it.
-        while let Some((_, count)) = recorded.next_if(|(highest, _)| *highest <= histogram.highest_equivalent(bound)) {
-            below += count;
-        }
-        found.push(below);
-    }
-    found
+    let buckets = ladder::bounds(unit).iter().zip(steps).map(|(bound, count)| {
+        below += count;
+        bucket(unit.exported(*bound as f64), below)
+    });
+    finish(buckets.collect(), steps.iter().sum(), unit.exported(sum as f64))
 }
 
 fn of_log2(unit: Unit, counts: &[u64; LOG2_BUCKETS], sum: u64) -> ProtoHistogram {

@@ -20,6 +20,7 @@ mod cell;
 pub mod export;
 pub mod families;
 mod groups;
+pub mod ladder;
 mod latency;
 mod process;
 mod snapshot;
@@ -28,8 +29,8 @@ pub use cell::{Counter, Distribution, Gauge, Log2Distribution, RECORDED};
 pub use families::{Family, Kind, Unit};
 pub use groups::{
     Awaited, CheckpointMetrics, ClientState, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind,
-    MeshMetrics, PeerMetrics, PoolFigure, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage, StageMetrics,
-    StageTimes, StorageMetrics, TxnMetrics, WalMetrics, pool_figures,
+    MeshMetrics, PeerMetrics, PoolFigure, PoolFigures, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage,
+    StageMetrics, StageTimes, StorageMetrics, TxnMetrics, WalMetrics,
 };
 pub use latency::{CoreLatencies, Latency, Timed};
 pub use process::{ProcessFigures, process_figures};
@@ -123,8 +124,8 @@ impl CoreMetrics {
         }
     }
 
-    /// A copy of everything, to send away. Costs a copy of every histogram in use (some ten microseconds each); on a serving
-    /// core prefer [`CoreMetrics::snapshot_paced`].
+    /// Everything, to send away. Costs a pass over every histogram in use (some ten microseconds each); on a serving core prefer
+    /// [`CoreMetrics::snapshot_paced`].
     pub fn snapshot(&self) -> CoreSnapshot {
         let mut out = Collector::new(self.core);
         for group in self.groups() {
@@ -133,7 +134,7 @@ impl CoreMetrics {
         out.finish()
     }
 
-    /// The same copy, with `pause` awaited between groups (give it the runtime's yield), so that a scrape never holds the core
+    /// The same, with `pause` awaited between groups (give it the runtime's yield), so that a scrape never holds the core
     /// for long. Groups are each consistent in themselves, not with each other.
     pub async fn snapshot_paced(&self, mut pause: impl AsyncFnMut()) -> CoreSnapshot {
         let mut out = Collector::new(self.core);

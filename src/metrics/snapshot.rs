@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use hdrhistogram::Histogram;
-
 use super::cell::{Distribution, LOG2_BUCKETS, Log2Distribution};
 use super::families::{Family, Kind};
+#[cfg(doc)]
+use super::ladder;
 use crate::base::CoreId;
 
 /// The labels of a sample, without the core.
@@ -33,9 +33,9 @@ pub enum SampleValue {
     /// Of a gauge.
     Gauge(i64),
     /// Of an HDR distribution with at least one value.
-    Times {
-        /// The counts.
-        histogram: Box<Histogram<u64>>,
+    Ladder {
+        /// How many values lie on each step of the ladder of its unit (see [`ladder::bounds`]).
+        steps: Box<[u64]>,
         /// The exact sum.
         sum: u64,
     },
@@ -54,14 +54,12 @@ impl SampleValue {
         match (self, other) {
             (SampleValue::Counter(a), SampleValue::Counter(b)) => *a = a.wrapping_add(*b),
             (SampleValue::Gauge(a), SampleValue::Gauge(b)) => *a += *b,
-            (SampleValue::Times { histogram, sum }, SampleValue::Times { histogram: other, sum: more }) => {
-                histogram.add(&**other).expect("histograms of one family have the same bounds");
+            (SampleValue::Ladder { steps, sum }, SampleValue::Ladder { steps: other, sum: more }) => {
+                add_each(steps, other);
                 *sum = sum.wrapping_add(*more);
             }
             (SampleValue::Log2 { counts, sum }, SampleValue::Log2 { counts: other, sum: more }) => {
-                for (a, b) in counts.iter_mut().zip(other.iter()) {
-                    *a += *b;
-                }
+                add_each(&mut counts[..], &other[..]);
                 *sum = sum.wrapping_add(*more);
             }
             (a, b) => panic!("samples of one family are of one kind, not {a:?} and {b:?}"),
@@ -73,9 +71,16 @@ impl SampleValue {
         match self {
             SampleValue::Counter(n) => i64::try_from(*n).unwrap_or(i64::MAX),
             SampleValue::Gauge(n) => *n,
-            SampleValue::Times { histogram, .. } => i64::try_from(histogram.len()).unwrap_or(i64::MAX),
+            SampleValue::Ladder { steps, .. } => i64::try_from(steps.iter().sum::<u64>()).unwrap_or(i64::MAX),
             SampleValue::Log2 { counts, .. } => i64::try_from(counts.iter().sum::<u64>()).unwrap_or(i64::MAX),
         }
+    }
+}
+
+fn add_each(counts: &mut [u64], others: &[u64]) {
+    assert_eq!(counts.len(), others.len(), "distributions of one family have the same steps");
+    for (count, other) in counts.iter_mut().zip(others) {
+        *count += other;
     }
 }
 
@@ -129,11 +134,11 @@ impl Collector {
         self.samples.push(Sample { family, labels, value: SampleValue::Gauge(value) });
     }
 
-    /// Push a copy of a distribution, unless it is empty.
+    /// Push what a distribution counts on the steps of its unit's ladder, unless it is empty.
     pub fn distribution(&mut self, family: &'static Family, labels: Labels, of: &Distribution) {
         assert_eq!(family.kind, Kind::Histogram, "{} is a histogram", family.name);
-        if let Some(histogram) = of.copy() {
-            self.samples.push(Sample { family, labels, value: SampleValue::Times { histogram, sum: of.sum() } });
+        if let Some(steps) = of.steps(family.unit) {
+            self.samples.push(Sample { family, labels, value: SampleValue::Ladder { steps, sum: of.sum() } });
         }
     }
 

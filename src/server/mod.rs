@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use crate::base::CoreId;
 use crate::catalog::CatalogStore;
-use crate::catalog::system::cores::Look;
+use crate::catalog::system::cores::{CoreFigures, Look};
 use crate::config::{Config, SessionMobility};
 use crate::error::SqlResult;
 use crate::http::query::{Answer, Batch, Caller, Login};
 use crate::http::{Control, HttpServer, Phase, ServerStatus, tls};
 use crate::mesh::{ControlHandle, Fabric, MeshConfig};
-use crate::metrics::CoreSnapshot;
 use crate::metrics::export::ServerFigures;
+use crate::metrics::{CoreSnapshot, PoolFigures};
 use crate::runtime::{self, RuntimeConfig};
 use crate::server::core::{Bound, CoreServices};
 use crate::server::rest::Rest;
@@ -187,20 +187,31 @@ struct ControlPlane {
     rest: Rest,
 }
 
-impl Control for ControlPlane {
-    async fn gather(&self) -> Vec<CoreSnapshot> {
+impl ControlPlane {
+    /// What the cores have to tell; nothing while they do not serve yet.
+    async fn look(&self, look: Look) -> Vec<CoreFigures> {
         if !self.services.ready.load(Ordering::SeqCst) {
             return Vec::new();
         }
         let cores = (0..self.cores.core_count()).map(|core| CoreId(core as u16));
-        let asked: Vec<_> = cores.map(|core| self.cores.submit(core, Request::Look(Look::Metrics))).collect();
-        let mut snapshots = Vec::new();
+        let asked: Vec<_> = cores.map(|core| self.cores.submit(core, Request::Look(look))).collect();
+        let mut found = Vec::new();
         for reply in asked.into_iter().flatten() {
             if let Ok(Reply::Figures(figures)) = reply.await {
-                snapshots.extend(figures.metrics);
+                found.push(*figures);
             }
         }
-        snapshots
+        found
+    }
+}
+
+impl Control for ControlPlane {
+    async fn gather(&self) -> Vec<CoreSnapshot> {
+        self.look(Look::Metrics).await.into_iter().filter_map(|figures| figures.metrics).collect()
+    }
+
+    async fn pools(&self) -> Vec<(CoreId, PoolFigures)> {
+        self.look(Look::Pools).await.into_iter().filter_map(|figures| Some((figures.core, figures.pool?))).collect()
     }
 
     async fn query(&self, caller: Caller, batch: Batch) -> SqlResult<Answer> {

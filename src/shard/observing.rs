@@ -44,13 +44,14 @@ impl Engine {
 
     /// What this core has to tell.
     pub(super) async fn look_here(&self, look: Look) -> CoreFigures {
-        let mut figures = CoreFigures { core: self.core(), metrics: None, latencies: None, tablets: Vec::new() };
+        let mut figures = CoreFigures { core: self.core(), metrics: None, pool: None, latencies: None, tablets: Vec::new() };
         let metrics = self.metrics().clone();
         match look {
             Look::Metrics => {
                 self.observe().await;
                 figures.metrics = Some(metrics.snapshot_paced(async || runtime::yield_now().await).await);
             }
+            Look::Pools => figures.pool = Some(metrics.pool.figures()),
             Look::Latencies => figures.latencies = Some(metrics.latencies()),
             Look::ResetLatencies => metrics.reset_latencies(),
             Look::Tablets => self.each_tablet(|tablet| figures.tablets.push((tablet.figures(), Vec::new()))).await,

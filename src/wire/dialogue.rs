@@ -84,7 +84,7 @@ impl Dialogue {
         client: &mut Peer<S>,
     ) -> Step {
         loop {
-            if client.is_full() {
+            if client.output.is_due() {
                 return Step::Write;
             }
             let buffer = input.unread();

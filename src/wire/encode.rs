@@ -16,8 +16,12 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::session::response::{Response, RowShape, Severity, TransactionStatus};
 use crate::types::{Datum, RowView, SessionFormat, write_binary, write_text};
 
-/// Beyond this, what has gathered is written before more is added.
+/// Beyond this, what has gathered is written before the next statement begins.
 const FLUSH_BYTES: usize = 64 << 10;
+
+/// Beyond this, it is written before anything is added. So a statement whose result is smaller than the difference never waits for a client
+/// that does not read, and keeps no session meanwhile.
+const FULL_BYTES: usize = 2 * FLUSH_BYTES;
 
 /// The buffer's capacity beyond which it is given back once it is empty.
 const KEEP_BYTES: usize = 256 << 10;
@@ -43,10 +47,16 @@ impl Encoder {
         self.out.is_empty()
     }
 
-    /// Whether enough has gathered to be written.
+    /// Whether enough has gathered to be written between two statements.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.out.len() >= FLUSH_BYTES
+    }
+
+    /// Whether it is to be written before anything is added.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.out.len() >= FLUSH_BYTES
+        self.out.len() >= FULL_BYTES
     }
 
     /// Forgets what has been written.

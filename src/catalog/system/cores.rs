@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use base64::Engine as _;
@@ -14,7 +13,8 @@ use crate::base::{CoreId, StorageId};
 use crate::catalog::{SchemaDef, TableDef};
 use crate::metrics::export;
 use crate::metrics::{
-    CoreLatencies, CoreSnapshot, Kind, Latency, PoolFigure, SampleValue, SlowStatement, Stage, Timed, families, pool_figures,
+    CoreLatencies, CoreSnapshot, Kind, Latency, PoolFigure, PoolFigures, SampleValue, SlowStatement, Stage, Timed, families,
+    ladder,
 };
 use crate::storage::{CurvePoint, Key, TabletFigures};
 use crate::types::Datum;
@@ -32,6 +32,8 @@ const PERCENTILES: [(f64, &str); 6] =
 pub enum Look {
     /// Everything that is exported.
     Metrics,
+    /// Clients and the sessions they share.
+    Pools,
     /// Latencies and slow statements since the last reset.
     Latencies,
     /// Its tablets.
@@ -49,6 +51,8 @@ pub struct CoreFigures {
     pub core: CoreId,
     /// Everything that is exported.
     pub metrics: Option<CoreSnapshot>,
+    /// Clients and the sessions they share.
+    pub pool: Option<PoolFigures>,
     /// Latencies and slow statements.
     pub latencies: Option<CoreLatencies>,
     /// Tablets, with their curves if those were asked for.
@@ -58,7 +62,8 @@ pub struct CoreFigures {
 /// What has to be asked of the cores for a table.
 pub fn look(table: &str) -> Option<Look> {
     match table {
-        "omendb_metrics" | "omendb_latency_buckets" | "omendb_pools" => Some(Look::Metrics),
+        "omendb_metrics" | "omendb_latency_buckets" => Some(Look::Metrics),
+        "omendb_pools" => Some(Look::Pools),
         "omendb_core_latency" | "omendb_stage_latency" | "omendb_latency_histograms" | "omendb_slow_statements" => {
             Some(Look::Latencies)
         }
@@ -121,8 +126,8 @@ fn metrics(context: &SystemContext<'_>, rows: &mut Rows) {
         match &sample.value {
             SampleValue::Counter(value) => add("", unit.exported(*value as f64)),
             SampleValue::Gauge(value) => add("", unit.exported(*value as f64)),
-            SampleValue::Times { histogram, sum } => {
-                add("_count", histogram.len() as f64);
+            SampleValue::Ladder { steps, sum } => {
+                add("_count", steps.iter().sum::<u64>() as f64);
                 add("_sum", unit.exported(*sum as f64));
             }
             SampleValue::Log2 { counts, sum } => {
@@ -135,32 +140,30 @@ fn metrics(context: &SystemContext<'_>, rows: &mut Rows) {
 
 /// Clients and the sessions they share, core by core.
 fn pools(context: &SystemContext<'_>, rows: &mut Rows) {
-    for snapshot in context.cores.iter().filter_map(|core| core.metrics.as_ref()) {
-        let figures = pool_figures(snapshot).into_iter().map(|(name, figure)| {
+    for (of_core, pool) in context.cores.iter().filter_map(|of_core| Some((of_core.core, of_core.pool.as_ref()?))) {
+        let figures = pool.iter().map(|&(name, figure)| {
             let value = match figure {
                 PoolFigure::Count(count) => Datum::Int8(count),
                 PoolFigure::Milliseconds(time) => time.map_or(Datum::Null, Datum::Float8),
             };
             (name, value)
         });
-        rows.add([core(snapshot.core)].into_iter().chain(figures));
+        rows.add([core(of_core)].into_iter().chain(figures));
     }
 }
 
 /// Statements of all kinds by how long they took.
 fn buckets(context: &SystemContext<'_>, rows: &mut Rows) {
+    let bounds = ladder::bounds(families::SQL_DURATION.unit);
     for snapshot in context.cores.iter().filter_map(|core| core.metrics.as_ref()) {
-        let mut together: Option<Histogram<u64>> = None;
+        let mut together = vec![0; bounds.len() + 1];
         for sample in snapshot.samples.iter().filter(|sample| *sample.family == families::SQL_DURATION) {
-            let SampleValue::Times { histogram, .. } = &sample.value else { continue };
-            match &mut together {
-                Some(sum) => sum.add(&**histogram).expect("histograms of one family have the same bounds"),
-                None => together = Some((**histogram).clone()),
-            }
+            let SampleValue::Ladder { steps, .. } = &sample.value else { continue };
+            together.iter_mut().zip(steps).for_each(|(sum, step)| *sum += step);
         }
-        let Some(histogram) = together else { continue };
-        for (upper_ns, in_bucket) in export::buckets_of_times(&histogram).filter(|(_, in_bucket)| *in_bucket > 0) {
-            rows.add([core(snapshot.core), ("upper_us", micros(upper_ns)), ("count", count(in_bucket))]);
+        let upper_ns = bounds.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
+        for (upper_ns, on_step) in upper_ns.zip(together).filter(|(_, on_step)| *on_step > 0) {
+            rows.add([core(snapshot.core), ("upper_us", micros(upper_ns)), ("count", count(on_step))]);
         }
     }
 }

@@ -10,7 +10,7 @@ mod transactions;
 
 pub use log::{CheckpointMetrics, WalMetrics};
 pub use machine::{ExecutorMetrics, MeshMetrics, PeerMetrics};
-pub use pool::{Awaited, ClientState, PoolFigure, PoolMetrics, pool_figures};
+pub use pool::{Awaited, ClientState, PoolFigure, PoolFigures, PoolMetrics};
 pub use sql::{ErrorClass, QueryPath, QueryType, SqlMetrics};
 pub use stages::{SlowStatement, Stage, StageMetrics, StageTimes};
 pub use store::{IndexMetrics, MemoryKind, StorageMetrics};

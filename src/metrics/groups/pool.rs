@@ -2,8 +2,8 @@
 
 use super::{Group, label_enum, none, one};
 use crate::metrics::cell::{Counter, Distribution, Gauge};
-use crate::metrics::families::{self, Family};
-use crate::metrics::snapshot::{Collector, CoreSnapshot, Sample, SampleValue};
+use crate::metrics::families;
+use crate::metrics::snapshot::Collector;
 
 label_enum! {
     /// What a connected client is doing, as far as its pool is concerned.
@@ -91,6 +91,37 @@ impl PoolMetrics {
     pub fn gave_up(&self, awaited: Awaited) {
         self.timeouts[awaited as usize].inc();
     }
+
+    /// All of it by name: the columns of `SHOW POOLS` and the members of `/pools`.
+    pub fn figures(&self) -> PoolFigures {
+        let mut figures: PoolFigures =
+            ClientState::ALL.iter().map(|state| (state.label(), PoolFigure::Count(self.clients(*state).get()))).collect();
+        let numbers = [
+            ("sessions", self.sessions.get()),
+            ("sessions_limit", self.sessions_max.get()),
+            ("created", signed(self.created.get())),
+            ("closed", signed(self.closed.get())),
+            ("prepared_statements", self.statements.get()),
+        ];
+        figures.extend(numbers.map(|(name, number)| (name, PoolFigure::Count(number))));
+        let names = [
+            ["place_waits", "place_wait_p50_ms", "place_wait_p99_ms", "place_wait_max_ms", "place_timeouts"],
+            ["session_waits", "session_wait_p50_ms", "session_wait_p99_ms", "session_wait_max_ms", "session_timeouts"],
+        ];
+        for (&awaited, [waits, p50, p99, max, timeouts]) in Awaited::ALL.iter().zip(names) {
+            let histogram = self.waits_ns[awaited as usize].copy();
+            let wait =
+                |percent| PoolFigure::Milliseconds(histogram.as_ref().map(|of| of.value_at_percentile(percent) as f64 / 1e6));
+            figures.push((waits, PoolFigure::Count(signed(self.waits_ns[awaited as usize].count()))));
+            figures.extend([(p50, wait(50.0)), (p99, wait(99.0)), (max, wait(100.0))]);
+            figures.push((timeouts, PoolFigure::Count(signed(self.timeouts[awaited as usize].get()))));
+        }
+        figures
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Group for PoolMetrics {
@@ -120,42 +151,5 @@ pub enum PoolFigure {
     Milliseconds(Option<f64>),
 }
 
-/// What a core's snapshot says about its pool, by name: the columns of `SHOW POOLS` and the members of `/pools`.
-pub fn pool_figures(snapshot: &CoreSnapshot) -> Vec<(&'static str, PoolFigure)> {
-    let find = |family: &Family, label: &str| {
-        let of_label = |sample: &&Sample| sample.labels.is_empty() || sample.labels.iter().any(|(_, text)| text == label);
-        snapshot.samples.iter().filter(|sample| sample.family == family).find(of_label).map(|sample| &sample.value)
-    };
-    let count = |family, label: &str| match find(family, label) {
-        Some(SampleValue::Gauge(value)) => PoolFigure::Count(*value),
-        Some(SampleValue::Counter(value)) => PoolFigure::Count(i64::try_from(*value).unwrap_or(i64::MAX)),
-        Some(SampleValue::Times { histogram, .. }) => PoolFigure::Count(i64::try_from(histogram.len()).unwrap_or(i64::MAX)),
-        _ => PoolFigure::Count(0),
-    };
-    let wait = |label: &str, percent: f64| match find(&families::POOL_WAIT, label) {
-        Some(SampleValue::Times { histogram, .. }) => {
-            PoolFigure::Milliseconds(Some(histogram.value_at_percentile(percent) as f64 / 1e6))
-        }
-        _ => PoolFigure::Milliseconds(None),
-    };
-    let mut figures: Vec<_> =
-        ClientState::ALL.iter().map(|state| (state.label(), count(&families::POOL_CLIENTS, state.label()))).collect();
-    figures.extend([
-        ("sessions", count(&families::POOL_SESSIONS, "")),
-        ("sessions_limit", count(&families::POOL_SESSIONS_LIMIT, "")),
-        ("created", count(&families::POOL_CREATED, "")),
-        ("closed", count(&families::POOL_CLOSED, "")),
-        ("prepared_statements", count(&families::POOL_STATEMENTS, "")),
-        ("place_waits", count(&families::POOL_WAIT, "place")),
-        ("place_wait_p50_ms", wait("place", 50.0)),
-        ("place_wait_p99_ms", wait("place", 99.0)),
-        ("place_wait_max_ms", wait("place", 100.0)),
-        ("place_timeouts", count(&families::POOL_TIMEOUTS, "place")),
-        ("session_waits", count(&families::POOL_WAIT, "session")),
-        ("session_wait_p50_ms", wait("session", 50.0)),
-        ("session_wait_p99_ms", wait("session", 99.0)),
-        ("session_wait_max_ms", wait("session", 100.0)),
-        ("session_timeouts", count(&families::POOL_TIMEOUTS, "session")),
-    ]);
-    figures
-}
+/// Figures of a pool by name.
+pub type PoolFigures = Vec<(&'static str, PoolFigure)>;

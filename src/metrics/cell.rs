@@ -1,13 +1,8 @@
-//! The four things a core records into: counter, gauge, HDR distribution, power-of-two distribution.
+//! What a core records into, HDR distributions apart: counter, gauge, power-of-two distribution.
 //!
-//! All are plain memory behind `&self` (`Cell`, `RefCell`), for one thread. A borrow never outlives the call that takes it.
+//! All are plain memory behind `&self` (`Cell`), for one thread.
 
-use std::cell::{Cell, RefCell};
-
-use hdrhistogram::Histogram;
-
-use super::families::Unit;
-use super::ladder;
+use std::cell::Cell;
 
 /// Whether anything is counted and timed at all. Off in a build without the feature `metrics`, which exists to measure what counting
 /// costs; gauges stay, for some of them are looked at.
@@ -84,93 +79,6 @@ impl Gauge {
     #[inline]
     pub fn get(&self) -> i64 {
         self.0.get()
-    }
-}
-
-/// The largest duration a distribution of times tells apart: anything longer counts as this long.
-pub const DURATION_NS_MAX: u64 = 120 * 1_000_000_000;
-
-/// The largest amount (rows, records, bytes) a distribution of amounts tells apart.
-pub const AMOUNT_MAX: u64 = 1 << 40;
-
-/// An HDR histogram of times in nanoseconds or of amounts, with an exact sum beside it.
-///
-/// Allocated at the first value: about 220 KiB at three significant digits over times, 35 KiB at two.
-#[derive(Debug)]
-pub struct Distribution {
-    value_max: u64,
-    digits: u8,
-    sum: Cell<u64>,
-    histogram: RefCell<Option<Box<Histogram<u64>>>>,
-}
-
-impl Distribution {
-    const fn new(value_max: u64, digits: u8) -> Self {
-        Self { value_max, digits, sum: Cell::new(0), histogram: RefCell::new(None) }
-    }
-
-    /// Of times in nanoseconds, to three significant digits.
-    pub const fn of_times() -> Self {
-        Self::new(DURATION_NS_MAX, 3)
-    }
-
-    /// Of times in nanoseconds, to two significant digits: where there are many distributions (one a pair of cores).
-    pub const fn of_times_coarse() -> Self {
-        Self::new(DURATION_NS_MAX, 2)
-    }
-
-    /// Of amounts, to two significant digits.
-    pub const fn of_amounts() -> Self {
-        Self::new(AMOUNT_MAX, 2)
-    }
-
-    /// Record one value. A value beyond the bounds counts as the bound; the sum stays exact.
-    #[inline]
-    pub fn record(&self, value: u64) {
-        self.record_n(value, 1);
-    }
-
-    /// Record the same value `n` times.
-    #[inline]
-    pub fn record_n(&self, value: u64, n: u64) {
-        if !RECORDED {
-            return;
-        }
-        self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));
-        let mut slot = self.histogram.borrow_mut();
-        slot.get_or_insert_with(|| Self::allocate(self.value_max, self.digits)).saturating_record_n(value, n);
-    }
-
-    #[cold]
-    fn allocate(value_max: u64, digits: u8) -> Box<Histogram<u64>> {
-        let histogram = Histogram::new_with_bounds(1, value_max, digits);
-        Box::new(histogram.expect("the bounds are constants that HdrHistogram accepts"))
-    }
-
-    /// The number of values recorded.
-    pub fn count(&self) -> u64 {
-        self.histogram.borrow().as_ref().map_or(0, |histogram| histogram.len())
-    }
-
-    /// The sum of the values recorded.
-    pub fn sum(&self) -> u64 {
-        self.sum.get()
-    }
-
-    /// A copy of the histogram, if anything was recorded.
-    pub fn copy(&self) -> Option<Box<Histogram<u64>>> {
-        self.histogram.borrow().clone()
-    }
-
-    /// How many of its values lie on each step of a unit's ladder, if anything was recorded.
-    pub fn steps(&self, unit: Unit) -> Option<Box<[u64]>> {
-        self.histogram.borrow().as_ref().map(|histogram| ladder::steps_of(histogram, unit))
-    }
-
-    /// Forget everything recorded.
-    pub fn reset(&self) {
-        self.sum.set(0);
-        *self.histogram.borrow_mut() = None;
     }
 }
 

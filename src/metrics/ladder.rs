@@ -4,10 +4,10 @@
 //! scrapes. So a core counts up the steps of the ladder itself, some 80 numbers a distribution. The ladder is the same for all
 //! distributions of a unit, so that series stay the same from scrape to scrape and cores can be summed by the reader.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
-use hdrhistogram::Histogram;
-
+use super::distribution::Buckets;
 use super::families::Unit;
 
 /// Ten steps a decade, each about a quarter more than the one before (Renard's R10), in hundredths.
@@ -50,53 +50,36 @@ fn ladder(first: u64, last: u64, hundredths: &[u64]) -> Vec<u64> {
     bounds
 }
 
-/// How many values lie on each step of the unit's ladder: one number more than it has bounds. At the histogram's resolution: what it
+/// How many values lie on each step of the unit's ladder: one number more than it has bounds. At the resolution of the buckets: what they
 /// cannot tell from a bound counts as not above it.
-pub(super) fn steps_of(histogram: &Histogram<u64>, unit: Unit) -> Box<[u64]> {
-    let bounds = bounds(unit);
-    let mut steps = vec![0; bounds.len() + 1].into_boxed_slice();
-    let (mut from, mut left) = (0, histogram.len());
-    for (step, &bound) in steps.iter_mut().zip(bounds) {
-        if from > histogram.max() {
-            break;
-        }
-        *step = histogram.count_between(from, bound);
-        left -= *step;
-        from = histogram.next_non_equivalent(bound);
-    }
-    steps[bounds.len()] = left;
-    steps
+pub(super) fn steps_of(counts: &[Cell<u64>], buckets: Buckets, unit: Unit) -> Box<[u64]> {
+    let ends = bounds(unit).iter().map(|bound| buckets.of(*bound) + 1).chain([counts.len()]);
+    let mut from = 0;
+    ends.map(|end| counts[std::mem::replace(&mut from, end)..end].iter().map(Cell::get).sum()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Counted value by value, as the definition has it.
-    fn counted(histogram: &Histogram<u64>, values: &[u64], unit: Unit) -> Vec<u64> {
-        let mut steps = vec![0; bounds(unit).len() + 1];
-        for &value in values {
-            steps[bounds(unit).iter().take_while(|bound| value > histogram.highest_equivalent(**bound)).count()] += 1;
-        }
-        steps
-    }
+    use crate::metrics::Distribution;
 
     #[test]
     fn every_value_is_on_one_step_and_on_the_right_one() {
-        for (unit, max, digits) in
-            [(Unit::Nanoseconds, 120_000_000_000, 3), (Unit::Nanoseconds, 120_000_000_000, 2), (Unit::One, 1 << 40, 2)]
-        {
-            let mut values: Vec<u64> =
-                bounds(unit).iter().flat_map(|bound| [bound.saturating_sub(1), *bound, bound + 1, bound * 9 / 8]).collect();
-            values.extend([0, 1, 2, 3, max / 2, max]);
-            let mut histogram = Histogram::new_with_bounds(1, max, digits).unwrap();
-            for taken in 0..values.len() {
-                histogram.record(values[taken]).unwrap();
-                assert_eq!(
-                    steps_of(&histogram, unit)[..],
-                    counted(&histogram, &values[..=taken], unit),
-                    "{unit:?}, {digits} digits"
-                );
+        let cases = [
+            (Unit::Nanoseconds, Distribution::of_times()),
+            (Unit::Nanoseconds, Distribution::of_times_coarse()),
+            (Unit::One, Distribution::of_amounts()),
+        ];
+        for (unit, distribution) in cases {
+            let around = |bound: &u64| [bound.saturating_sub(1), *bound, bound + 1, bound * 9 / 8];
+            let mut expected = vec![0; bounds(unit).len() + 1];
+            for value in bounds(unit).iter().flat_map(around).chain([0, 1, 2, 3, 1 << 50]) {
+                distribution.record(value);
+                // A bound's bucket belongs below it, with all that is in it.
+                let histogram = distribution.histogram().expect("something was recorded");
+                let above = |bound: &&u64| value > histogram.highest_equivalent(**bound);
+                expected[bounds(unit).iter().take_while(above).count()] += 1;
+                assert_eq!(distribution.steps(unit).as_deref(), Some(&expected[..]), "{value}, {unit:?}");
             }
         }
     }

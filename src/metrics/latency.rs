@@ -75,7 +75,7 @@ impl CoreMetrics {
     }
 
     fn recorded(&self) -> impl Iterator<Item = Latency> {
-        Timed::all().filter_map(|of| Some(Latency { of, histogram: self.timed(of).copy()? }))
+        Timed::all().filter_map(|of| Some(Latency { of, histogram: self.timed(of).histogram()? }))
     }
 
     /// What has been recorded since the last reset.

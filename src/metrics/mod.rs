@@ -1,7 +1,7 @@
 //! What each core counts and times, and how it becomes one page of Prometheus text.
 //!
 //! **Idea.** A core owns one [`CoreMetrics`] and nobody else touches it, so recording is a plain addition to a [`Counter`] (a
-//! `Cell<u64>`) or one HDR histogram increment in a [`Distribution`]: no atomics, no locks, a few nanoseconds. To read, somebody
+//! `Cell<u64>`) or to a bucket of a [`Distribution`], which has those of an HDR histogram: no atomics, no locks, a few nanoseconds. To read, somebody
 //! sends the core a message; the core answers with a [`CoreSnapshot`], which is `Send`. The reader merges the snapshots of all
 //! cores ([`merge`]) and encodes them ([`export`]).
 //!
@@ -17,6 +17,7 @@
 //! Sources: HdrHistogram (Gil Tene); the Prometheus text exposition format 0.0.4.
 
 mod cell;
+mod distribution;
 pub mod export;
 pub mod families;
 mod groups;
@@ -25,7 +26,8 @@ mod latency;
 mod process;
 mod snapshot;
 
-pub use cell::{Counter, Distribution, Gauge, Log2Distribution, RECORDED};
+pub use cell::{Counter, Gauge, Log2Distribution, RECORDED};
+pub use distribution::Distribution;
 pub use families::{Family, Kind, Unit};
 pub use groups::{
     Awaited, CheckpointMetrics, ClientState, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind,

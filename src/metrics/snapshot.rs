@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::cell::{Distribution, LOG2_BUCKETS, Log2Distribution};
+use super::cell::{LOG2_BUCKETS, Log2Distribution};
+use super::distribution::Distribution;
 use super::families::{Family, Kind};
 #[cfg(doc)]
 use super::ladder;

@@ -21,6 +21,8 @@ pub(super) enum Backend {
 
 struct Context {
     backend: RefCell<Option<Backend>>,
+    /// Whether it is a simulated core, where clocks are virtual.
+    simulated: Cell<bool>,
     core: Cell<u16>,
     cores: Cell<u16>,
     /// When the poll in progress was first asked whether it should yield, in nanoseconds; 0: not asked yet.
@@ -33,6 +35,7 @@ thread_local! {
     static CONTEXT: Context = const {
         Context {
             backend: RefCell::new(None),
+            simulated: Cell::new(false),
             core: Cell::new(0),
             cores: Cell::new(0),
             slice_start: Cell::new(0),
@@ -45,6 +48,7 @@ thread_local! {
 pub(super) fn enter(backend: Backend, core: CoreId, cores: usize) {
     assert!(core.index() < cores, "core {core} of {cores}");
     CONTEXT.with(|context| {
+        context.simulated.set(matches!(backend, Backend::Sim(_)));
         *context.backend.borrow_mut() = Some(backend);
         context.core.set(core.0);
         context.cores.set(u16::try_from(cores).expect("the number of cores fits CoreId"));
@@ -55,6 +59,7 @@ pub(super) fn enter(backend: Backend, core: CoreId, cores: usize) {
 pub(super) fn leave() {
     CONTEXT.with(|context| {
         context.backend.borrow_mut().take();
+        context.simulated.set(false);
         context.cores.set(0);
     });
 }
@@ -66,6 +71,19 @@ pub(super) fn with_backend<T>(f: impl FnOnce(&Backend) -> T) -> T {
     CONTEXT.with(|context| {
         let backend = context.backend.borrow();
         f(backend.as_ref().expect("runtime functions are called on a core, between start and the end of its main future"))
+    })
+}
+
+/// Runs `f` with the current core if that is a simulated one.
+#[inline]
+pub(super) fn with_simulated<T>(f: impl FnOnce(&SimCore) -> T) -> Option<T> {
+    // Clocks are read several times a statement: on a real core this is one look at a flag.
+    if !CONTEXT.with(|context| context.simulated.get()) {
+        return None;
+    }
+    with_backend(|backend| match backend {
+        Backend::Glommio(_) => None,
+        Backend::Sim(core) => Some(f(core)),
     })
 }
 

@@ -1,7 +1,8 @@
 //! The write-ahead log and checkpoints of one core.
 
 use super::{Group, none};
-use crate::metrics::cell::{Counter, Distribution, Gauge};
+use crate::metrics::cell::{Counter, Gauge};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 

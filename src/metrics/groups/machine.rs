@@ -2,7 +2,8 @@
 
 use super::{Group, none};
 use crate::base::CoreId;
-use crate::metrics::cell::{Counter, Distribution, Gauge};
+use crate::metrics::cell::{Counter, Gauge};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 

@@ -1,7 +1,8 @@
 //! Clients and the sessions they share: who is served, who waits and for how long.
 
 use super::{Group, label_enum, none, one};
-use crate::metrics::cell::{Counter, Distribution, Gauge};
+use crate::metrics::cell::{Counter, Gauge};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 
@@ -109,7 +110,7 @@ impl PoolMetrics {
             ["session_waits", "session_wait_p50_ms", "session_wait_p99_ms", "session_wait_max_ms", "session_timeouts"],
         ];
         for (&awaited, [waits, p50, p99, max, timeouts]) in Awaited::ALL.iter().zip(names) {
-            let histogram = self.waits_ns[awaited as usize].copy();
+            let histogram = self.waits_ns[awaited as usize].histogram();
             let wait =
                 |percent| PoolFigure::Milliseconds(histogram.as_ref().map(|of| of.value_at_percentile(percent) as f64 / 1e6));
             figures.push((waits, PoolFigure::Count(signed(self.waits_ns[awaited as usize].count()))));

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use super::{Group, label_enum, one};
 use crate::error::SqlState;
-use crate::metrics::cell::{Counter, Distribution};
+use crate::metrics::cell::Counter;
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 

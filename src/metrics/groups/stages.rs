@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::{Group, label_enum, none, one};
 use crate::base::Oid;
-use crate::metrics::cell::{Counter, Distribution};
+use crate::metrics::cell::Counter;
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 

@@ -1,7 +1,8 @@
 //! Transactions, locks and garbage; connections and sessions.
 
 use super::{Group, none, one};
-use crate::metrics::cell::{Counter, Distribution, Gauge};
+use crate::metrics::cell::{Counter, Gauge};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
 use crate::metrics::snapshot::Collector;
 

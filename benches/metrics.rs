@@ -1,8 +1,10 @@
-//! What recording costs a core: it happens several times a statement, so it has to stay in single nanoseconds.
+//! What recording costs a core: it happens several times a statement, so it has to stay in single nanoseconds. And what a scrape costs: the
+//! core that is asked, and the thread that makes a page of what all have answered.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use omendb::base::CoreId;
-use omendb::metrics::{CoreMetrics, QueryPath, QueryType};
+use omendb::metrics::export::{ServerFigures, openmetrics_text, prometheus_text};
+use omendb::metrics::{CoreMetrics, QueryPath, QueryType, Stage, process_figures};
 
 fn recording(c: &mut Criterion) {
     let metrics = CoreMetrics::new(CoreId(0), 2);
@@ -16,8 +18,51 @@ fn recording(c: &mut Criterion) {
             metrics.sql.finished(QueryType::Select, duration_ns, 1);
         });
     });
-    c.bench_function("a snapshot", |b| b.iter(|| metrics.snapshot()));
 }
 
-criterion_group!(benches, recording);
+/// Samples of a page that is large.
+const SAMPLES: usize = 10_000;
+
+/// A core that has been asked for everything there is, among so many.
+fn busy(core: usize, cores: usize) -> CoreMetrics {
+    let metrics = CoreMetrics::new(CoreId(core as u16), cores);
+    for duration_ns in (0..100_000_u64).map(|i| i * i % 50_000_000) {
+        for query_type in QueryType::ALL {
+            metrics.sql.finished(*query_type, duration_ns, duration_ns % 100);
+        }
+        for stage in Stage::ALL {
+            metrics.stages.record(*stage, duration_ns);
+        }
+        metrics.wal.flushed(duration_ns % 20, 4_096, duration_ns);
+        metrics.txn.lock_wait_ns.record(duration_ns);
+        for peer in (0..cores).filter(|peer| *peer != core) {
+            metrics.mesh.peer(CoreId(peer as u16)).round_trip_ns.record(duration_ns);
+        }
+    }
+    metrics
+}
+
+fn scraping(c: &mut Criterion) {
+    let server = ServerFigures {
+        version: "0",
+        cores: 1,
+        uptime_s: 1,
+        connections_max: 100,
+        memory_limit_bytes: 1 << 30,
+        process: process_figures(),
+    };
+    let samples = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
+    let pages = (1..).map(|cores| {
+        let cores: Vec<CoreMetrics> = (0..cores).map(|core| busy(core, cores)).collect();
+        let snapshots: Vec<_> = cores.iter().map(CoreMetrics::snapshot).collect();
+        let found = samples(&prometheus_text(&snapshots, &server));
+        (cores, snapshots, found)
+    });
+    let (cores, snapshots, found) = pages.into_iter().find(|(.., found)| *found >= SAMPLES).expect("each core adds some");
+    c.bench_function("a core's part of a scrape", |b| b.iter(|| cores[0].snapshot()));
+    c.bench_function(&format!("a page of {found} samples"), |b| b.iter(|| prometheus_text(&snapshots, &server)));
+    c.bench_function(&format!("the same in OpenMetrics: {found} samples"), |b| b.iter(|| openmetrics_text(&snapshots, &server)));
+}
+
+criterion_group!(benches, recording, scraping);
 criterion_main!(benches);

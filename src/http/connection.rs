@@ -1,6 +1,7 @@
 //! Accepting connections and the limits on each.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Peer;
-use super::tls::TlsAcceptor;
+use super::tls::Certified;
 
 /// Connections at once; more wait to be accepted.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -37,11 +38,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Serve connections until `stopped` says so.
 pub(super) async fn accept_until_stopped(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certified>>,
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let room = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -53,7 +54,7 @@ pub(super) async fn accept_until_stopped(
             Ok((stream, address, permit)) => {
                 let peer = Peer { address: address.ip().to_canonical(), encrypted: tls.is_some() };
                 let (router, stopped) = (router.clone().layer(Extension(peer)), stopped.clone());
-                let tls = tls.clone();
+                let tls = tls.as_ref().map(|certified| certified.acceptor());
                 connections.spawn(async move {
                     match tls {
                         None => serve(stream, router, stopped).await,

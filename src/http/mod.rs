@@ -88,7 +88,7 @@ impl HttpServer {
     /// Serve on `listener` (bound, non-blocking) until stopped, with `tls` if there is any. `cpus` are the CPUs that cores run on.
     pub fn start(
         listener: TcpListener,
-        tls: Option<tls::TlsAcceptor>,
+        tls: Option<Arc<tls::Certified>>,
         control: Arc<impl Control>,
         cpus: &[usize],
     ) -> io::Result<Self> {

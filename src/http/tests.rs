@@ -210,35 +210,51 @@ fn the_description_of_the_routes_is_served_and_names_them() {
     }
 }
 
-#[test]
-fn https_is_spoken_with_a_certificate_and_its_key() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("it can be written");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("it can be written");
-    for (cert, key) in [(&key, &key), (&cert, &cert), (&cert, &directory.path().join("none"))] {
-        assert!(tls::acceptor(cert, key).is_err(), "{} and {} are no pair", cert.display(), key.display());
-    }
-    let acceptor = tls::acceptor(&cert, &key).expect("they belong together");
-    let control = Arc::new(Double { status: ServerStatus::new(2), stuck: AtomicBool::new(false) });
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-    let server = HttpServer::start(listener, Some(acceptor), control, &[]).expect("it starts");
+/// What a client that believes this certificate alone is answered; the error of its handshake otherwise.
+fn ask_encrypted(server: &HttpServer, believed: &rcgen::Certificate) -> std::io::Result<String> {
     let mut roots = tokio_rustls::rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
+    roots.add(believed.der().clone()).expect("a root");
     let config = tokio_rustls::rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let name = "localhost".try_into().expect("a name");
     let mut client = tokio_rustls::rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut socket = TcpStream::connect(server.address()).expect("it listens");
     let mut stream = tokio_rustls::rustls::Stream::new(&mut client, &mut socket);
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     // Some end a connection without saying goodbye.
     let _ = stream.read_to_string(&mut answer);
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("alive"), "{answer}");
+    Ok(answer)
+}
+
+#[test]
+fn https_is_spoken_with_a_certificate_and_its_key_and_they_can_be_exchanged() {
+    let [first, second] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    let write = |path: &std::path::Path, text: String| std::fs::write(path, text).expect("it can be written");
+    write(&cert, first.cert.pem());
+    write(&key, first.signing_key.serialize_pem());
+    for (cert, key) in [(&key, &key), (&cert, &cert), (&cert, &directory.path().join("none"))] {
+        assert!(tls::Certified::open(cert, key).is_err(), "{} and {} are no pair", cert.display(), key.display());
+    }
+    let certified = Arc::new(tls::Certified::open(&cert, &key).expect("they belong together"));
+    let control = Arc::new(Double { status: ServerStatus::new(2), stuck: AtomicBool::new(false) });
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+    let server = HttpServer::start(listener, Some(certified.clone()), control, &[]).expect("it starts");
+    let alive = |believed| {
+        ask_encrypted(&server, believed).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.contains("alive"))
+    };
+    assert!(alive(&first.cert) && !alive(&second.cert));
     // In the clear it says nothing.
     assert_eq!(get(&server, "/livez").0, 0);
+    // A certificate whose key is not there yet changes nothing.
+    write(&cert, second.cert.pem());
+    certified.reload(&cert, &key);
+    assert!(alive(&first.cert));
+    write(&key, second.signing_key.serialize_pem());
+    certified.reload(&cert, &key);
+    assert!(alive(&second.cert) && !alive(&first.cert));
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use futures_lite::FutureExt;
+use pin_project_lite::pin_project;
 
 use crate::base::CoreId;
 
@@ -112,15 +112,85 @@ pub fn catch_panic<T>(class: QueueClass, f: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Polls `future` to its end, starting a time slice at every poll; a panic is reported and becomes the error.
-async fn guarded<T>(class: QueueClass, future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
-    let outcome = poll_fn(|cx| {
+// Futures written by hand, because an async block that pins what it was given holds it twice: once as given, once pinned. A task would be
+// three times as large as what it runs, and an idle connection is such a task.
+pin_project! {
+    /// Polls a future to its end, starting a time slice at every poll; a panic is reported and becomes the error.
+    struct Guarded<F> {
+        class: QueueClass,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, String>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
         context::begin_slice();
-        future.as_mut().poll(cx)
-    })
-    .await;
-    outcome.map_err(|payload| report_panic(class, payload.as_ref()))
+        match std::panic::catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err(report_panic(*this.class, payload.as_ref()))),
+        }
+    }
+}
+
+pin_project! {
+    /// A task that runs by itself.
+    struct Detached<F> {
+        #[pin]
+        guarded: Guarded<F>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Detached<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // The panic is already counted and reported; a detached task has nobody else to tell.
+        self.project().guarded.poll(cx).map(|_reported| ())
+    }
+}
+
+pin_project! {
+    /// A task that somebody may wait for.
+    struct Joined<F: Future> {
+        shared: Rc<RefCell<JoinState<F::Output>>>,
+        #[pin]
+        guarded: Option<Guarded<F>>,
+    }
+}
+
+impl<F: Future> Future for Joined<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let cancelled = {
+            let mut state = this.shared.borrow_mut();
+            state.task = Some(cx.waker().clone());
+            state.cancelled
+        };
+        let outcome = if cancelled {
+            Err(JoinError::Cancelled)
+        } else {
+            let guarded = this.guarded.as_mut().as_pin_mut().expect("a task is not polled after its end");
+            std::task::ready!(guarded.poll(cx)).map_err(JoinError::Panicked)
+        };
+        // Before its result is visible.
+        this.guarded.set(None);
+        let joiner = {
+            let mut state = this.shared.borrow_mut();
+            state.outcome = Some(outcome);
+            state.task = None;
+            state.joiner.take()
+        };
+        if let Some(joiner) = joiner {
+            joiner.wake();
+        }
+        Poll::Ready(())
+    }
 }
 
 fn spawn_raw(class: QueueClass, future: impl Future<Output = ()> + 'static) {
@@ -134,10 +204,7 @@ fn spawn_raw(class: QueueClass, future: impl Future<Output = ()> + 'static) {
 ///
 /// The task is first polled after the caller has given way, never inside this call.
 pub fn spawn(class: QueueClass, future: impl Future<Output = ()> + 'static) {
-    spawn_raw(class, async move {
-        // The panic is already counted and reported; a detached task has nobody else to tell.
-        let _reported = guarded(class, future).await;
-    });
+    spawn_raw(class, Detached { guarded: Guarded { class, future } });
 }
 
 /// Starts a task on the current core whose result can be awaited and which can be cancelled.
@@ -146,32 +213,7 @@ pub fn spawn(class: QueueClass, future: impl Future<Output = ()> + 'static) {
 pub fn spawn_joinable<T: 'static>(class: QueueClass, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
     let shared = Rc::new(RefCell::new(JoinState { outcome: None, joiner: None, task: None, cancelled: false }));
     let handle = JoinHandle { shared: Rc::clone(&shared) };
-    spawn_raw(class, async move {
-        let outcome = {
-            let mut future = pin!(guarded(class, future));
-            poll_fn(|cx| {
-                {
-                    let mut state = shared.borrow_mut();
-                    if state.cancelled {
-                        return Poll::Ready(Err(JoinError::Cancelled));
-                    }
-                    state.task = Some(cx.waker().clone());
-                }
-                future.as_mut().poll(cx).map(|result| result.map_err(JoinError::Panicked))
-            })
-            .await
-            // The task's own future is dropped here, before its result is visible.
-        };
-        let joiner = {
-            let mut state = shared.borrow_mut();
-            state.outcome = Some(outcome);
-            state.task = None;
-            state.joiner.take()
-        };
-        if let Some(joiner) = joiner {
-            joiner.wake();
-        }
-    });
+    spawn_raw(class, Joined { shared, guarded: Some(Guarded { class, future }) });
     handle
 }
 

@@ -13,6 +13,7 @@ use crate::base::CoreId;
 use crate::catalog::{BOOTSTRAP_ROLE, CatalogStore, store};
 use crate::config::{Config, PoolMode};
 use crate::error::{SqlError, SqlState};
+use crate::http::tls::Certified;
 use crate::http::{Phase, ServerStatus};
 use crate::mesh::Fabric;
 use crate::runtime::net::{Listener, Probes};
@@ -56,6 +57,8 @@ pub struct CoreServices {
     pub store: Arc<CatalogStore>,
     /// What connections share.
     pub wire: Services,
+    /// What HTTP is encrypted with.
+    pub http_tls: Option<Arc<Certified>>,
     /// Connections by core.
     pub loads: Loads,
     /// Status for the control plane.

@@ -26,7 +26,8 @@ use crate::catalog::system::cores::{CoreFigures, Look};
 use crate::config::{Config, SessionMobility};
 use crate::error::SqlResult;
 use crate::http::query::{Answer, Batch, Caller, Login};
-use crate::http::{Control, HttpServer, Phase, ServerStatus, tls};
+use crate::http::tls::Certified;
+use crate::http::{Control, HttpServer, Phase, ServerStatus};
 use crate::mesh::{ControlHandle, Fabric, MeshConfig};
 use crate::metrics::export::ServerFigures;
 use crate::metrics::{CoreSnapshot, PoolFigures};
@@ -55,7 +56,8 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     let banner = banner::Banner::new(config, &checked);
     let gate = Arc::new(front_door::open(config, checked.data_dir.root())?);
     let door = certificates::open(config.ssl.as_ref(), checked.data_dir.root())?;
-    let services = Arc::new(services(config, &checked, &gate, door, on_damage));
+    let http_tls = config.http_tls.as_ref().map(|files| Certified::open(&files.cert, &files.key)).transpose()?;
+    let services = Arc::new(services(config, &checked, &gate, (door, http_tls), on_damage));
     front_door::warn_of_rules(&services.wire, config);
     let (stopping, reloading) = (services.clone(), services.clone());
     let stop = move |how| match how {
@@ -81,9 +83,8 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
     }
     let listeners = Arc::new(Mutex::new(bound));
     let runtime_config = RuntimeConfig { cpus: config.cpus.clone(), spin: config.spin, io_memory: IO_MEMORY };
-    let tls = config.http_tls.as_ref().map(|files| tls::acceptor(&files.cert, &files.key)).transpose()?;
     let http = match checked.http.take() {
-        Some(listener) => Some(HttpServer::start(listener, tls, control, &config.cpus)?),
+        Some(listener) => Some(HttpServer::start(listener, services.http_tls.clone(), control, &config.cpus)?),
         None => None,
     };
     let for_cores = services.clone();
@@ -111,10 +112,13 @@ pub fn run(config: &Config, on_damage: OnDamage) -> Result<(), Box<dyn Error>> {
 
 /// Reads again what can be while the server runs.
 fn reload(services: &CoreServices) {
-    let CoreServices { config, root, wire, .. } = services;
+    let CoreServices { config, root, wire, http_tls, .. } = services;
     front_door::reload(&wire.gate, &front_door::path(config, root));
     if let (Some(door), Some(files)) = (&wire.tls, &config.ssl) {
         certificates::reload(door, files, root);
+    }
+    if let (Some(certified), Some(files)) = (http_tls, &config.http_tls) {
+        certified.reload(&files.cert, &files.key);
     }
     front_door::warn_of_rules(wire, config);
 }
@@ -123,7 +127,7 @@ fn services(
     config: &Config,
     checked: &preflight::Preflight,
     gate: &Arc<Gate>,
-    door: Option<Arc<Door>>,
+    (door, http_tls): (Option<Arc<Door>>, Option<Certified>),
     on_damage: OnDamage,
 ) -> CoreServices {
     let limits = EngineLimits {
@@ -157,6 +161,7 @@ fn services(
             check_interval: config.connections.check_interval,
             tls: door,
         },
+        http_tls: http_tls.map(Arc::new),
         loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),

@@ -117,20 +117,22 @@ pub async fn serve<S: ByteStream, B: Backend>(
     let mut standing = Standing::new(&backend);
     let mut peer = Peer::new(Secured::clear(stream), InputBuffer::default(), services.message_bytes_max);
     let started = Box::pin(start(&mut peer, &backend, services, admission, &mut standing)).await;
-    match started {
-        Ok((session, slot)) => Conversation::new((&backend, services), peer, (session, pool), standing, slot).quiet().run().await,
-        Err(Gone) => {
-            peer.close().await;
-            Exit::Closed
-        }
-    }
+    let Ok((session, slot)) = started else {
+        Box::pin(peer.close()).await;
+        return Exit::Closed;
+    };
+    let mut conversation = Conversation::new((&backend, services), peer, (session, pool), standing, slot).quiet();
+    let end = conversation.run().await;
+    Box::pin(conversation.finish(end)).await
 }
 
 /// Goes on with a connection that comes from another core.
 pub async fn resume<S: ByteStream, B: Backend>(moving: Moving<S, B>, backend: B, services: &Services) -> Exit<S, B> {
     let standing = Standing::new(&backend);
     let peer = Peer::new(moving.stream, InputBuffer::holding(moving.input), services.message_bytes_max);
-    Conversation::new((&backend, services), peer, (moving.session, None), standing, moving.slot).run().await
+    let mut conversation = Conversation::new((&backend, services), peer, (moving.session, None), standing, moving.slot);
+    let end = conversation.run().await;
+    Box::pin(conversation.finish(end)).await
 }
 
 /// A client that is who it says.

@@ -36,7 +36,7 @@ use crate::wire::tls::Secured;
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
 
 /// Why a conversation ends here.
-enum End {
+pub(super) enum End {
     Gone,
     Fatal(SqlError),
     Hop(CoreId),
@@ -125,20 +125,20 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         self
     }
 
-    /// Goes on until the client or the session ends, or moves.
-    pub async fn run(mut self) -> Exit<S, B> {
-        let end = loop {
+    /// Goes on until the client or the session ends, or moves; [`finish`](Self::finish) is to follow. By reference, because a future holds
+    /// twice what it is given.
+    pub async fn run(&mut self) -> End {
+        loop {
             if self.wait.is_some() {
                 self.give_back();
                 if let Err(end) = self.asleep().await {
-                    break end;
+                    return end;
                 }
             }
             if let Err(end) = Box::pin(self.awake()).await {
-                break end;
+                return end;
             }
-        };
-        Box::pin(self.finish(end)).await
+        }
     }
 
     /// Serves the client until it has said nothing for a while.
@@ -301,7 +301,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
     }
 
     /// Says goodbye, or sends the session on its way.
-    async fn finish(mut self, end: End) -> Exit<S, B> {
+    pub async fn finish(mut self, end: End) -> Exit<S, B> {
         match end {
             End::Hop(core) if self.peer.flush().await.is_ok() => {
                 count_bytes(self.backend, &mut self.peer);

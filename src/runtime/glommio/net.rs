@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_lite::future::poll_fn;
@@ -205,8 +205,10 @@ impl Stream {
         .await
     }
 
-    /// Gives back the memory kept for the next send.
+    /// Gives back the memory of the last send, if that is over.
     pub fn rest(&mut self) {
+        // If it has failed, the connection is broken, which whoever reads from it learns.
+        let _over = self.poll_sent(&mut Context::from_waker(Waker::noop()));
         self.spare = Vec::new();
     }
 

@@ -4,20 +4,8 @@ import os
 import shutil
 import subprocess
 
-from servers import ROOT, say
-
-
-def need(program, package):
-    """A program, installed as a Debian package if it is missing and this user may."""
-    if (found := shutil.which(program)) is None:
-        if os.geteuid() != 0:
-            raise SystemExit(f"{program} is missing: apt-get install {package}")
-        say(f"installing {package}")
-        quiet = {"check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-qq", package], **quiet)
-        found = shutil.which(program)
-    return found
+from debian import need
+from servers import ROOT
 
 
 class Browser:

@@ -143,7 +143,7 @@ fn ssl(p: &mut Parser<'_>) -> Option<Option<SslConfig>> {
     let cert = p.field("ssl_cert_file", file);
     let key = p.field("ssl_key_file", file);
     let ca = p.field("ssl_ca_file", |text| unless_off(text, file));
-    let known = [("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
+    let known = [TlsVersion::Tls12, TlsVersion::Tls13].map(|version| (version.name(), version));
     let min_version = p.field("ssl_min_protocol_version", |text| one_of(text, &known));
     let config = SslConfig { cert: cert?, key: key?, ca: ca?, min_version: min_version? };
     Some(on?.then_some(config))

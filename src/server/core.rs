@@ -23,6 +23,7 @@ use crate::server::router::{self, Loads};
 use crate::server::superuser;
 use crate::session::native::NativeBackend;
 use crate::session::pool::Pool;
+use crate::session::settings::Presets;
 use crate::shard::messages::{Reply, Request};
 use crate::shard::observing::observe_flush;
 use crate::shard::{Engine, RecoveryOptions, Shared, engine, try_engine};
@@ -65,6 +66,8 @@ pub struct CoreServices {
     pub status: Arc<ServerStatus>,
     /// Settings.
     pub config: Config,
+    /// Of these, what SHOW tells.
+    pub presets: Arc<Presets>,
     /// The data directory.
     pub root: PathBuf,
     /// What recovery does about damaged files.
@@ -89,6 +92,7 @@ impl CoreServices {
             usize::try_from(statement_memory).unwrap_or(usize::MAX),
             self.config.scram_iterations,
         )
+        .with_presets(self.presets.clone())
     }
 
     /// Records that the server cannot go on, and stops it.

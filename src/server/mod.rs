@@ -37,6 +37,7 @@ use crate::server::rest::Rest;
 use crate::server::router::Loads;
 use crate::server::signals::Stop;
 use crate::session::interrupt::SessionRegistry;
+use crate::session::settings::{Presets, show_seconds};
 use crate::shard::messages::{Reply, Request};
 use crate::shard::{EngineLimits, Shared};
 use crate::wal::OnDamage;
@@ -165,6 +166,7 @@ fn services(
         loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
+        presets: Arc::new(presets(config)),
         root: checked.data_dir.root().to_owned(),
         on_damage,
         stop: AtomicBool::new(false),
@@ -172,6 +174,28 @@ fn services(
         ready: AtomicBool::new(false),
         failure: Mutex::new(None),
     }
+}
+
+/// What `SHOW` tells of the settings that only a start changes.
+fn presets(config: &Config) -> Presets {
+    let addresses: Vec<String> = config.listen.iter().map(|address| address.ip().to_string()).collect();
+    let mut presets = Presets::from([
+        ("authentication_timeout", show_seconds(config.authentication_timeout.as_secs())),
+        ("listen_addresses", addresses.join(",")),
+        ("max_connections", config.connections.max.to_string()),
+        ("port", config.listen.first().map_or(0, |address| address.port()).to_string()),
+        ("superuser_reserved_connections", config.connections.reserved.to_string()),
+    ]);
+    if let Some(ssl) = &config.ssl {
+        presets.extend([
+            ("ssl", "on".to_owned()),
+            ("ssl_ca_file", ssl.ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("ssl_cert_file", ssl.cert.display().to_string()),
+            ("ssl_key_file", ssl.key.display().to_string()),
+            ("ssl_min_protocol_version", ssl.min_version.name().to_owned()),
+        ]);
+    }
+    presets
 }
 
 /// Says where the server listens, once it serves.

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{SqlError, SqlResult};
 use crate::metrics::CoreMetrics;
 use crate::session::response::Severity;
+use crate::session::settings::Presets;
 use crate::shard::{PrepareAs, ReadView, RowBatch, Savepoint, SessionLocks, Sizes, Txn};
 use crate::sql::SessionInfo;
 use crate::sql::plan::{PointSelect, Statement};
@@ -76,6 +77,11 @@ pub trait Backend {
 
     /// What this core counts.
     fn metrics(&self) -> &CoreMetrics;
+
+    /// What the server was started with; `None` where there is none.
+    fn presets(&self) -> Option<Arc<Presets>> {
+        None
+    }
 
     /// How much memory storages take; `None` where there is no engine.
     fn sizes(&self) -> Option<Arc<Sizes>> {

@@ -135,7 +135,8 @@ impl<B: Backend> Session<B> {
         check_connect(&identity, &catalog)?;
         let login = Authority { role: identity.role, superuser: catalog.is_superuser(identity.role) };
         let resolve = |settings: &Settings, name: &str, value: &str| authority::resolve(name, value, &catalog, settings);
-        let settings = Settings::new(&identity.user, login, startup, resolve)?;
+        let mut settings = Settings::new(&identity.user, login, startup, resolve)?;
+        settings.set_presets(backend.presets());
         let pid = ticket.key().pid;
         let env = Environment::new(identity, &ticket, settings, backend.sizes());
         Ok(Self {

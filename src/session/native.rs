@@ -13,6 +13,7 @@ use crate::exec::{ExecContext, Portal, Progress, observes_nothing};
 use crate::metrics::CoreMetrics;
 use crate::session::backend::{Backend, Fetched, Flow, RowSink, Run};
 use crate::session::response::Severity;
+use crate::session::settings::Presets;
 use crate::shard::{Engine, PrepareAs, ReadView, RowBatch, Savepoint, SessionLocks, Sizes, SnapshotPin, Txn, engine};
 use crate::sql::expr::eval::{NoRow, eval};
 use crate::sql::plan::{Plan, PointSelect, Statement};
@@ -30,6 +31,7 @@ pub struct NativeBackend {
     metrics: Rc<CoreMetrics>,
     statement_memory_max: usize,
     scram_iterations: u32,
+    presets: Option<Arc<Presets>>,
 }
 
 /// A statement in progress.
@@ -49,7 +51,12 @@ pub struct NativeCopy {
 impl NativeBackend {
     /// The backend of the current core.
     pub fn new(store: Arc<CatalogStore>, metrics: Rc<CoreMetrics>, statement_memory_max: usize, scram_iterations: u32) -> Self {
-        Self { engine: engine(), store, metrics, statement_memory_max, scram_iterations }
+        Self { engine: engine(), store, metrics, statement_memory_max, scram_iterations, presets: None }
+    }
+
+    /// Whose sessions say what the server was started with.
+    pub fn with_presets(self, presets: Arc<Presets>) -> Self {
+        Self { presets: Some(presets), ..self }
     }
 
     /// What this core counts.
@@ -138,6 +145,10 @@ impl Backend for NativeBackend {
 
     fn metrics(&self) -> &CoreMetrics {
         &self.metrics
+    }
+
+    fn presets(&self) -> Option<Arc<Presets>> {
+        self.presets.clone()
     }
 
     fn sizes(&self) -> Option<Arc<Sizes>> {

@@ -115,6 +115,7 @@ const LEVELS: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "log
 /// All settings.
 pub static DEFINITIONS: &[Definition] = &[
     Definition { name: "application_name", reported: true, description: "The application's name.", ..BASE },
+    fixed("authentication_timeout", "1min", "How long a client may take to log in."),
     flag("backslash_quote", "off", &["off"]),
     fixed("block_size", "8192", "Size of a PostgreSQL page; what clients that compute sizes expect."),
     Definition {
@@ -211,8 +212,10 @@ pub static DEFINITIONS: &[Definition] = &[
     locale("lc_monetary"),
     locale("lc_numeric"),
     locale("lc_time"),
+    fixed("listen_addresses", "localhost", "Where the server listens."),
     timeout("lock_timeout", "How long a statement waits for a lock."),
     memory("maintenance_work_mem", "64MB"),
+    fixed("max_connections", "100", "Client connections at once."),
     fixed("max_identifier_length", "63", "Longest name in bytes."),
     fixed("max_index_keys", "32", "Most columns of a key."),
     hint("max_parallel_workers_per_gather", "0", Kind::Integer { min: 0, max: 1024, unit: Unit::None }),
@@ -224,6 +227,7 @@ pub static DEFINITIONS: &[Definition] = &[
         description: "How new passwords are hashed.",
         ..BASE
     },
+    fixed("port", "5433", "The TCP port that the server listens on."),
     flag("quote_all_identifiers", "off", &[]),
     hint("random_page_cost", "4", Kind::Real),
     Definition {
@@ -263,12 +267,18 @@ pub static DEFINITIONS: &[Definition] = &[
         description: "Role in replication.",
         ..BASE
     },
+    fixed("ssl", "off", "Whether connections are encrypted for clients that ask for it."),
+    fixed("ssl_ca_file", "", "The authorities whose certificates of clients are believed."),
+    fixed("ssl_cert_file", "server.crt", "The certificate."),
+    fixed("ssl_key_file", "server.key", "Its private key."),
+    fixed("ssl_min_protocol_version", "TLSv1.2", "The lowest version of TLS."),
     Definition {
         reported: true,
         description: "Backslashes in strings are ordinary.",
         ..flag("standard_conforming_strings", "on", &["on"])
     },
     timeout("statement_timeout", "How long a statement may run."),
+    fixed("superuser_reserved_connections", "3", "Connections that are kept for superusers."),
     Definition {
         name: "synchronous_commit",
         default: "on",

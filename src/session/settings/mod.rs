@@ -23,6 +23,7 @@ use crate::txn::Isolation;
 use crate::types::SessionFormat;
 
 pub use definitions::{Access, DEFINITIONS, Definition, SERVER_VERSION, definition};
+pub use value::show_seconds;
 
 /// The most settings of its own that a session may invent (`SET my.setting = …`).
 const CUSTOM_SETTINGS_MAX: usize = 1_000;
@@ -157,7 +158,12 @@ pub struct Settings {
     plan_epoch: u64,
     user: String,
     login: Authority,
+    /// What the server was started with.
+    presets: Option<Arc<Presets>>,
 }
+
+/// Settings that only a start of the server changes, by name.
+pub type Presets = BTreeMap<&'static str, String>;
 
 impl Settings {
     /// The settings of a new session, those of its startup packet applied. `resolve` answers what role a value stands for.
@@ -176,6 +182,7 @@ impl Settings {
             plan_epoch: 0,
             user: user.to_owned(),
             login,
+            presets: None,
         };
         for (name, value) in startup {
             let authority = resolve(&settings, &name.to_ascii_lowercase(), value)?;
@@ -188,6 +195,11 @@ impl Settings {
         settings.commit();
         settings.to_report.clear();
         Ok(settings)
+    }
+
+    /// Says what the server was started with.
+    pub fn set_presets(&mut self, presets: Option<Arc<Presets>>) {
+        self.presets = presets;
     }
 
     /// The role that logged in.
@@ -361,7 +373,9 @@ impl Settings {
                 Value { authority: Some(self.login), ..Value::of(self.user.as_str()) }
             }
             None if definition.name == "is_superuser" && !self.effective.authority().superuser => Value::of("off"),
-            None => Value::of(definition.default),
+            None => Value::of(
+                self.presets.as_ref().and_then(|all| all.get(definition.name)).map_or(definition.default, String::as_str),
+            ),
         }
     }
 

@@ -79,6 +79,11 @@ pub fn show_integer(value: i64, unit: Unit) -> String {
     value.to_string()
 }
 
+/// Seconds as SHOW prints them.
+pub fn show_seconds(seconds: u64) -> String {
+    show_integer(i64::try_from(seconds).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000), Unit::Milliseconds)
+}
+
 /// The identifiers of a list such as `search_path`: folded to lower case unless quoted.
 pub fn split_identifiers(list: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();

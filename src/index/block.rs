@@ -17,6 +17,9 @@ pub(super) const SLOTS: usize = 128;
 /// Keys with equal digests that are compared one after the other without looking ahead.
 const FEW_TIES: usize = 2;
 
+/// Keys that are being fetched while digests are taken anew.
+const KEYS_AHEAD: usize = 12;
+
 /// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -71,6 +74,16 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     #[inline(always)]
     pub(super) fn prefetch(&self) {
         search::prefetch_all(&self.digests);
+    }
+
+    /// Fetches the first and the last key.
+    pub(super) fn prefetch_ends(&self, len: usize) {
+        for slot in [0, len - 1] {
+            search::prefetch(&self.digests[slot]);
+            if !K::EXACT {
+                search::prefetch(&self.rests[slot]);
+            }
+        }
     }
 
     /// Fetches the beginning of what a scan reads; the processor sees from it where the scan goes.
@@ -254,7 +267,10 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// Takes the digests anew behind another number of shared bytes.
     pub(super) fn redigest(&mut self, len: usize, skip: usize) {
-        for (digest, rest) in self.digests[..len].iter_mut().zip(&self.rests) {
+        for slot in 0..len {
+            // Of keys on the heap many are fetched at once.
+            K::prefetch_rest(&self.rests[(slot + KEYS_AHEAD).min(SLOTS - 1)]);
+            let (digest, rest) = (&mut self.digests[slot], &self.rests[slot]);
             let key = K::key_ref(*digest, rest);
             let fresh = K::digest(K::ref_view(&key), skip);
             *digest = fresh;

@@ -152,7 +152,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     }
 
     /// Blocks and their lengths.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> + Clone {
         self.blocks.iter().enumerate().map(|(at, block)| (block, self.len_of(at)))
     }
 

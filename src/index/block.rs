@@ -120,14 +120,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         len
     }
 
-    /// Fetches what look-ups read that end near `slot`.
+    /// Fetches what look-ups read that end in the window from `start`.
     #[inline(always)]
-    pub(super) fn prefetch_near(&self, slot: usize) {
-        self.prefetch_window(search::window_at(slot));
-    }
-
-    #[inline(always)]
-    fn prefetch_window(&self, start: usize) {
+    pub(super) fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
         if !K::EXACT {
@@ -135,10 +130,10 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         }
     }
 
-    /// Fetches what moves when an entry near `slot` is put in or taken out, of `len`.
+    /// Fetches what moves when an entry in the window from `start` is put in or taken out, of `len`.
     #[inline(always)]
-    pub(super) fn prefetch_behind(&self, slot: usize, len: usize) {
-        for start in (search::window_at(slot)..len).step_by(search::WINDOW) {
+    pub(super) fn prefetch_behind(&self, start: usize, len: usize) {
+        for start in (start..len).step_by(search::WINDOW) {
             self.prefetch_window(start.min(SLOTS - search::WINDOW));
         }
     }
@@ -149,24 +144,23 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
     }
 
-    /// The value of `key`, expected near slot `predicted`.
+    /// The value of `key`, expected in the window from `start`.
     #[inline(always)]
-    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
+    pub(super) fn get_near(&self, start: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
         if K::EXACT && digest != K::Digest::MAX {
-            let start = search::window_at(predicted);
             let window = search::window(&self.digests, start);
             let place = search::lower_in_window(window, digest);
             if window[place] == digest {
                 return Some(search::window(&self.values, start)[place]);
             }
         }
-        self.find_near(predicted, key, digest, len()).ok().map(|slot| self.values[slot])
+        self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot])
     }
 
-    /// [`find`](Self::find) for a key expected near slot `predicted`, which is being fetched.
+    /// [`find`](Self::find) for a key expected in the window from `start`, which is being fetched.
     #[inline(always)]
-    pub(super) fn find_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        let slot = search::lower_near(&self.digests, digest, predicted, |start| self.prefetch_window(start));
+    pub(super) fn find_near(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
         self.decide(key, digest, slot, len)
     }
 

@@ -6,6 +6,7 @@
 //! it may be off until it is taken anew, which makes a prediction worse and nothing wrong.
 
 use super::block::SLOTS;
+use super::search;
 
 /// Quarters, and counts kept.
 const PARTS: usize = 4;
@@ -27,9 +28,12 @@ pub(super) fn boundaries(start: i32, end: i32) -> [i32; PARTS - 1] {
 /// Where in the range `start..end` a quantum lies, from 0 to the number of positions less one.
 #[inline(always)]
 fn position(quantum: i32, start: i32, end: i32) -> u32 {
-    let into = quantum.saturating_sub(start).max(0) as f32;
+    let into = quantum.wrapping_sub(start).max(0) as f32;
     let width = end.wrapping_sub(start).max(1) as f32;
-    ((into * POSITIONS as f32 / width) as u32).min(POSITIONS - 1)
+    let position = into * POSITIONS as f32 / width;
+    // SAFETY: neither part is above 2^31 and the width not below 1, so it is a number from 0 to 2^42.
+    let position: i64 = unsafe { position.to_int_unchecked() };
+    position.min(i64::from(POSITIONS - 1)) as u32
 }
 
 impl Fill {
@@ -54,12 +58,23 @@ impl Fill {
     /// The slot at which a quantum is expected in a block for quanta from `start` to below `end`.
     #[inline(always)]
     pub(super) fn predict(self, quantum: i32, start: i32, end: i32) -> usize {
+        usize::from(self.interpolate(quantum, start, end)).min(SLOTS - 1)
+    }
+
+    /// Where the window begins that a quantum is expected in.
+    #[inline(always)]
+    pub(super) fn window(self, quantum: i32, start: i32, end: i32) -> usize {
+        search::window_at(self.interpolate(quantum, start, end))
+    }
+
+    #[inline(always)]
+    fn interpolate(self, quantum: i32, start: i32, end: i32) -> u8 {
         let position = position(quantum, start, end);
         // The count before the quarter and the one behind it, in the two low bytes.
         let around = (u64::from(self.0) << 8) >> (position / STEPS * 8);
         let (low, high) = (around as u8, (around >> 8) as u8);
-        let into = (i32::from(high) - i32::from(low)) * (position % STEPS) as i32 / STEPS as i32;
-        ((i32::from(low) + into) as u32 as usize).min(SLOTS - 1)
+        let into = u32::from(high).wrapping_sub(u32::from(low)).wrapping_mul(position % STEPS) / STEPS;
+        low.wrapping_add(into as u8)
     }
 
     /// One entry more, at `quantum`.

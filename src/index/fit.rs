@@ -27,7 +27,7 @@ struct Scale<D> {
 
 impl<D: Digest> Scale<D> {
     fn quantum(&self, digest: D) -> i32 {
-        digest.distance(self.base).scale(self.shift).min(QUANTUM_MAX as u32) as i32
+        digest.distance(self.base).scale(self.shift, QUANTUM_MAX as u32) as i32
     }
 }
 

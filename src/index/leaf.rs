@@ -35,8 +35,8 @@ pub(super) const QUANTUM_MAX: i32 = i32::MAX - 1;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leaf<K: IndexKey, V> {
-    /// The first bound of each group.
-    coarse: [i32; GROUPS],
+    /// The first bound behind each group.
+    behind: [i32; GROUPS],
     pub(super) base: K::Digest,
     pub(super) shift: u32,
     /// Leading bytes all keys share, by which digests are taken.
@@ -83,9 +83,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
         let Frame { base, shift, limit, skip, sample } = frame;
         let groups = [Group { bounds: [i32::MAX; GROUP], fills: [Fill::default(); GROUP] }; GROUPS];
-        let coarse = [i32::MAX; GROUPS];
+        let behind = [i32::MAX; GROUPS];
         let blocks = BlockList::new();
-        let mut leaf = Pooled::new(Self { coarse, base, shift, skip, limit, doubt: Cell::new(0), groups, blocks, sample });
+        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), groups, blocks, sample });
         for Part { block, bound, fill } in parts {
             let at = leaf.blocks.len();
             leaf.blocks.push(block);
@@ -114,11 +114,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// To be called after any change of bounds.
     pub(super) fn bounds_changed(&mut self) {
-        for (coarse, group) in self.coarse.iter_mut().zip(&self.groups) {
-            *coarse = group.bounds[0];
+        for (behind, group) in self.behind.iter_mut().zip(&self.groups[1..]) {
+            *behind = group.bounds[0];
         }
-        // Whatever lies before the first block is sought there.
-        self.coarse[0] = i32::MIN;
     }
 
     pub(super) fn bound(&self, at: usize) -> i32 {
@@ -141,10 +139,15 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// The quanta that a block's entries are expected in: from, and below.
     #[inline(always)]
     pub(super) fn span(&self, at: usize) -> (i32, i32) {
-        let group = &self.groups[at / GROUP % GROUPS];
-        let behind = if at % GROUP + 1 < GROUP { group.bounds[(at + 1) % GROUP] } else { self.coarse[(at / GROUP + 1) % GROUPS] };
-        let end = if at + 1 < BLOCKS { behind } else { i32::MAX };
-        (group.bounds[at % GROUP], end.min(self.limit))
+        self.span_in(at / GROUP % GROUPS, at % GROUP)
+    }
+
+    /// [`span`](Self::span) of a block of a group.
+    #[inline(always)]
+    fn span_in(&self, group: usize, lane: usize) -> (i32, i32) {
+        let bounds = &self.groups[group].bounds;
+        let end = if lane + 1 < GROUP { bounds[(lane + 1) % GROUP] } else { self.behind[group] };
+        (bounds[lane], end.min(self.limit))
     }
 
     pub(super) fn len_of(&self, block: usize) -> usize {
@@ -178,28 +181,29 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     #[inline(always)]
     pub(super) fn quantum(&self, digest: K::Digest) -> i32 {
-        digest.distance(self.base).scale(self.shift).min(QUANTUM_MAX as u32) as i32
+        digest.distance(self.base).scale(self.shift, QUANTUM_MAX as u32) as i32
     }
 
     /// The group that leads to the keys of this quantum.
     #[inline(always)]
     fn route_coarse(&self, quantum: i32) -> usize {
-        let group = (search::count_up_to(&self.coarse, quantum) - 1) % GROUPS;
-        search::prefetch(&self.groups[group]);
+        // Behind the last group lies nothing.
+        let group = search::count_but_last(&self.behind, quantum);
         search::prefetch(self.blocks.place(group * GROUP));
         group
     }
 
+    /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
     fn route_fine(&self, group: usize, quantum: i32) -> usize {
-        let before = search::count_up_to(&self.groups[group].bounds, quantum);
-        group * GROUP + before.max(1) - 1
+        search::count_but_first(&self.groups[group].bounds, quantum)
     }
 
     /// The block that holds the keys of this quantum.
     #[inline(always)]
     pub(super) fn route(&self, quantum: i32) -> usize {
-        self.route_fine(self.route_coarse(quantum), quantum)
+        let group = self.route_coarse(quantum);
+        group * GROUP + self.route_fine(group, quantum)
     }
 
     /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
@@ -212,20 +216,22 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         }
         let digest = self.digest_of(key);
         let quantum = self.quantum(digest);
-        let at = self.route(quantum);
+        let group = self.route_coarse(quantum);
+        let lane = self.route_fine(group, quantum);
+        let at = group * GROUP + lane;
         let block = &self.blocks[at];
-        let len = self.len_of(at);
+        let len = self.groups[group].fills[lane].len();
         let found = if self.doubt.get() > 0 {
             block.prefetch();
             block.find(key, digest, len)
         } else {
-            let predicted = self.predict_quantum(at, quantum);
+            let start = self.window(group, lane, quantum);
             if to_change {
-                block.prefetch_behind(predicted, len);
+                block.prefetch_behind(start, len);
             } else {
-                block.prefetch_near(predicted);
+                block.prefetch_window(start);
             }
-            block.find_near(predicted, key, digest, len)
+            block.find_near(start, key, digest, len)
         };
         match found {
             Ok(slot) => Ok((at, slot)),
@@ -242,53 +248,58 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
-        self.predict_quantum(block, self.quantum(self.digest_of(key)))
+        let (start, end) = self.span(block);
+        self.fill(block).predict(self.quantum(self.digest_of(key)), start, end)
     }
 
+    /// Where the window begins in which a quantum is expected.
     #[inline(always)]
-    fn predict_quantum(&self, at: usize, quantum: i32) -> usize {
-        let (start, end) = self.span(at);
-        self.groups[at / GROUP % GROUPS].fills[at % GROUP].predict(quantum, start, end)
+    fn window(&self, group: usize, lane: usize, quantum: i32) -> usize {
+        let (start, end) = self.span_in(group, lane);
+        self.groups[group].fills[lane].window(quantum, start, end)
     }
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
     pub(super) fn approach(&self, key: &K::View) -> usize {
-        self.route_coarse(self.quantum(self.digest_of(key)))
+        let group = self.route_coarse(self.quantum(self.digest_of(key)));
+        search::prefetch(&self.groups[group]);
+        group
     }
 
-    /// The block that would hold `key` and the slot it is expected in; what is there is being fetched.
+    /// The block that would hold `key` and the window it is expected in; what is there is being fetched.
     #[inline(always)]
     pub(super) fn expect(&self, key: &K::View) -> (usize, usize) {
-        self.expect_in(self.approach(key), key)
+        self.expect_in(self.route_coarse(self.quantum(self.digest_of(key))), key)
     }
 
     /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
     #[inline(always)]
     pub(super) fn expect_in(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
-        let at = self.route_fine(group, quantum);
+        let lane = self.route_fine(group, quantum);
+        let at = group * GROUP + lane;
         let block = &self.blocks[at];
         if self.doubt.get() > 0 {
             block.prefetch();
             return (at, SLOTS);
         }
-        let predicted = self.predict_quantum(at, quantum);
-        block.prefetch_near(predicted);
-        (at, predicted)
+        let start = self.window(group, lane, quantum);
+        block.prefetch_window(start);
+        (at, start)
     }
 
     /// The value of `key` in the place that [`expect`](Self::expect) named.
     #[inline(always)]
-    pub(super) fn get_expected(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
+    pub(super) fn get_expected(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
         let (block, digest) = (&self.blocks[at], self.digest_of(key));
-        if predicted == SLOTS {
+        if start == SLOTS {
             return block.get(key, digest, self.len_of(at));
         }
-        block.get_near(predicted, key, digest, || self.len_of(at))
+        block.get_near(start, key, digest, || self.len_of(at))
     }
 
     /// Behind the last entry.
@@ -344,7 +355,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// Fetches the header of this leaf.
     #[inline(always)]
     pub(super) fn prefetch(&self) {
-        search::prefetch(&self.coarse);
+        search::prefetch(&self.behind);
     }
 
     /// Asserts every invariant.
@@ -355,7 +366,8 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         assert!(bounds[..count].is_sorted_by(|a, b| a < b));
         assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
         assert!(self.bound(count - 1) < self.limit);
-        assert!(self.coarse[0] == i32::MIN && self.coarse[1..].iter().eq(bounds.iter().step_by(GROUP).skip(1)));
+        let behind = bounds.iter().step_by(GROUP).skip(1).chain([&i32::MAX]);
+        assert!(self.behind.iter().eq(behind));
         for (at, (block, len)) in self.parts().enumerate() {
             block.check(len);
             for slot in 0..len {

@@ -157,6 +157,24 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot])
     }
 
+    /// The value of an exact `digest` if the window from `start` decides about it; else the window beside it is being fetched,
+    /// and where that begins is returned. The greatest digest is none that a window decides about.
+    #[inline(always)]
+    pub(super) fn get_in_window(&self, start: usize, digest: K::Digest) -> Result<Option<V>, usize> {
+        let window = search::window(&self.digests, start);
+        let place = search::lower_in_window(window, digest);
+        if window[place] == digest {
+            return Ok(Some(search::window(&self.values, start)[place]));
+        }
+        match search::window_beside(window, start, place, digest) {
+            Some(beside) => {
+                self.prefetch_window(beside);
+                Err(beside)
+            }
+            None => Ok(None),
+        }
+    }
+
     /// [`find`](Self::find) for a key expected in the window from `start`, which is being fetched.
     #[inline(always)]
     pub(super) fn find_near(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {

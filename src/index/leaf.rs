@@ -302,6 +302,23 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         block.get_near(start, key, digest, || self.len_of(at))
     }
 
+    /// [`get_expected`](Self::get_expected), unless the key is not in the window of `place`: then it is in the one that `place`
+    /// names now, which is being fetched.
+    #[inline(always)]
+    pub(super) fn get_or_step(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
+        let digest = self.digest_of(key);
+        if !K::EXACT || place.1 == SLOTS || digest == K::Digest::MAX {
+            return Some(self.get_expected(*place, key));
+        }
+        match self.blocks[place.0].get_in_window(place.1, digest) {
+            Ok(value) => Some(value),
+            Err(beside) => {
+                place.1 = beside;
+                None
+            }
+        }
+    }
+
     /// Behind the last entry.
     pub(super) fn end(&self) -> (usize, usize) {
         let last = self.blocks.len() - 1;

@@ -126,7 +126,20 @@ pub(super) fn lower_in_window<D: Digest>(window: &[D; WINDOW], digest: D) -> usi
 }
 
 /// Windows beside the predicted one that are tried before the whole block is searched.
-const STEPS_MAX: usize = 2;
+pub(super) const STEPS_MAX: usize = 2;
+
+/// Where else to look for a digest that is not in the window from `start`; nowhere, if it would have to be there. `place` is that
+/// of the first digest in the window that is not below it, or the last one's.
+#[inline(always)]
+pub(super) fn window_beside<D: Digest>(window: &[D; WINDOW], start: usize, place: usize, digest: D) -> Option<usize> {
+    if place == 0 && start > 0 && window[0] >= digest {
+        Some(start.saturating_sub(WINDOW))
+    } else if window[place] < digest && start < SLOTS - WINDOW {
+        Some((start + WINDOW).min(SLOTS - WINDOW))
+    } else {
+        None
+    }
+}
 
 /// [`lower`], for a digest expected in the window from `start`. Calls `next` with the beginning of each further window it tries.
 #[inline(always)]
@@ -134,12 +147,9 @@ pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, mut start: 
     for _ in 0..=STEPS_MAX {
         let window = window(digests, start);
         let place = lower_in_window(window, digest);
-        if place == 0 && start > 0 && window[0] >= digest {
-            start = start.saturating_sub(WINDOW);
-        } else if window[place] < digest && start < SLOTS - WINDOW {
-            start = (start + WINDOW).min(SLOTS - WINDOW);
-        } else {
-            return start + place + usize::from(window[place] < digest);
+        match window_beside(window, start, place, digest) {
+            Some(beside) => start = beside,
+            None => return start + place + usize::from(window[place] < digest),
         }
         next(start);
     }

@@ -2,11 +2,11 @@
 //!
 //! A leaf maps a digest to a *quantum*, `(digest − base) ÷ 2^shift` in 31 bits, and block `i` holds exactly the entries with
 //! `bounds[i] <= quantum < bounds[i + 1]`, the first and the last block also what lies outside. So four bytes a block route
-//! exactly, whatever the distribution of the keys, and four more predict where in the block a key is: the routing of ten
+//! exactly, whatever the distribution of the keys, and eight more predict where in the block a key is: the routing of ten
 //! million keys all but stays in a core's own cache. The price is that a bound cannot fall between two keys of the same
 //! quantum; [`fit`](super::fit) re-bases leaves so that it never has to.
 //!
-//! A look-up reads three lines of a leaf: the header, the group that the header leads to, and the addresses of its blocks.
+//! A look-up reads four lines of a leaf: the header, and of the group that it leads to, at once, bounds, fills and addresses.
 //!
 //! Invariants: no block is empty; `bounds` strictly ascends, `i32::MAX` behind the blocks; for byte strings all keys of a
 //! leaf share their first `skip` bytes, which are also those of `sample`.
@@ -45,20 +45,19 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) limit: i32,
     /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
     pub(super) doubt: Cell<i8>,
-    groups: [Group; GROUPS],
+    /// First quantum of each block, by groups: two in a cache line.
+    bounds: [[i32; GROUP]; GROUPS],
+    /// By groups, each in a cache line.
+    fills: [Fills; GROUPS],
     pub(super) blocks: BlockList<K, V, BLOCKS>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
 }
 
-/// What routes to neighbouring blocks, in one cache line.
+/// What predicts slots in neighbouring blocks, in one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Group {
-    /// First quantum of each block.
-    bounds: [i32; GROUP],
-    fills: [Fill; GROUP],
-}
+#[repr(align(64))]
+struct Fills([Fill; GROUP]);
 
 /// A block on its way from one leaf to another.
 #[derive(Debug)]
@@ -82,10 +81,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// A leaf of blocks in key order.
     pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
         let Frame { base, shift, limit, skip, sample } = frame;
-        let groups = [Group { bounds: [i32::MAX; GROUP], fills: [Fill::default(); GROUP] }; GROUPS];
+        let (bounds, fills) = ([[i32::MAX; GROUP]; GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
         let behind = [i32::MAX; GROUPS];
         let blocks = BlockList::new();
-        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), groups, blocks, sample });
+        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), bounds, fills, blocks, sample });
         for Part { block, bound, fill } in parts {
             let at = leaf.blocks.len();
             leaf.blocks.push(block);
@@ -114,26 +113,26 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// To be called after any change of bounds.
     pub(super) fn bounds_changed(&mut self) {
-        for (behind, group) in self.behind.iter_mut().zip(&self.groups[1..]) {
-            *behind = group.bounds[0];
+        for (behind, bounds) in self.behind.iter_mut().zip(&self.bounds[1..]) {
+            *behind = bounds[0];
         }
     }
 
     pub(super) fn bound(&self, at: usize) -> i32 {
-        self.groups[at / GROUP].bounds[at % GROUP]
+        self.bounds[at / GROUP][at % GROUP]
     }
 
     /// Sets a bound; [`bounds_changed`](Self::bounds_changed) must follow.
     pub(super) fn set_bound(&mut self, at: usize, bound: i32) {
-        self.groups[at / GROUP].bounds[at % GROUP] = bound;
+        self.bounds[at / GROUP][at % GROUP] = bound;
     }
 
     pub(super) fn fill(&self, at: usize) -> Fill {
-        self.groups[at / GROUP].fills[at % GROUP]
+        self.fills[at / GROUP].0[at % GROUP]
     }
 
     pub(super) fn fill_mut(&mut self, at: usize) -> &mut Fill {
-        &mut self.groups[at / GROUP].fills[at % GROUP]
+        &mut self.fills[at / GROUP].0[at % GROUP]
     }
 
     /// The quanta that a block's entries are expected in: from, and below.
@@ -145,7 +144,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// [`span`](Self::span) of a block of a group.
     #[inline(always)]
     fn span_in(&self, group: usize, lane: usize) -> (i32, i32) {
-        let bounds = &self.groups[group].bounds;
+        let bounds = &self.bounds[group];
         let end = if lane + 1 < GROUP { bounds[(lane + 1) % GROUP] } else { self.behind[group] };
         (bounds[lane], end.min(self.limit))
     }
@@ -190,13 +189,14 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         // Behind the last group lies nothing.
         let group = search::count_but_last(&self.behind, quantum);
         search::prefetch(self.blocks.place(group * GROUP));
+        search::prefetch(&self.fills[group]);
         group
     }
 
     /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
     fn route_fine(&self, group: usize, quantum: i32) -> usize {
-        search::count_but_first(&self.groups[group].bounds, quantum)
+        search::count_but_first(&self.bounds[group], quantum)
     }
 
     /// The block that holds the keys of this quantum.
@@ -220,7 +220,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let lane = self.route_fine(group, quantum);
         let at = group * GROUP + lane;
         let block = &self.blocks[at];
-        let len = self.groups[group].fills[lane].len();
+        let len = self.fills[group].0[lane].len();
         let found = if self.doubt.get() > 0 {
             block.prefetch();
             block.find(key, digest, len)
@@ -256,14 +256,14 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     #[inline(always)]
     fn window(&self, group: usize, lane: usize, quantum: i32) -> usize {
         let (start, end) = self.span_in(group, lane);
-        self.groups[group].fills[lane].window(quantum, start, end)
+        self.fills[group].0[lane].window(quantum, start, end)
     }
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
     pub(super) fn approach(&self, key: &K::View) -> usize {
         let group = self.route_coarse(self.quantum(self.digest_of(key)));
-        search::prefetch(&self.groups[group]);
+        search::prefetch(&self.bounds[group]);
         group
     }
 
@@ -354,9 +354,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             self.limit = last.max(self.bound(at)) + 1;
         }
         let (start, end) = self.span(at);
-        let digests = &self.blocks[at].digests()[..len];
-        let counts =
-            fill::boundaries(start, end).map(|boundary| digests.partition_point(|digest| self.quantum(*digest) < boundary));
+        let digests = self.blocks[at].digests();
+        let below = |boundary| search::lower(digests, self.base.beyond(boundary as u32, self.shift)).min(len);
+        let counts = fill::boundaries(start, end).map(below);
         *self.fill_mut(at) = Fill::new(counts, len);
     }
 
@@ -379,7 +379,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn check(&self) {
         let count = self.blocks.len();
         assert!(0 < count && count <= BLOCKS);
-        let bounds: Vec<i32> = self.groups.iter().flat_map(|group| group.bounds).collect();
+        let bounds: Vec<i32> = self.bounds.iter().flatten().copied().collect();
         assert!(bounds[..count].is_sorted_by(|a, b| a < b));
         assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
         assert!(self.bound(count - 1) < self.limit);

@@ -17,6 +17,10 @@ pub(super) const SLOTS: usize = 128;
 /// Keys with equal digests that are compared one after the other without looking ahead.
 const FEW_TIES: usize = 2;
 
+/// Keys with the digest and the mark of one that is looked up, but other ones, that are met before the ties are searched in
+/// order.
+const STRANGERS_MAX: usize = 4;
+
 /// Keys that are being fetched while digests are taken anew.
 const KEYS_AHEAD: usize = 12;
 
@@ -28,6 +32,8 @@ pub(super) struct Block<K: IndexKey, V> {
     digests: [K::Digest; SLOTS],
     /// Behind the entries: copies of some value.
     values: [V; SLOTS],
+    /// Behind the entries: whatever.
+    marks: [K::Mark; SLOTS],
     /// Behind the entries: the default.
     rests: [K::Rest; SLOTS],
 }
@@ -38,6 +44,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         Pooled::new(Self {
             digests: [K::Digest::MAX; SLOTS],
             values: [filler; SLOTS],
+            marks: [K::Mark::default(); SLOTS],
             rests: std::array::from_fn(|_| K::Rest::default()),
         })
     }
@@ -74,6 +81,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     #[inline(always)]
     pub(super) fn prefetch(&self) {
         search::prefetch_all(&self.digests);
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
     }
 
     /// Fetches the first and the last key.
@@ -113,6 +123,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
             self.digests[len] = digest;
             self.values[len] = value;
             if !K::EXACT {
+                self.marks[len] = K::mark(key.view());
                 self.rests[len] = key.into_rest();
             }
             len += 1;
@@ -126,6 +137,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
         if !K::EXACT {
+            search::prefetch_all(&self.marks);
             search::prefetch_window(&self.rests, start);
         }
     }
@@ -141,7 +153,11 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// The value of `key` among the first `len`.
     #[inline(always)]
     pub(super) fn get(&self, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
-        self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
+        let slot = search::lower(&self.digests, digest);
+        if K::EXACT {
+            return self.decide(key, digest, slot, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)]);
+        }
+        self.get_among_equals(key, digest, slot, len)
     }
 
     /// The value of `key`, expected in the window from `start`.
@@ -154,7 +170,30 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
                 return Some(search::window(&self.values, start)[place]);
             }
         }
-        self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot])
+        if K::EXACT {
+            return self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot]);
+        }
+        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
+        self.get_among_equals(key, digest, slot, len())
+    }
+
+    /// The value of `key`, `slot` being that of the first digest that is not below its own. Marks tell which of the keys with
+    /// this digest to compare, which as a rule is one.
+    fn get_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Option<V> {
+        let mark = K::mark(key);
+        let alike = (slot..len).filter(|slot| self.marks[*slot] == mark);
+        for (met, slot) in alike.enumerate() {
+            if self.digests[slot] != digest {
+                return None;
+            }
+            if met == STRANGERS_MAX {
+                return self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot]);
+            }
+            if K::compare_rest(&self.rests[slot], key).is_eq() {
+                return Some(self.values[slot]);
+            }
+        }
+        None
     }
 
     /// The value of an exact `digest` if the window from `start` decides about it; else the window beside it is being fetched,
@@ -229,6 +268,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.digests[slot] = digest;
         self.values[slot] = value;
         if !K::EXACT {
+            self.marks.copy_within(slot..len, slot + 1);
+            self.marks[slot] = K::mark(K::ref_view(&K::key_ref(digest, &rest)));
             self.rests[slot..=len].rotate_right(1);
             self.rests[slot] = rest;
         }
@@ -242,6 +283,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.values.copy_within(slot + 1..len, slot);
         self.digests[len - 1] = K::Digest::MAX;
         if !K::EXACT {
+            self.marks.copy_within(slot + 1..len, slot);
             self.rests[slot] = K::Rest::default();
             self.rests[slot..len].rotate_left(1);
         }
@@ -258,6 +300,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         right.values[..moved].copy_from_slice(&self.values[at..len]);
         self.digests[at..len].fill(K::Digest::MAX);
         if !K::EXACT {
+            right.marks.copy_within(..right_len, moved);
+            right.marks[..moved].copy_from_slice(&self.marks[at..len]);
             right.rests[..right_len + moved].rotate_right(moved);
             right.rests[..moved].swap_with_slice(&mut self.rests[at..len]);
         }
@@ -272,6 +316,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.values.copy_within(count..len, 0);
         self.digests[len - count..len].fill(K::Digest::MAX);
         if !K::EXACT {
+            left.marks[left_len..left_len + count].copy_from_slice(&self.marks[..count]);
+            self.marks.copy_within(count..len, 0);
             left.rests[left_len..left_len + count].swap_with_slice(&mut self.rests[..count]);
             self.rests[..len].rotate_left(count);
         }
@@ -302,6 +348,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
             assert!(self.digests[slot - 1] <= self.digests[slot]);
             let (left, right) = (self.key(slot - 1), self.key(slot));
             assert!(K::ref_view(&left) < K::ref_view(&right), "{left:?} before {right:?}");
+        }
+        for slot in 0..if K::EXACT { 0 } else { len } {
+            assert!(self.marks[slot] == K::mark(K::ref_view(&self.key(slot))), "a mark is its key's");
         }
     }
 }

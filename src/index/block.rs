@@ -133,11 +133,18 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// Fetches what look-ups read that end in the window from `start`.
     #[inline(always)]
-    pub(super) fn prefetch_window(&self, start: usize) {
+    pub(super) fn prefetch_near(&self, start: usize) {
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
+        self.prefetch_window(start);
+    }
+
+    #[inline(always)]
+    fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
         search::prefetch_window(&self.values, start);
         if !K::EXACT {
-            search::prefetch_all(&self.marks);
             search::prefetch_window(&self.rests, start);
         }
     }
@@ -145,6 +152,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// Fetches what moves when an entry in the window from `start` is put in or taken out, of `len`.
     #[inline(always)]
     pub(super) fn prefetch_behind(&self, start: usize, len: usize) {
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
         for start in (start..len).step_by(search::WINDOW) {
             self.prefetch_window(start.min(SLOTS - search::WINDOW));
         }

@@ -229,7 +229,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             if to_change {
                 block.prefetch_behind(start, len);
             } else {
-                block.prefetch_window(start);
+                block.prefetch_near(start);
             }
             block.find_near(start, key, digest, len)
         };
@@ -285,7 +285,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             return (at, SLOTS);
         }
         let start = self.window(group, lane, quantum);
-        block.prefetch_window(start);
+        block.prefetch_near(start);
         (at, start)
     }
 

@@ -101,3 +101,26 @@ fn nodes_of_integers_come_and_go() {
 fn nodes_of_byte_strings_come_and_go() {
     nodes_come_and_go(KEYS * 2, |number| KeyBytes::from(&number.to_be_bytes()[..]));
 }
+
+/// Keys chosen to agree in their digests and in their marks are still told apart, and from others that agree but are not there.
+#[test]
+fn byte_strings_alike_in_digest_and_mark_are_told_apart() {
+    let mut index = LearnedIndex::<KeyBytes, u64>::new();
+    // Nothing is shared by all, so digests are of the first seven bytes.
+    for key in [b"a".as_slice(), b"z"] {
+        index.insert(KeyBytes::from(key), 0);
+    }
+    let alike = (0_u64..).map(|number| KeyBytes::from(format!("mmmmmmmmmmmm{number:08}").into_bytes()));
+    let alike: Vec<KeyBytes> = alike.filter(|key| KeyBytes::mark(key.view()) == 7).take(80).collect();
+    for (value, key) in alike.iter().enumerate().step_by(2) {
+        index.insert(key.clone(), value as u64);
+    }
+    index.check();
+    let mut values = [None; 80];
+    index.get_batch_keys(&alike, &mut values);
+    for (value, key) in alike.iter().enumerate() {
+        let expected = value.is_multiple_of(2).then_some(value as u64);
+        assert_eq!(index.get(key.view()), expected);
+        assert_eq!(values[value], expected);
+    }
+}

@@ -17,6 +17,13 @@ pub(super) const SLOTS: usize = 128;
 /// Keys with equal digests that are compared one after the other without looking ahead.
 const FEW_TIES: usize = 2;
 
+/// Keys with the digest and the mark of one that is looked up, but other ones, that are met before the ties are searched in
+/// order.
+const STRANGERS_MAX: usize = 4;
+
+/// Keys that are being fetched while digests are taken anew.
+const KEYS_AHEAD: usize = 12;
+
 /// A sorted run of entries. Its length is kept by the leaf, next to what routes to it.
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -25,6 +32,8 @@ pub(super) struct Block<K: IndexKey, V> {
     digests: [K::Digest; SLOTS],
     /// Behind the entries: copies of some value.
     values: [V; SLOTS],
+    /// Behind the entries: whatever.
+    marks: [K::Mark; SLOTS],
     /// Behind the entries: the default.
     rests: [K::Rest; SLOTS],
 }
@@ -35,6 +44,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         Pooled::new(Self {
             digests: [K::Digest::MAX; SLOTS],
             values: [filler; SLOTS],
+            marks: [K::Mark::default(); SLOTS],
             rests: std::array::from_fn(|_| K::Rest::default()),
         })
     }
@@ -71,6 +81,19 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     #[inline(always)]
     pub(super) fn prefetch(&self) {
         search::prefetch_all(&self.digests);
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
+    }
+
+    /// Fetches the first and the last key.
+    pub(super) fn prefetch_ends(&self, len: usize) {
+        for slot in [0, len - 1] {
+            search::prefetch(&self.digests[slot]);
+            if !K::EXACT {
+                search::prefetch(&self.rests[slot]);
+            }
+        }
     }
 
     /// Fetches the beginning of what a scan reads; the processor sees from it where the scan goes.
@@ -100,6 +123,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
             self.digests[len] = digest;
             self.values[len] = value;
             if !K::EXACT {
+                self.marks[len] = K::mark(key.view());
                 self.rests[len] = key.into_rest();
             }
             len += 1;
@@ -107,10 +131,13 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         len
     }
 
-    /// Fetches what look-ups read that end near `slot`.
+    /// Fetches what look-ups read that end in the window from `start`.
     #[inline(always)]
-    pub(super) fn prefetch_near(&self, slot: usize) {
-        self.prefetch_window(search::window_at(slot));
+    pub(super) fn prefetch_near(&self, start: usize) {
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
+        self.prefetch_window(start);
     }
 
     #[inline(always)]
@@ -122,10 +149,13 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         }
     }
 
-    /// Fetches what moves when an entry near `slot` is put in or taken out, of `len`.
+    /// Fetches what moves when an entry in the window from `start` is put in or taken out, of `len`.
     #[inline(always)]
-    pub(super) fn prefetch_behind(&self, slot: usize, len: usize) {
-        for start in (search::window_at(slot)..len).step_by(search::WINDOW) {
+    pub(super) fn prefetch_behind(&self, start: usize, len: usize) {
+        if !K::EXACT {
+            search::prefetch_all(&self.marks);
+        }
+        for start in (start..len).step_by(search::WINDOW) {
             self.prefetch_window(start.min(SLOTS - search::WINDOW));
         }
     }
@@ -133,27 +163,71 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
     /// The value of `key` among the first `len`.
     #[inline(always)]
     pub(super) fn get(&self, key: &K::View, digest: K::Digest, len: usize) -> Option<V> {
-        self.find(key, digest, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)])
+        let slot = search::lower(&self.digests, digest);
+        if K::EXACT {
+            return self.decide(key, digest, slot, len).ok().map(|slot| self.values[slot.min(SLOTS - 1)]);
+        }
+        self.get_among_equals(key, digest, slot, len)
     }
 
-    /// The value of `key`, expected near slot `predicted`.
+    /// The value of `key`, expected in the window from `start`.
     #[inline(always)]
-    pub(super) fn get_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
+    pub(super) fn get_near(&self, start: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
         if K::EXACT && digest != K::Digest::MAX {
-            let start = search::window_at(predicted);
             let window = search::window(&self.digests, start);
             let place = search::lower_in_window(window, digest);
             if window[place] == digest {
                 return Some(search::window(&self.values, start)[place]);
             }
         }
-        self.find_near(predicted, key, digest, len()).ok().map(|slot| self.values[slot])
+        if K::EXACT {
+            return self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot]);
+        }
+        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
+        self.get_among_equals(key, digest, slot, len())
     }
 
-    /// [`find`](Self::find) for a key expected near slot `predicted`, which is being fetched.
+    /// The value of `key`, `slot` being that of the first digest that is not below its own. Marks tell which of the keys with
+    /// this digest to compare, which as a rule is one.
+    fn get_among_equals(&self, key: &K::View, digest: K::Digest, slot: usize, len: usize) -> Option<V> {
+        let mark = K::mark(key);
+        let alike = (slot..len).filter(|slot| self.marks[*slot] == mark);
+        for (met, slot) in alike.enumerate() {
+            if self.digests[slot] != digest {
+                return None;
+            }
+            if met == STRANGERS_MAX {
+                return self.find_among_equals(key, digest, slot, len).ok().map(|slot| self.values[slot]);
+            }
+            if K::compare_rest(&self.rests[slot], key).is_eq() {
+                return Some(self.values[slot]);
+            }
+        }
+        None
+    }
+
+    /// The value of an exact `digest` if the window from `start` decides about it; else the window beside it is being fetched,
+    /// and where that begins is returned. The greatest digest is none that a window decides about.
     #[inline(always)]
-    pub(super) fn find_near(&self, predicted: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        let slot = search::lower_near(&self.digests, digest, predicted, |start| self.prefetch_window(start));
+    pub(super) fn get_in_window(&self, start: usize, digest: K::Digest) -> Result<Option<V>, usize> {
+        let window = search::window(&self.digests, start);
+        let place = search::lower_in_window(window, digest);
+        if window[place] == digest {
+            return Ok(Some(search::window(&self.values, start)[place]));
+        }
+        match search::window_beside(window, start, place, digest) {
+            Some(beside) => {
+                self.prefetch_window(beside);
+                Err(beside)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// [`find`](Self::find) for a key expected in the window from `start`, which is being fetched.
+    #[inline(always)]
+    pub(super) fn find_near(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
         self.decide(key, digest, slot, len)
     }
 
@@ -204,6 +278,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.digests[slot] = digest;
         self.values[slot] = value;
         if !K::EXACT {
+            self.marks.copy_within(slot..len, slot + 1);
+            self.marks[slot] = K::mark(K::ref_view(&K::key_ref(digest, &rest)));
             self.rests[slot..=len].rotate_right(1);
             self.rests[slot] = rest;
         }
@@ -217,6 +293,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.values.copy_within(slot + 1..len, slot);
         self.digests[len - 1] = K::Digest::MAX;
         if !K::EXACT {
+            self.marks.copy_within(slot + 1..len, slot);
             self.rests[slot] = K::Rest::default();
             self.rests[slot..len].rotate_left(1);
         }
@@ -233,6 +310,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         right.values[..moved].copy_from_slice(&self.values[at..len]);
         self.digests[at..len].fill(K::Digest::MAX);
         if !K::EXACT {
+            right.marks.copy_within(..right_len, moved);
+            right.marks[..moved].copy_from_slice(&self.marks[at..len]);
             right.rests[..right_len + moved].rotate_right(moved);
             right.rests[..moved].swap_with_slice(&mut self.rests[at..len]);
         }
@@ -247,6 +326,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.values.copy_within(count..len, 0);
         self.digests[len - count..len].fill(K::Digest::MAX);
         if !K::EXACT {
+            left.marks[left_len..left_len + count].copy_from_slice(&self.marks[..count]);
+            self.marks.copy_within(count..len, 0);
             left.rests[left_len..left_len + count].swap_with_slice(&mut self.rests[..count]);
             self.rests[..len].rotate_left(count);
         }
@@ -254,7 +335,10 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// Takes the digests anew behind another number of shared bytes.
     pub(super) fn redigest(&mut self, len: usize, skip: usize) {
-        for (digest, rest) in self.digests[..len].iter_mut().zip(&self.rests) {
+        for slot in 0..len {
+            // Of keys on the heap many are fetched at once.
+            K::prefetch_rest(&self.rests[(slot + KEYS_AHEAD).min(SLOTS - 1)]);
+            let (digest, rest) = (&mut self.digests[slot], &self.rests[slot]);
             let key = K::key_ref(*digest, rest);
             let fresh = K::digest(K::ref_view(&key), skip);
             *digest = fresh;
@@ -274,6 +358,9 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
             assert!(self.digests[slot - 1] <= self.digests[slot]);
             let (left, right) = (self.key(slot - 1), self.key(slot));
             assert!(K::ref_view(&left) < K::ref_view(&right), "{left:?} before {right:?}");
+        }
+        for slot in 0..if K::EXACT { 0 } else { len } {
+            assert!(self.marks[slot] == K::mark(K::ref_view(&self.key(slot))), "a mark is its key's");
         }
     }
 }

@@ -59,7 +59,7 @@ impl<K: IndexKey, V: Copy + Send, const N: usize> BlockList<K, V, N> {
         self.blocks[at..len].iter_mut().map(|block| block.take().expect(PRESENT))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Block<K, V>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Block<K, V>> + Clone {
         self.blocks[..self.len].iter().map(|block| &**block.as_ref().expect(PRESENT))
     }
 

@@ -8,8 +8,10 @@ pub trait Digest: Copy + Ord + Debug + Send + Default + 'static {
     const MAX: Self;
     /// `self − base`, or 0 when that is negative.
     fn distance(self, base: Self) -> Self;
-    /// `self ÷ 2^shift`, or `u32::MAX` when that is greater.
-    fn scale(self, shift: u32) -> u32;
+    /// `self ÷ 2^shift`, or `most` when that is greater.
+    fn scale(self, shift: u32, most: u32) -> u32;
+    /// `self + steps × 2^shift`, or the greatest value when that does not fit.
+    fn beyond(self, steps: u32, shift: u32) -> Self;
     /// Number of bits up to the highest one set; 0 for 0.
     fn bits(self) -> u32;
     /// The 64 bits from `shift` up; those above must be clear.
@@ -29,8 +31,14 @@ macro_rules! digest {
             }
 
             #[inline(always)]
-            fn scale(self, shift: u32) -> u32 {
-                (self >> shift).min(u32::MAX as $int) as u32
+            fn scale(self, shift: u32, most: u32) -> u32 {
+                (self >> shift).min(<$int>::from(most)) as u32
+            }
+
+            #[inline(always)]
+            fn beyond(self, steps: u32, shift: u32) -> Self {
+                let distance = <$int>::from(steps) << shift;
+                if distance >> shift == <$int>::from(steps) { self.saturating_add(distance) } else { <$int>::MAX }
             }
 
             #[inline(always)]

@@ -14,6 +14,9 @@ use super::pool::Pooled;
 /// Quanta a fresh fit spreads the keys over.
 const FITTED_QUANTUM_BITS: u32 = 30;
 
+/// Blocks that are being fetched while one is looked at.
+const BLOCKS_AHEAD: usize = 3;
+
 /// How digests of a leaf become quanta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Scale<D> {
@@ -24,7 +27,7 @@ struct Scale<D> {
 
 impl<D: Digest> Scale<D> {
     fn quantum(&self, digest: D) -> i32 {
-        digest.distance(self.base).scale(self.shift).min(QUANTUM_MAX as u32) as i32
+        digest.distance(self.base).scale(self.shift, QUANTUM_MAX as u32) as i32
     }
 }
 
@@ -45,8 +48,9 @@ struct Bounds {
 /// The bounds of the blocks under `scale`, if all of them fall between quanta.
 fn bounds_under<'a, K: IndexKey, V: Copy + Send + 'a>(
     scale: &Scale<K::Digest>,
-    blocks: impl Iterator<Item = (&'a Block<K, V>, usize)>,
+    blocks: impl Iterator<Item = (&'a Block<K, V>, usize)> + Clone,
 ) -> Option<Bounds> {
+    blocks.clone().for_each(|(block, len)| block.prefetch_ends(len));
     let quantum = |block: &Block<K, V>, slot: usize| {
         let key = block.key(slot);
         scale.quantum(K::digest(K::ref_view(&key), scale.skip))
@@ -103,6 +107,10 @@ pub(super) struct Join<D> {
 impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     fn measure_all(&mut self) {
         for at in 0..self.blocks.len() {
+            // Searched at three places each, blocks that lie in memory take longer to come than to be counted.
+            if let Some(ahead) = self.blocks.get(at + BLOCKS_AHEAD) {
+                ahead.prefetch();
+            }
             self.measure(at, self.len_of(at));
         }
     }

@@ -24,6 +24,8 @@ pub trait IndexKey: Clone + Ord + Debug + Send + 'static {
     type Digest: Digest;
     /// What must be kept beside the digest to have the key back: nothing for integers, the key itself for byte strings.
     type Rest: Clone + Default + Debug + Send;
+    /// A byte of a hash of the key, by which a look-up tells keys with equal digests apart; nothing for integers.
+    type Mark: Copy + Eq + Default + Debug + Send;
     /// Whether the digest alone identifies the key.
     const EXACT: bool;
 
@@ -35,6 +37,8 @@ pub trait IndexKey: Clone + Ord + Debug + Send + 'static {
     fn ref_view<'a>(key: &'a Self::Ref<'_>) -> &'a Self::View;
     /// The digest behind the first `skip` bytes.
     fn digest(view: &Self::View, skip: usize) -> Self::Digest;
+    /// The mark of a key; equal keys have equal ones.
+    fn mark(view: &Self::View) -> Self::Mark;
     /// What is kept beside the digest.
     fn into_rest(self) -> Self::Rest;
     /// The key again, as scans yield it.
@@ -58,6 +62,7 @@ macro_rules! integer_key {
             type Ref<'a> = $int;
             type Digest = $digest;
             type Rest = ();
+            type Mark = ();
             const EXACT: bool = true;
 
             fn view(&self) -> &$int {
@@ -76,6 +81,9 @@ macro_rules! integer_key {
             fn digest(view: &$int, _skip: usize) -> $digest {
                 (*view as $digest) ^ $flip
             }
+
+            #[inline(always)]
+            fn mark(_view: &$int) {}
 
             fn into_rest(self) {}
 

@@ -126,6 +126,7 @@ impl IndexKey for KeyBytes {
     type Ref<'a> = &'a [u8];
     type Digest = u64;
     type Rest = KeyBytes;
+    type Mark = u8;
     const EXACT: bool = false;
 
     fn view(&self) -> &[u8] {
@@ -151,6 +152,20 @@ impl IndexKey for KeyBytes {
         let mut head = [0; 8];
         head[..tail.len()].copy_from_slice(tail);
         u64::from_be_bytes(head) & !0xFF | tail.len() as u64
+    }
+
+    #[inline]
+    fn mark(view: &[u8]) -> u8 {
+        // The golden ratio's bits, as in Fibonacci hashing.
+        let mix = |hash: u64, word: u64| {
+            let hash = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            hash ^ hash >> 32
+        };
+        let (words, tail) = view.as_chunks::<8>();
+        let hash = words.iter().fold(view.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..tail.len()].copy_from_slice(tail);
+        (mix(hash, u64::from_le_bytes(last)) >> 24) as u8
     }
 
     fn into_rest(self) -> KeyBytes {

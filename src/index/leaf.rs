@@ -2,11 +2,11 @@
 //!
 //! A leaf maps a digest to a *quantum*, `(digest − base) ÷ 2^shift` in 31 bits, and block `i` holds exactly the entries with
 //! `bounds[i] <= quantum < bounds[i + 1]`, the first and the last block also what lies outside. So four bytes a block route
-//! exactly, whatever the distribution of the keys, and four more predict where in the block a key is: the routing of ten
+//! exactly, whatever the distribution of the keys, and eight more predict where in the block a key is: the routing of ten
 //! million keys all but stays in a core's own cache. The price is that a bound cannot fall between two keys of the same
 //! quantum; [`fit`](super::fit) re-bases leaves so that it never has to.
 //!
-//! A look-up reads three lines of a leaf: the header, the group that the header leads to, and the addresses of its blocks.
+//! A look-up reads four lines of a leaf: the header, and of the group that it leads to, at once, bounds, fills and addresses.
 //!
 //! Invariants: no block is empty; `bounds` strictly ascends, `i32::MAX` behind the blocks; for byte strings all keys of a
 //! leaf share their first `skip` bytes, which are also those of `sample`.
@@ -35,8 +35,8 @@ pub(super) const QUANTUM_MAX: i32 = i32::MAX - 1;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leaf<K: IndexKey, V> {
-    /// The first bound of each group.
-    coarse: [i32; GROUPS],
+    /// The first bound behind each group.
+    behind: [i32; GROUPS],
     pub(super) base: K::Digest,
     pub(super) shift: u32,
     /// Leading bytes all keys share, by which digests are taken.
@@ -45,20 +45,19 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) limit: i32,
     /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
     pub(super) doubt: Cell<i8>,
-    groups: [Group; GROUPS],
+    /// First quantum of each block, by groups: two in a cache line.
+    bounds: [[i32; GROUP]; GROUPS],
+    /// By groups, each in a cache line.
+    fills: [Fills; GROUPS],
     pub(super) blocks: BlockList<K, V, BLOCKS>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
 }
 
-/// What routes to neighbouring blocks, in one cache line.
+/// What predicts slots in neighbouring blocks, in one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Group {
-    /// First quantum of each block.
-    bounds: [i32; GROUP],
-    fills: [Fill; GROUP],
-}
+#[repr(align(64))]
+struct Fills([Fill; GROUP]);
 
 /// A block on its way from one leaf to another.
 #[derive(Debug)]
@@ -82,10 +81,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// A leaf of blocks in key order.
     pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
         let Frame { base, shift, limit, skip, sample } = frame;
-        let groups = [Group { bounds: [i32::MAX; GROUP], fills: [Fill::default(); GROUP] }; GROUPS];
-        let coarse = [i32::MAX; GROUPS];
+        let (bounds, fills) = ([[i32::MAX; GROUP]; GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
+        let behind = [i32::MAX; GROUPS];
         let blocks = BlockList::new();
-        let mut leaf = Pooled::new(Self { coarse, base, shift, skip, limit, doubt: Cell::new(0), groups, blocks, sample });
+        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), bounds, fills, blocks, sample });
         for Part { block, bound, fill } in parts {
             let at = leaf.blocks.len();
             leaf.blocks.push(block);
@@ -114,37 +113,40 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// To be called after any change of bounds.
     pub(super) fn bounds_changed(&mut self) {
-        for (coarse, group) in self.coarse.iter_mut().zip(&self.groups) {
-            *coarse = group.bounds[0];
+        for (behind, bounds) in self.behind.iter_mut().zip(&self.bounds[1..]) {
+            *behind = bounds[0];
         }
-        // Whatever lies before the first block is sought there.
-        self.coarse[0] = i32::MIN;
     }
 
     pub(super) fn bound(&self, at: usize) -> i32 {
-        self.groups[at / GROUP].bounds[at % GROUP]
+        self.bounds[at / GROUP][at % GROUP]
     }
 
     /// Sets a bound; [`bounds_changed`](Self::bounds_changed) must follow.
     pub(super) fn set_bound(&mut self, at: usize, bound: i32) {
-        self.groups[at / GROUP].bounds[at % GROUP] = bound;
+        self.bounds[at / GROUP][at % GROUP] = bound;
     }
 
     pub(super) fn fill(&self, at: usize) -> Fill {
-        self.groups[at / GROUP].fills[at % GROUP]
+        self.fills[at / GROUP].0[at % GROUP]
     }
 
     pub(super) fn fill_mut(&mut self, at: usize) -> &mut Fill {
-        &mut self.groups[at / GROUP].fills[at % GROUP]
+        &mut self.fills[at / GROUP].0[at % GROUP]
     }
 
     /// The quanta that a block's entries are expected in: from, and below.
     #[inline(always)]
     pub(super) fn span(&self, at: usize) -> (i32, i32) {
-        let group = &self.groups[at / GROUP % GROUPS];
-        let behind = if at % GROUP + 1 < GROUP { group.bounds[(at + 1) % GROUP] } else { self.coarse[(at / GROUP + 1) % GROUPS] };
-        let end = if at + 1 < BLOCKS { behind } else { i32::MAX };
-        (group.bounds[at % GROUP], end.min(self.limit))
+        self.span_in(at / GROUP % GROUPS, at % GROUP)
+    }
+
+    /// [`span`](Self::span) of a block of a group.
+    #[inline(always)]
+    fn span_in(&self, group: usize, lane: usize) -> (i32, i32) {
+        let bounds = &self.bounds[group];
+        let end = if lane + 1 < GROUP { bounds[(lane + 1) % GROUP] } else { self.behind[group] };
+        (bounds[lane], end.min(self.limit))
     }
 
     pub(super) fn len_of(&self, block: usize) -> usize {
@@ -152,7 +154,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     }
 
     /// Blocks and their lengths.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&Block<K, V>, usize)> + Clone {
         self.blocks.iter().enumerate().map(|(at, block)| (block, self.len_of(at)))
     }
 
@@ -178,28 +180,30 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     #[inline(always)]
     pub(super) fn quantum(&self, digest: K::Digest) -> i32 {
-        digest.distance(self.base).scale(self.shift).min(QUANTUM_MAX as u32) as i32
+        digest.distance(self.base).scale(self.shift, QUANTUM_MAX as u32) as i32
     }
 
     /// The group that leads to the keys of this quantum.
     #[inline(always)]
     fn route_coarse(&self, quantum: i32) -> usize {
-        let group = (search::count_up_to(&self.coarse, quantum) - 1) % GROUPS;
-        search::prefetch(&self.groups[group]);
+        // Behind the last group lies nothing.
+        let group = search::count_but_last(&self.behind, quantum);
         search::prefetch(self.blocks.place(group * GROUP));
+        search::prefetch(&self.fills[group]);
         group
     }
 
+    /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
     fn route_fine(&self, group: usize, quantum: i32) -> usize {
-        let before = search::count_up_to(&self.groups[group].bounds, quantum);
-        group * GROUP + before.max(1) - 1
+        search::count_but_first(&self.bounds[group], quantum)
     }
 
     /// The block that holds the keys of this quantum.
     #[inline(always)]
     pub(super) fn route(&self, quantum: i32) -> usize {
-        self.route_fine(self.route_coarse(quantum), quantum)
+        let group = self.route_coarse(quantum);
+        group * GROUP + self.route_fine(group, quantum)
     }
 
     /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
@@ -212,20 +216,22 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         }
         let digest = self.digest_of(key);
         let quantum = self.quantum(digest);
-        let at = self.route(quantum);
+        let group = self.route_coarse(quantum);
+        let lane = self.route_fine(group, quantum);
+        let at = group * GROUP + lane;
         let block = &self.blocks[at];
-        let len = self.len_of(at);
+        let len = self.fills[group].0[lane].len();
         let found = if self.doubt.get() > 0 {
             block.prefetch();
             block.find(key, digest, len)
         } else {
-            let predicted = self.predict_quantum(at, quantum);
+            let start = self.window(group, lane, quantum);
             if to_change {
-                block.prefetch_behind(predicted, len);
+                block.prefetch_behind(start, len);
             } else {
-                block.prefetch_near(predicted);
+                block.prefetch_near(start);
             }
-            block.find_near(predicted, key, digest, len)
+            block.find_near(start, key, digest, len)
         };
         match found {
             Ok(slot) => Ok((at, slot)),
@@ -242,53 +248,75 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
-        self.predict_quantum(block, self.quantum(self.digest_of(key)))
+        let (start, end) = self.span(block);
+        self.fill(block).predict(self.quantum(self.digest_of(key)), start, end)
     }
 
+    /// Where the window begins in which a quantum is expected.
     #[inline(always)]
-    fn predict_quantum(&self, at: usize, quantum: i32) -> usize {
-        let (start, end) = self.span(at);
-        self.groups[at / GROUP % GROUPS].fills[at % GROUP].predict(quantum, start, end)
+    fn window(&self, group: usize, lane: usize, quantum: i32) -> usize {
+        let (start, end) = self.span_in(group, lane);
+        self.fills[group].0[lane].window(quantum, start, end)
     }
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
     pub(super) fn approach(&self, key: &K::View) -> usize {
-        self.route_coarse(self.quantum(self.digest_of(key)))
+        let group = self.route_coarse(self.quantum(self.digest_of(key)));
+        search::prefetch(&self.bounds[group]);
+        group
     }
 
-    /// The block that would hold `key` and the slot it is expected in; what is there is being fetched.
+    /// The block that would hold `key` and the window it is expected in; what is there is being fetched.
     #[inline(always)]
     pub(super) fn expect(&self, key: &K::View) -> (usize, usize) {
-        self.expect_in(self.approach(key), key)
+        self.expect_in(self.route_coarse(self.quantum(self.digest_of(key))), key)
     }
 
     /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
     #[inline(always)]
     pub(super) fn expect_in(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
-        let at = self.route_fine(group, quantum);
+        let lane = self.route_fine(group, quantum);
+        let at = group * GROUP + lane;
         let block = &self.blocks[at];
         if self.doubt.get() > 0 {
             block.prefetch();
             return (at, SLOTS);
         }
-        let predicted = self.predict_quantum(at, quantum);
-        block.prefetch_near(predicted);
-        (at, predicted)
+        let start = self.window(group, lane, quantum);
+        block.prefetch_near(start);
+        (at, start)
     }
 
     /// The value of `key` in the place that [`expect`](Self::expect) named.
     #[inline(always)]
-    pub(super) fn get_expected(&self, (at, predicted): (usize, usize), key: &K::View) -> Option<V> {
+    pub(super) fn get_expected(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
         let (block, digest) = (&self.blocks[at], self.digest_of(key));
-        if predicted == SLOTS {
+        if start == SLOTS {
             return block.get(key, digest, self.len_of(at));
         }
-        block.get_near(predicted, key, digest, || self.len_of(at))
+        block.get_near(start, key, digest, || self.len_of(at))
+    }
+
+    /// [`get_expected`](Self::get_expected), unless the key is not in the window of `place`: then it is in the one that `place`
+    /// names now, which is being fetched.
+    #[inline(always)]
+    pub(super) fn get_or_step(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
+        let digest = self.digest_of(key);
+        if !K::EXACT || place.1 == SLOTS || digest == K::Digest::MAX {
+            return Some(self.get_expected(*place, key));
+        }
+        match self.blocks[place.0].get_in_window(place.1, digest) {
+            Ok(value) => Some(value),
+            Err(beside) => {
+                place.1 = beside;
+                None
+            }
+        }
     }
 
     /// Behind the last entry.
@@ -326,9 +354,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             self.limit = last.max(self.bound(at)) + 1;
         }
         let (start, end) = self.span(at);
-        let digests = &self.blocks[at].digests()[..len];
-        let counts =
-            fill::boundaries(start, end).map(|boundary| digests.partition_point(|digest| self.quantum(*digest) < boundary));
+        let digests = self.blocks[at].digests();
+        let below = |boundary| search::lower(digests, self.base.beyond(boundary as u32, self.shift)).min(len);
+        let counts = fill::boundaries(start, end).map(below);
         *self.fill_mut(at) = Fill::new(counts, len);
     }
 
@@ -344,18 +372,19 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// Fetches the header of this leaf.
     #[inline(always)]
     pub(super) fn prefetch(&self) {
-        search::prefetch(&self.coarse);
+        search::prefetch(&self.behind);
     }
 
     /// Asserts every invariant.
     pub(super) fn check(&self) {
         let count = self.blocks.len();
         assert!(0 < count && count <= BLOCKS);
-        let bounds: Vec<i32> = self.groups.iter().flat_map(|group| group.bounds).collect();
+        let bounds: Vec<i32> = self.bounds.iter().flatten().copied().collect();
         assert!(bounds[..count].is_sorted_by(|a, b| a < b));
         assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
         assert!(self.bound(count - 1) < self.limit);
-        assert!(self.coarse[0] == i32::MIN && self.coarse[1..].iter().eq(bounds.iter().step_by(GROUP).skip(1)));
+        let behind = bounds.iter().step_by(GROUP).skip(1).chain([&i32::MAX]);
+        assert!(self.behind.iter().eq(behind));
         for (at, (block, len)) in self.parts().enumerate() {
             block.check(len);
             for slot in 0..len {

@@ -9,7 +9,7 @@
 //! - `node`: up to two thousand separators in one array, and a linear or logarithmic model (`router`) that says which few of
 //!   them to compare. Ten million integers need two nodes.
 //! - `leaf`: up to 64 blocks. A leaf maps keys linearly to 31-bit quanta, and four bytes a block route exactly.
-//! - `fill`: four more bytes a block count the entries in each quarter of its range, and so predict the slot.
+//! - `fill`: eight more bytes a block count the entries in each eighth of its range, and so predict the slot.
 //! - `block`: up to 128 sorted entries; the two lines of digests and values around the predicted slot are fetched at once, and
 //!   the next ones if the key is not there. A leaf whose sampled look-ups mostly end far off stops predicting and searches
 //!   whole blocks, until samples say otherwise.

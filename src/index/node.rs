@@ -212,16 +212,19 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
         right
     }
 
-    /// Takes over all leaves of the node behind.
-    pub(super) fn append(&mut self, right: Self) {
+    /// Takes over all leaves of the node behind, which begins at `low`. Looks at none of them.
+    pub(super) fn append(&mut self, low: Separator<K>, right: Self) {
         assert!(self.leaves.len() + right.leaves.len() <= leaves_max::<K>());
-        for ((digest, rest), leaf) in right.into_leaves() {
-            self.separators.push(digest);
-            if !K::EXACT {
-                self.keys.push(rest);
-            }
-            self.leaves.push(leaf);
+        self.separators.push(low.0);
+        if K::EXACT {
+            self.separators.extend(right.separators.into_iter().skip(1));
+        } else {
+            // Digests are taken anew by the fit.
+            self.separators.resize(self.separators.len() + right.leaves.len() - 1, K::Digest::default());
+            self.keys.push(low.1);
+            self.keys.extend(right.keys.into_iter().skip(1));
         }
+        self.leaves.extend(right.leaves);
         self.refit();
     }
 

@@ -32,24 +32,33 @@ pub(super) struct Router<D> {
 impl<D: Digest> Router<D> {
     /// Fits a model to the separators; the first counts as minus infinity.
     pub(super) fn fit(separators: &[D]) -> Self {
-        let linear = Self::fit_scale(separators, false);
-        if linear.cost() <= 2 * separators.len() {
-            return linear;
+        let linear = Self::scale(separators, false);
+        let (buckets, cost) = linear.place(separators);
+        if cost <= separators.len() * 3 / 2 {
+            return linear.count(&buckets);
         }
-        let logarithmic = Self::fit_scale(separators, true);
-        if logarithmic.cost() < linear.cost() { logarithmic } else { linear }
+        let logarithmic = Self::scale(separators, true);
+        let (others, others_cost) = logarithmic.place(separators);
+        if others_cost < cost { logarithmic.count(&others) } else { linear.count(&buckets) }
     }
 
-    /// Comparisons that a binary search within buckets needs for one look-up of every separator.
-    fn cost(&self) -> usize {
-        self.starts
-            .windows(2)
-            .map(|pair| usize::from(pair[1] - pair[0]))
-            .map(|held| held * (usize::BITS - held.leading_zeros()) as usize)
-            .sum()
+    /// The bucket of every separator, and how many steps a binary search within buckets takes, summed over the separators. No
+    /// branch depends on the keys: a fit is part of a single operation.
+    fn place(&self, separators: &[D]) -> (Vec<u32>, usize) {
+        let (mut cost, mut held, mut last) = (0, 0_u32, u32::MAX);
+        let place = |separator: &D| {
+            let bucket = self.bucket(*separator) as u32;
+            held = std::hint::select_unpredictable(bucket == last, held, 0) + 1;
+            last = bucket;
+            cost += (u32::BITS - held.leading_zeros()) as usize;
+            bucket
+        };
+        let buckets = separators.iter().map(place).collect();
+        (buckets, cost)
     }
 
-    fn fit_scale(separators: &[D], logarithmic: bool) -> Self {
+    /// A model for the separators that has not counted them yet.
+    fn scale(separators: &[D], logarithmic: bool) -> Self {
         let count = separators.len();
         assert!(0 < count && count < usize::from(u16::MAX));
         let base = separators[1.min(count - 1)];
@@ -62,19 +71,26 @@ impl<D: Digest> Router<D> {
         let span = router.scaled(separators[count - 1]).max(1);
         router.normalise = span.leading_zeros();
         router.inverse = u64::try_from((1_u128 << 127) / u128::from(span << router.normalise)).unwrap_or(u64::MAX);
-        let buckets = (count * BUCKETS_PER_SEPARATOR).next_power_of_two();
-        router.bucket_shift = 63 - buckets.trailing_zeros();
-        router.starts = vec![0; buckets + 2];
-        for separator in separators {
-            let bucket = router.bucket(*separator);
-            router.starts[bucket + 1] += 1;
+        router.bucket_shift = 63 - Self::buckets(count).trailing_zeros();
+        router
+    }
+
+    fn buckets(separators: usize) -> usize {
+        (separators * BUCKETS_PER_SEPARATOR).next_power_of_two()
+    }
+
+    /// Notes where each bucket's separators begin.
+    fn count(mut self, buckets: &[u32]) -> Self {
+        self.starts = vec![0; Self::buckets(buckets.len()) + 2];
+        for bucket in buckets {
+            self.starts[*bucket as usize + 1] += 1;
         }
         let mut sum = 0;
-        for start in &mut router.starts {
+        for start in &mut self.starts {
             sum += *start;
             *start = sum;
         }
-        router
+        self
     }
 
     #[inline(always)]

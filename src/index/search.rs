@@ -22,24 +22,36 @@ pub(super) fn prefetch<T>(place: &T) {
 /// Bounds that are compared at once.
 pub(super) const LANES: usize = 8;
 
-/// Number of ascending bounds that are not greater than `quantum`.
+/// Number of ascending bounds, without the last, that are not greater than `quantum`.
 #[inline(always)]
-pub(super) fn count_up_to(bounds: &[i32; LANES], quantum: i32) -> usize {
+pub(super) fn count_but_last(bounds: &[i32; LANES], quantum: i32) -> usize {
+    (greater(bounds, quantum) | 1 << (LANES - 1)).trailing_zeros() as usize
+}
+
+/// Number of ascending bounds, without the first, that are not greater than `quantum`.
+#[inline(always)]
+pub(super) fn count_but_first(bounds: &[i32; LANES], quantum: i32) -> usize {
+    (greater(bounds, quantum) >> 1 | 1 << (LANES - 1)).trailing_zeros() as usize
+}
+
+/// One bit for each bound that is greater than `quantum`, the first one's lowest.
+#[inline(always)]
+fn greater(bounds: &[i32; LANES], quantum: i32) -> u32 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: every x86-64 has SSE2, and the two loads of four lanes read the eight bounds.
     unsafe {
         use std::arch::x86_64::{
             _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
+            _mm_setzero_si128,
         };
         let probe = _mm_set1_epi32(quantum);
         let low = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().cast()), probe);
         let high = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().add(LANES / 2).cast()), probe);
         let greater = _mm_packs_epi32(low, high);
-        // One bit a lane, the first greater bound's lowest.
-        (_mm_movemask_epi8(_mm_packs_epi16(greater, greater)) | 1 << LANES).trailing_zeros() as usize
+        _mm_movemask_epi8(_mm_packs_epi16(greater, _mm_setzero_si128())) as u32
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    bounds.iter().filter(|bound| **bound <= quantum).count()
+    bounds.iter().enumerate().fold(0, |mask, (lane, bound)| mask | u32::from(*bound > quantum) << lane)
 }
 
 /// Asks for all cache lines of an array.
@@ -70,8 +82,19 @@ pub(super) const WINDOW: usize = 16;
 
 /// Where the window around a predicted slot begins: at a cache line, and so that the slot is near its middle.
 #[inline(always)]
-pub(super) fn window_at(predicted: usize) -> usize {
-    (predicted.saturating_sub(WINDOW / 4) & !(WINDOW / 2 - 1)).min(SLOTS - WINDOW)
+pub(super) fn window_at(predicted: u8) -> usize {
+    /// Beginnings by slot; looked up in one instruction.
+    static BEGINNINGS: [u8; 256] = {
+        let mut beginnings = [0; 256];
+        let mut slot = 0;
+        while slot < beginnings.len() {
+            let beginning = (slot.saturating_sub(WINDOW / 4)) & !(WINDOW / 2 - 1);
+            beginnings[slot] = if beginning < SLOTS - WINDOW { beginning } else { SLOTS - WINDOW } as u8;
+            slot += 1;
+        }
+        beginnings
+    };
+    usize::from(BEGINNINGS[usize::from(predicted)])
 }
 
 /// The slots from `start`, a window's beginning.
@@ -103,21 +126,30 @@ pub(super) fn lower_in_window<D: Digest>(window: &[D; WINDOW], digest: D) -> usi
 }
 
 /// Windows beside the predicted one that are tried before the whole block is searched.
-const STEPS_MAX: usize = 2;
+pub(super) const STEPS_MAX: usize = 2;
 
-/// [`lower`], for a digest expected near slot `predicted`. Calls `next` with the beginning of each further window it tries.
+/// Where else to look for a digest that is not in the window from `start`; nowhere, if it would have to be there. `place` is that
+/// of the first digest in the window that is not below it, or the last one's.
 #[inline(always)]
-pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, predicted: usize, next: impl Fn(usize)) -> usize {
-    let mut start = window_at(predicted);
+pub(super) fn window_beside<D: Digest>(window: &[D; WINDOW], start: usize, place: usize, digest: D) -> Option<usize> {
+    if place == 0 && start > 0 && window[0] >= digest {
+        Some(start.saturating_sub(WINDOW))
+    } else if window[place] < digest && start < SLOTS - WINDOW {
+        Some((start + WINDOW).min(SLOTS - WINDOW))
+    } else {
+        None
+    }
+}
+
+/// [`lower`], for a digest expected in the window from `start`. Calls `next` with the beginning of each further window it tries.
+#[inline(always)]
+pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, mut start: usize, next: impl Fn(usize)) -> usize {
     for _ in 0..=STEPS_MAX {
         let window = window(digests, start);
         let place = lower_in_window(window, digest);
-        if place == 0 && start > 0 && window[0] >= digest {
-            start = start.saturating_sub(WINDOW);
-        } else if window[place] < digest && start < SLOTS - WINDOW {
-            start = (start + WINDOW).min(SLOTS - WINDOW);
-        } else {
-            return start + place + usize::from(window[place] < digest);
+        match window_beside(window, start, place, digest) {
+            Some(beside) => start = beside,
+            None => return start + place + usize::from(window[place] < digest),
         }
         next(start);
     }
@@ -133,7 +165,9 @@ mod tests {
     fn bounds_are_counted_at_every_place() {
         let bounds = [i32::MIN, -5, 0, 3, 4, i32::MAX - 1, i32::MAX, i32::MAX];
         for probe in bounds.iter().flat_map(|bound| [bound.wrapping_sub(1), *bound, bound.wrapping_add(1)]) {
-            assert_eq!(count_up_to(&bounds, probe), bounds.iter().filter(|bound| **bound <= probe).count());
+            let count = |bounds: &[i32]| bounds.iter().filter(|bound| **bound <= probe).count();
+            assert_eq!(count_but_last(&bounds, probe), count(&bounds[..LANES - 1]));
+            assert_eq!(count_but_first(&bounds, probe), count(&bounds[1..]));
         }
     }
 
@@ -148,7 +182,7 @@ mod tests {
                 let expected = digests.iter().filter(|digest| **digest < probe).count();
                 assert_eq!(lower(&digests, probe), expected);
                 for predicted in [0, 5, 40, 60, len.min(SLOTS - 1), SLOTS - 1] {
-                    assert_eq!(lower_near(&digests, probe, predicted, |_| {}), expected);
+                    assert_eq!(lower_near(&digests, probe, window_at(predicted as u8), |_| {}), expected);
                 }
             }
         }

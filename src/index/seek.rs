@@ -5,6 +5,7 @@ use std::ops::Bound;
 use super::key::IndexKey;
 use super::leaf::Leaf;
 use super::map::LearnedIndex;
+use super::search::STEPS_MAX;
 
 /// Keys whose memory is fetched together.
 const BATCH: usize = 64;
@@ -222,8 +223,25 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
                 *place = leaf.expect_in(group, view(key));
             }
-            for (((value, leaf), place), key) in values.iter_mut().zip(leaves).zip(places).zip(keys) {
-                *value = leaf.get_expected(place, view(key));
+            // Keys that are not where they were expected are sought anew when all have had their turn.
+            let mut open: [u8; BATCH] = std::array::from_fn(|at| at as u8);
+            let mut left = keys.len();
+            for _ in 0..STEPS_MAX {
+                let mut still = 0;
+                for turn in 0..left {
+                    let at = usize::from(open[turn]) % BATCH;
+                    match leaves[at].get_or_step(&mut places[at], view(&keys[at])) {
+                        Some(value) => values[at] = value,
+                        None => {
+                            open[still] = at as u8;
+                            still += 1;
+                        }
+                    }
+                }
+                left = still;
+            }
+            for at in open[..left].iter().map(|at| usize::from(*at)) {
+                values[at] = leaves[at].get_expected(places[at], view(&keys[at]));
             }
         }
     }

@@ -297,8 +297,8 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             return;
         };
         let right = self.nodes.remove(left + 1);
-        self.lows.remove(left + 1);
-        self.nodes[left].append(right);
+        let low = self.lows.remove(left + 1);
+        self.nodes[left].append(low, right);
     }
 }
 

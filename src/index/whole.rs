@@ -94,9 +94,12 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// An index of leaves in key order.
     fn from_leaves(leaves: Vec<Separated<K, V>>) -> Self {
         let mut index = Self::new();
+        // Nodes of one size, and as few as leave each some room: a second node costs every look-up a comparison.
+        let nodes = leaves.len().div_ceil(leaves_max::<K>() * 7 / 8);
+        let each = leaves.len().div_ceil(nodes.max(1));
         let mut leaves = leaves.into_iter().peekable();
         while leaves.peek().is_some() {
-            let part: Vec<_> = leaves.by_ref().take(leaves_max::<K>() * 3 / 4).collect();
+            let part: Vec<_> = leaves.by_ref().take(each).collect();
             index.len += part.iter().map(|(_, leaf)| leaf.entries()).sum::<usize>();
             index.lows.push(part[0].0.clone());
             index.nodes.push(Node::new(part));

@@ -1,6 +1,6 @@
 //! Sequences chosen to hurt must stay within the stated constants of memory and structural change.
 
-use crate::index::LearnedIndex;
+use crate::index::{IndexKey, KeyBytes, LearnedIndex};
 
 /// Bytes a key of 16 that no sequence of integers may exceed, once there are enough keys to speak of.
 const BYTES_PER_KEY_MAX: usize = 64;
@@ -65,4 +65,62 @@ fn one_key_a_doubling_around_random_bases() {
 #[test]
 fn doublings_with_a_dense_burst_inside() {
     stays_bounded((0..KEYS).map(|i| mixed(i / 128).wrapping_add(if i % 128 < 64 { 1 << (i % 64) } else { i % 64 })));
+}
+
+/// Dense bursts far from each other make leaves of one or two blocks: the cheapest way to many nodes.
+fn nodes_come_and_go<K: IndexKey>(count: u64, make: impl Fn(u64) -> K) {
+    let mut index = LearnedIndex::<K, u64>::new();
+    let key = |i: u64| mixed(i / 130).wrapping_add(i % 130);
+    let mut numbers: Vec<u64> = (0..count).map(key).collect();
+    numbers.iter().for_each(|number| _ = index.insert(make(*number), *number));
+    index.check();
+    let nodes = index.stats().inner_nodes;
+    assert!(nodes > 1 || cfg!(miri));
+    numbers.sort_unstable();
+    numbers.dedup();
+    // From both ends inwards, so that neighbours become small at once.
+    while numbers.len() > 1000 {
+        let (gone, kept) = numbers.split_at(numbers.len() / 8);
+        let (kept, others_gone) = kept.split_at(kept.len() - gone.len());
+        for number in gone.iter().chain(others_gone) {
+            assert_eq!(index.remove(make(*number).view()), Some(*number));
+        }
+        numbers = kept.to_vec();
+        index.check();
+        assert!(index.iter().map(|(_, value)| value).eq(numbers.iter().copied()));
+    }
+    assert!(index.stats().inner_nodes <= nodes.div_ceil(2));
+}
+
+#[test]
+fn nodes_of_integers_come_and_go() {
+    nodes_come_and_go(KEYS * 5, |number| number);
+}
+
+#[test]
+fn nodes_of_byte_strings_come_and_go() {
+    nodes_come_and_go(KEYS * 2, |number| KeyBytes::from(&number.to_be_bytes()[..]));
+}
+
+/// Keys chosen to agree in their digests and in their marks are still told apart, and from others that agree but are not there.
+#[test]
+fn byte_strings_alike_in_digest_and_mark_are_told_apart() {
+    let mut index = LearnedIndex::<KeyBytes, u64>::new();
+    // Nothing is shared by all, so digests are of the first seven bytes.
+    for key in [b"a".as_slice(), b"z"] {
+        index.insert(KeyBytes::from(key), 0);
+    }
+    let alike = (0_u64..).map(|number| KeyBytes::from(format!("mmmmmmmmmmmm{number:08}").into_bytes()));
+    let alike: Vec<KeyBytes> = alike.filter(|key| KeyBytes::mark(key.view()) == 7).take(80).collect();
+    for (value, key) in alike.iter().enumerate().step_by(2) {
+        index.insert(key.clone(), value as u64);
+    }
+    index.check();
+    let mut values = [None; 80];
+    index.get_batch_keys(&alike, &mut values);
+    for (value, key) in alike.iter().enumerate() {
+        let expected = value.is_multiple_of(2).then_some(value as u64);
+        assert_eq!(index.get(key.view()), expected);
+        assert_eq!(values[value], expected);
+    }
 }

@@ -16,6 +16,7 @@ pub mod signals;
 pub mod superuser;
 
 use std::error::Error;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -166,7 +167,7 @@ fn services(
         loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
-        presets: Arc::new(presets(config)),
+        presets: Arc::new(presets(config, &checked.listeners)),
         root: checked.data_dir.root().to_owned(),
         on_damage,
         stop: AtomicBool::new(false),
@@ -177,13 +178,15 @@ fn services(
 }
 
 /// What `SHOW` tells of the settings that only a start changes.
-fn presets(config: &Config) -> Presets {
+fn presets(config: &Config, listeners: &[TcpListener]) -> Presets {
     let addresses: Vec<String> = config.listen.iter().map(|address| address.ip().to_string()).collect();
+    // As bound: 0 in the configuration means any.
+    let port = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.port()));
     let mut presets = Presets::from([
         ("authentication_timeout", show_seconds(config.authentication_timeout.as_secs())),
         ("listen_addresses", addresses.join(",")),
         ("max_connections", config.connections.max.to_string()),
-        ("port", config.listen.first().map_or(0, |address| address.port()).to_string()),
+        ("port", port.unwrap_or(0).to_string()),
         ("superuser_reserved_connections", config.connections.reserved.to_string()),
     ]);
     if let Some(ssl) = &config.ssl {

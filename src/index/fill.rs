@@ -2,8 +2,8 @@
 //! and in the same eight bytes a model of where a key is.
 //!
 //! One straight line over a hundred entries is off by five slots on random keys and by more on keys with holes; eight of
-//! them by one and a half. A count is exact after it was taken and follows single inserts and removals; where the range itself moves
-//! it may be off until it is taken anew, which makes a prediction worse and nothing wrong.
+//! them by one and a half. A count is exact after it was taken and follows single inserts and removals; where the range
+//! itself moves it may be off until it is taken anew, which makes a prediction worse and nothing wrong.
 
 use super::block::SLOTS;
 use super::search;

@@ -17,6 +17,10 @@ class ServerError(Exception):
         super().__init__(f"{self.code}: {fields.get('M', '')}")
 
 
+# Of asm-generic/socket.h; Python does not name it.
+SO_TIMESTAMPNS = 35
+
+
 class Disconnected(Exception):
     """The connection is gone."""
 
@@ -28,8 +32,8 @@ class Connection:
         self._buffer = b""
         # What NoticeResponses have said in the last answer, field by field.
         self.notices = []
-        # Look for answers again and again instead of sleeping: who measures is not to measure its own waking up.
-        self.spins = False
+        # When the end of the last answer came, in nanoseconds of CLOCK_REALTIME, once note_arrivals has been called.
+        self.arrived_ns = None
         try:
             self._socket = socket.create_connection((host, port), timeout=timeout)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,13 +112,20 @@ class Connection:
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
 
+    def note_arrivals(self):
+        """From now on the kernel says when something arrives: who measures is not to measure its own waking up."""
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.arrived_ns = 0
+
     def _receive(self):
-        while self.spins:
-            try:
-                return self._socket.recv(65536, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
-        return self._socket.recv(65536)
+        if self.arrived_ns is None:
+            return self._socket.recv(65536)
+        received, notes, _, _ = self._socket.recvmsg(65536, socket.CMSG_SPACE(16))
+        for level, kind, data in notes:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = struct.unpack("qq", data)
+                self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        return received
 
 
 def _row(body):

@@ -36,6 +36,7 @@ pub use groups::{
 };
 pub use latency::{CoreLatencies, Latency, Timed};
 pub use process::{ProcessFigures, process_figures};
+pub(crate) use snapshot::add_each;
 pub use snapshot::{Collector, CoreSnapshot, Merged, Sample, SampleValue, merge};
 
 use std::cell::RefCell;

@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use super::cell::{LOG2_BUCKETS, Log2Distribution};
 use super::distribution::Distribution;
 use super::families::{Family, Kind};
-#[cfg(doc)]
-use super::ladder;
 use crate::base::CoreId;
 
 /// The labels of a sample, without the core.
@@ -35,7 +33,7 @@ pub enum SampleValue {
     Gauge(i64),
     /// Of an HDR distribution with at least one value.
     Ladder {
-        /// How many values lie on each step of the ladder of its unit (see [`ladder::bounds`]).
+        /// How many values lie on each step of the ladder of its unit (see [`bounds`](super::ladder::bounds)).
         steps: Box<[u64]>,
         /// The exact sum.
         sum: u64,
@@ -78,7 +76,8 @@ impl SampleValue {
     }
 }
 
-fn add_each(counts: &mut [u64], others: &[u64]) {
+/// Adds the counts of another distribution of the same family, step by step.
+pub(crate) fn add_each(counts: &mut [u64], others: &[u64]) {
     assert_eq!(counts.len(), others.len(), "distributions of one family have the same steps");
     for (count, other) in counts.iter_mut().zip(others) {
         *count += other;

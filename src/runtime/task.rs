@@ -87,13 +87,7 @@ pub(super) fn report_panic(class: QueueClass, payload: &(dyn Any + Send)) -> Str
     let message = panic_message(payload);
     PANICS.fetch_add(1, Ordering::Relaxed);
     let report = PanicReport { core: context::current_core(), class, message: message.clone() };
-    let simulated = context::with_backend(|backend| match backend {
-        Backend::Glommio(_) => false,
-        Backend::Sim(core) => {
-            core.world().note_panic(report.clone());
-            true
-        }
-    });
+    let simulated = context::with_simulated(|core| core.world().note_panic(report.clone())).is_some();
     if !simulated && let Some(hook) = PANIC_HOOK.read().expect("the panic hook is never replaced by a panicking thread").as_ref()
     {
         hook(&report);

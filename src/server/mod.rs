@@ -16,7 +16,6 @@ pub mod signals;
 pub mod superuser;
 
 use std::error::Error;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -167,7 +166,7 @@ fn services(
         loads: Loads::new(config.cores()),
         status: Arc::new(ServerStatus::new(config.cores())),
         config: config.clone(),
-        presets: Arc::new(presets(config, &checked.listeners)),
+        presets: Arc::new(presets(config, checked.port)),
         root: checked.data_dir.root().to_owned(),
         on_damage,
         stop: AtomicBool::new(false),
@@ -178,15 +177,13 @@ fn services(
 }
 
 /// What `SHOW` tells of the settings that only a start changes.
-fn presets(config: &Config, listeners: &[TcpListener]) -> Presets {
+fn presets(config: &Config, port: u16) -> Presets {
     let addresses: Vec<String> = config.listen.iter().map(|address| address.ip().to_string()).collect();
-    // As bound: 0 in the configuration means any.
-    let port = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.port()));
     let mut presets = Presets::from([
         ("authentication_timeout", show_seconds(config.authentication_timeout.as_secs())),
         ("listen_addresses", addresses.join(",")),
         ("max_connections", config.connections.max.to_string()),
-        ("port", port.unwrap_or(0).to_string()),
+        ("port", port.to_string()),
         ("superuser_reserved_connections", config.connections.reserved.to_string()),
     ]);
     if let Some(ssl) = &config.ssl {

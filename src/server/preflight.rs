@@ -70,6 +70,8 @@ type Checked<T> = Result<T, PreflightError>;
 pub struct Preflight {
     /// Sockets of the PostgreSQL protocol, bound and listening, non-blocking.
     pub listeners: Vec<TcpListener>,
+    /// The port of the first, as bound: 0 in the configuration means any. 0 if there is none.
+    pub port: u16,
     /// The Unix socket, if one was asked for.
     pub unix_listener: Option<UnixSocket>,
     /// The socket of the control plane, if it is on.
@@ -96,7 +98,7 @@ pub fn check(config: &Config) -> Checked<Preflight> {
     let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     let unix_listener = config.unix_socket_dir.as_deref().map(|dir| UnixSocket::bind(dir, port)).transpose()?;
     let http = config.http.map(|address| bind(address, "http")).transpose()?;
-    Ok(Preflight { listeners, unix_listener, http, data_dir, kernel, waiters: waiters(fds, config) })
+    Ok(Preflight { listeners, port, unix_listener, http, data_dir, kernel, waiters: waiters(fds, config) })
 }
 
 fn kernel_release() -> String {

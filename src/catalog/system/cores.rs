@@ -13,8 +13,8 @@ use crate::base::{CoreId, StorageId};
 use crate::catalog::{SchemaDef, TableDef};
 use crate::metrics::export;
 use crate::metrics::{
-    CoreLatencies, CoreSnapshot, Kind, Latency, PoolFigure, PoolFigures, SampleValue, SlowStatement, Stage, Timed, families,
-    ladder,
+    CoreLatencies, CoreSnapshot, Kind, Latency, PoolFigure, PoolFigures, SampleValue, SlowStatement, Stage, Timed, add_each,
+    families, ladder,
 };
 use crate::storage::{CurvePoint, Key, TabletFigures};
 use crate::types::Datum;
@@ -159,7 +159,7 @@ fn buckets(context: &SystemContext<'_>, rows: &mut Rows) {
         let mut together = vec![0; bounds.len() + 1];
         for sample in snapshot.samples.iter().filter(|sample| *sample.family == families::SQL_DURATION) {
             let SampleValue::Ladder { steps, .. } = &sample.value else { continue };
-            together.iter_mut().zip(steps).for_each(|(sum, step)| *sum += step);
+            add_each(&mut together, steps);
         }
         let upper_ns = bounds.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
         for (upper_ns, on_step) in upper_ns.zip(together).filter(|(_, on_step)| *on_step > 0) {

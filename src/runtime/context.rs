@@ -9,6 +9,7 @@ use crate::base::CoreId;
 
 use super::glommio::GlommioCore;
 use super::sim::SimCore;
+use super::time::{MonoTime, now};
 
 /// What executes the current core.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ struct Context {
     slice_start: Cell<u64>,
     /// Polls of tasks so far.
     polls: Cell<u64>,
+    /// When the core's loop last gave the word to the tasks it had woken.
+    turn_began: Cell<MonoTime>,
 }
 
 thread_local! {
@@ -40,6 +43,7 @@ thread_local! {
             cores: Cell::new(0),
             slice_start: Cell::new(0),
             polls: Cell::new(0),
+            turn_began: Cell::new(MonoTime::from_nanos(0)),
         }
     };
 }
@@ -130,6 +134,19 @@ pub(super) fn begin_slice() {
         context.slice_start.set(0);
         context.polls.set(context.polls.get() + 1);
     });
+}
+
+/// The core's loop gives the word to the tasks it has woken.
+pub(super) fn begin_turn(now: MonoTime) {
+    CONTEXT.with(|context| context.turn_began.set(now));
+}
+
+/// When the current core last gave the word to the tasks for which something had come. Costs no look at the clock; on a simulated core,
+/// where time stands still meanwhile, and outside of cores it is now.
+#[inline]
+pub fn turn_began() -> MonoTime {
+    let turn_began = CONTEXT.with(|context| context.turn_began.get());
+    if turn_began == MonoTime::default() { now() } else { turn_began }
 }
 
 /// How many polls of tasks have begun on this core.

@@ -34,7 +34,7 @@ mod task;
 mod time;
 mod turn;
 
-pub use context::{core_count, current_core, random_u64, try_current_core};
+pub use context::{core_count, current_core, random_u64, try_current_core, turn_began};
 pub use glommio::start::{Cores, RuntimeConfig, start};
 pub use iobuf::{BLOCK, IoBuf};
 pub use task::{

@@ -197,7 +197,7 @@ impl Running {
     /// Runs all; what is said last, unless nobody listens.
     async fn all(&mut self, statements: &[Statement]) -> Option<Piece> {
         for statement in statements {
-            self.session.received(false);
+            self.session.received(false, runtime::now());
             match self.one(statement).await {
                 Ok(()) => {}
                 Err(Failure::Gone) => return None,
@@ -208,7 +208,7 @@ impl Running {
             }
         }
         self.session.sync(&self.backend, &mut self.client).await;
-        self.session.sent(&self.backend);
+        self.session.sent(&self.backend, runtime::now());
         // A commit can fail.
         Some(self.client.failure.take().map_or(Piece::Committed, Piece::Failed))
     }

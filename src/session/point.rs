@@ -11,7 +11,6 @@ use std::sync::Arc;
 use crate::base::CoreId;
 use crate::catalog::system::live::QUERY_BYTES_MAX;
 use crate::error::{SqlError, SqlResult};
-use crate::runtime;
 use crate::runtime::MonoTime;
 use crate::session::Session;
 use crate::session::backend::Backend;
@@ -20,6 +19,7 @@ use crate::session::guard::{Deadlines, deadline, ends_session, guarded};
 use crate::session::portal::{Portal, State};
 use crate::session::prepared::{Entry, PointPlan, Prepared, point_of};
 use crate::session::response::{Client, Failure, Gone, Response, RowShape};
+use crate::session::timing;
 use crate::sql::cache::{self, Literal, LiteralValue};
 use crate::sql::plan::Statement;
 use crate::storage::Key;
@@ -182,7 +182,7 @@ impl<B: Backend> Session<B> {
         if self.has_points() || lookup.owner != backend.core() {
             return Err(lookup);
         }
-        let started = runtime::now();
+        let started = timing::now();
         let format = &self.env.effective().format;
         let answered = match &lookup.key {
             None => Some(lookup.answer(client, None, format)),
@@ -207,7 +207,7 @@ impl<B: Backend> Session<B> {
             self.portals.put_back("", Portal { prepared, shape, state: State::Done });
             self.txn.enter_implicit();
         }
-        self.points.since.get_or_insert_with(runtime::now);
+        self.points.since.get_or_insert_with(timing::now);
         self.points.lookups += 1;
         self.points.waiting.push(Waiting::Lookup(lookup));
     }
@@ -263,7 +263,7 @@ impl<B: Backend> Session<B> {
     pub async fn flush_points<C: Client>(&mut self, backend: &B, client: &mut C) -> Result<(), Failure> {
         let mut waiting = std::mem::take(&mut self.points.waiting);
         let count = std::mem::take(&mut self.points.lookups);
-        let since = self.points.since.take().unwrap_or_else(runtime::now);
+        let since = self.points.since.take().unwrap_or_else(timing::now);
         let mut rest = waiting.as_slice();
         let mut failure = None;
         while !rest.is_empty() {

@@ -5,9 +5,9 @@
 //! statement opens or the client is waited for, whichever comes first. So what its commit (at Sync) and its result's way to the kernel
 //! take belongs to it, and what a client thinks between two messages belongs to nobody.
 //!
-//! A stage ends where the next begins: they add up to the duration. What a turn of the core's loop takes between a message's arrival in
-//! the kernel and the task that reads it is seen by no clock here, and neither is the way of the answer from the ring's queue into the
-//! kernel at the end of the turn.
+//! A stage ends where the next begins: they add up to the duration. A message counts as received when the core's loop gives the word to
+//! the tasks for which something has come, which is a look at the clock that the loop takes anyway. How long it was in the kernel before
+//! is seen by no clock here, and neither is the way of the answer from the ring's queue into the kernel at the end of the turn.
 
 use crate::metrics::{QueryPath, QueryType, RECORDED, SlowStatement, Stage, StageTimes};
 use crate::runtime::{self, MonoTime};
@@ -34,9 +34,9 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Something was received; `more` if a message that had begun goes on with it.
-    pub(super) fn received(&mut self, more: bool) {
-        self.last_byte = now();
+    /// Something was received by then; `more` if a message that had begun goes on with it.
+    pub(super) fn received(&mut self, more: bool, at: MonoTime) {
+        self.last_byte = at;
         if !more {
             self.first_byte = self.last_byte;
         }
@@ -73,7 +73,7 @@ impl Stopwatch {
 
 /// The clock, where anybody looks at it.
 #[inline]
-fn now() -> MonoTime {
+pub(super) fn now() -> MonoTime {
     if RECORDED { runtime::now() } else { MonoTime::default() }
 }
 
@@ -82,9 +82,9 @@ fn nanos(from: MonoTime, to: MonoTime) -> u64 {
 }
 
 impl<B: Backend> Session<B> {
-    /// The client has sent something; `more` if a message that had begun goes on with it.
-    pub fn received(&mut self, more: bool) {
-        self.watch.received(more);
+    /// The client had sent something by then; `more` if a message that had begun goes on with it.
+    pub fn received(&mut self, more: bool, at: MonoTime) {
+        self.watch.received(more, at);
     }
 
     /// The message at hand belongs to a statement: to the one that is open, or to a new one if that is done.
@@ -176,10 +176,10 @@ impl<B: Backend> Session<B> {
         self.look_at_slowness(backend, nanos(arrived, now), &stages, 1);
     }
 
-    /// The client is about to be waited for: what has been handed to the kernel since the last lap was the end of the statement.
-    pub fn sent(&mut self, backend: &B) {
+    /// The client is waited for from now on: what has been handed to the kernel since the last lap was the end of the statement.
+    pub fn sent(&mut self, backend: &B, now: MonoTime) {
         if self.watch.rows.is_some() {
-            self.lap(Stage::Send);
+            self.watch.lap_at(Stage::Send, now);
         }
         self.settle(backend);
         self.watch.opened = None;

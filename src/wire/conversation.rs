@@ -120,7 +120,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
     /// Of a client that is new: most say nothing at once.
     pub fn quiet(mut self) -> Self {
         if self.linger.after.is_some() && self.peer.input.unread().is_empty() {
-            self.begin_wait(1);
+            self.begin_wait(1, runtime::now());
         }
         self
     }
@@ -153,7 +153,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
             if self.seat.needs(true) {
                 match self.next_messages()? {
                     Next::Partial(wanted) if self.seat.needs(false) => {
-                        self.begin_wait(wanted);
+                        self.begin_wait(wanted, runtime::now());
                         continue;
                     }
                     Next::Partial(_) => {}
@@ -204,12 +204,13 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         // Before the client can know: whoever asks after it has heard the answer sees it idle.
         session.tell_idle();
         self.send().await?;
+        let now = runtime::now();
         if let Some(session) = self.seat.session() {
-            session.sent(self.backend);
+            session.sent(self.backend, now);
         }
         count_bytes(self.backend, &mut self.peer);
         self.peer.input.shrink_if_idle();
-        self.begin_wait(wanted);
+        self.begin_wait(wanted, now);
         Ok(())
     }
 
@@ -221,15 +222,14 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
         }
         if let (Some(session), false) = (self.seat.session(), self.dialogue.skipping) {
             if session.is_between_transactions() {
-                session.sent(self.backend);
+                session.sent(self.backend, runtime::now());
             }
             self.seat.stand_up(&mut self.standing);
         }
         flush.await
     }
 
-    fn begin_wait(&mut self, wanted: usize) {
-        let since = runtime::now();
+    fn begin_wait(&mut self, wanted: usize, since: MonoTime) {
         let limit = self.seat.idle_limit(since);
         let between = if self.dialogue.skipping { false } else { self.seat.stand_up(&mut self.standing) };
         self.wait = Some(Wait { wanted, since, between, limit });
@@ -254,7 +254,7 @@ impl<'a, S: ByteStream, B: Backend> Conversation<'a, S, B> {
             guard(&interrupt, wait.between, limit, received).await?
         };
         if received == Waited::Received {
-            self.seat.received(more);
+            self.seat.received(more, runtime::turn_began());
             self.standing.set(ClientState::Active);
             // While the client was waited for, there was nothing to cancel.
             interrupt.begin_statement();

@@ -77,13 +77,13 @@ impl<B: Backend> Seat<B> {
         }
     }
 
-    /// The client has sent something; `more` if a message that had begun goes on with it.
-    pub fn received(&mut self, more: bool) {
+    /// The client had sent something by then; `more` if a message that had begun goes on with it.
+    pub fn received(&mut self, more: bool, at: MonoTime) {
         match self {
-            Seat::Pooled { place: Place::Parked(parked), .. } => parked.received(more),
+            Seat::Pooled { place: Place::Parked(parked), .. } => parked.received(more, at),
             seated => {
                 if let Some(session) = seated.session() {
-                    session.received(more);
+                    session.received(more, at);
                 }
             }
         }

@@ -115,7 +115,7 @@ pub(super) async fn run(core: Rc<GlommioCore>) {
     let mut driver = Driver::new(core);
     loop {
         if driver.turn() {
-            driver.give_way().await;
+            driver.give_way(now()).await;
         } else if driver.tasks_run().await {
             // They may have woken others, and asked the ring for something.
         } else if driver.core.idle.end() {
@@ -155,10 +155,10 @@ impl Driver {
     }
 
     /// Lets the other tasks run, and the reactor if it is its turn.
-    async fn give_way(&mut self) {
-        let now = now();
+    async fn give_way(&mut self, now: MonoTime) {
         let turn = now.since(self.turn_began);
         self.turn_began = now;
+        context::begin_turn(now);
         if turn >= STALL_MIN {
             let nanos = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
             self.core.count(|times| {
@@ -177,13 +177,14 @@ impl Driver {
 
     /// Lets the other tasks run; whether any did, or may be ready now.
     async fn tasks_run(&mut self) -> bool {
-        if now().since(self.reactor_turn) >= REACTOR_INTERVAL {
-            self.give_way().await;
+        let now = now();
+        if now.since(self.reactor_turn) >= REACTOR_INTERVAL {
+            self.give_way(now).await;
             return true;
         }
         self.probes.iter().for_each(|probe| probe.ask());
         let before = context::polls();
-        self.give_way().await;
+        self.give_way(now).await;
         context::polls() != before
     }
 

@@ -104,9 +104,9 @@ impl Parked {
         (limit_ms > 0).then(|| (since + Duration::from_millis(limit_ms.into()), Silence::Idle))
     }
 
-    /// It has sent something; `more` if a message that had begun goes on with it.
-    pub fn received(&mut self, more: bool) {
-        self.watch.received(more);
+    /// It had sent something by then; `more` if a message that had begun goes on with it.
+    pub fn received(&mut self, more: bool, at: MonoTime) {
+        self.watch.received(more, at);
     }
 
     /// Its prepared statements.

@@ -75,6 +75,7 @@ impl CoreMetrics {
     }
 
     fn recorded(&self) -> impl Iterator<Item = Latency> {
+        self.count_finished();
         Timed::all().filter_map(|of| Some(Latency { of, histogram: self.timed(of).histogram()? }))
     }
 

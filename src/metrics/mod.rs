@@ -20,6 +20,7 @@ mod cell;
 mod distribution;
 pub mod export;
 pub mod families;
+mod finished;
 mod groups;
 pub mod ladder;
 mod latency;
@@ -29,6 +30,7 @@ mod snapshot;
 pub use cell::{Counter, Gauge, Log2Distribution, RECORDED};
 pub use distribution::Distribution;
 pub use families::{Family, Kind, Unit};
+pub use finished::FinishedStatement;
 pub use groups::{
     Awaited, CheckpointMetrics, ClientState, ConnectionMetrics, ErrorClass, ExecutorMetrics, IndexMetrics, MemoryKind,
     MeshMetrics, PeerMetrics, PoolFigure, PoolFigures, PoolMetrics, QueryPath, QueryType, SlowStatement, SqlMetrics, Stage,
@@ -50,13 +52,14 @@ use crate::error::SqlState;
 /// ```
 /// use std::rc::Rc;
 /// use omendb::base::CoreId;
-/// use omendb::metrics::{CoreMetrics, QueryPath, QueryType, Stage};
+/// use omendb::metrics::{CoreMetrics, FinishedStatement, QueryPath, QueryType, Stage};
 ///
 /// let metrics = Rc::new(CoreMetrics::new(CoreId(0), 2));
-/// // A session finishes a statement: its kind, its duration in nanoseconds, the rows it returned.
-/// metrics.sql.finished(QueryType::Select, 12_300, 1);
-/// metrics.sql.took_path(QueryPath::PointLocal);
-/// metrics.stages.record(Stage::Execute, 4_100);
+/// // A session finishes a statement: what it was, which way it took, how long it and its stages lasted, the rows it returned.
+/// let mut stages = [0; Stage::COUNT];
+/// stages[Stage::Execute as usize] = 4_100;
+/// let (query_type, path) = (QueryType::Select, QueryPath::PointLocal);
+/// metrics.finished(FinishedStatement { query_type, path, duration_ns: 12_300, rows: 1, stages });
 /// // The log finishes a flush.
 /// metrics.wal.flushed(17, 8_192, 95_000);
 /// // The owner answers the control thread.
@@ -67,6 +70,7 @@ use crate::error::SqlState;
 pub struct CoreMetrics {
     core: CoreId,
     baseline: RefCell<latency::Baseline>,
+    waiting: finished::Waiting,
     /// Statements: counts, durations, rows, errors, which path they took.
     pub sql: SqlMetrics,
     /// Where a statement's time goes.
@@ -98,6 +102,7 @@ impl CoreMetrics {
         Self {
             core,
             baseline: RefCell::default(),
+            waiting: finished::Waiting::default(),
             sql: SqlMetrics::default(),
             stages: StageMetrics::default(),
             txn: TxnMetrics::default(),
@@ -131,6 +136,7 @@ impl CoreMetrics {
     /// [`CoreMetrics::snapshot_paced`].
     pub fn snapshot(&self) -> CoreSnapshot {
         let mut out = Collector::new(self.core);
+        self.count_finished();
         for group in self.groups() {
             group.collect(&mut out);
         }
@@ -142,6 +148,7 @@ impl CoreMetrics {
     pub async fn snapshot_paced(&self, mut pause: impl AsyncFnMut()) -> CoreSnapshot {
         let mut out = Collector::new(self.core);
         for group in self.groups() {
+            self.count_finished();
             group.collect(&mut out);
             pause().await;
         }

@@ -21,6 +21,7 @@
 //! [`net`] for sockets, [`sync`] for waiting within one core; [`start`] and [`RuntimeConfig`] to run it all, [`host`] to look
 //! at the machine first.
 
+mod clock;
 mod context;
 pub mod fs;
 mod glommio;

@@ -282,7 +282,7 @@ impl<T> Future for JoinHandle<T> {
 
 /// Whether the task has run for about half a millisecond since its poll began and should await [`yield_now`].
 ///
-/// Reads the clock (about 25 ns): in tight loops ask every few dozen rows. The slice is measured from the first question of
+/// Reads the clock (some 10 ns): in tight loops ask every few dozen rows. The slice is measured from the first question of
 /// a poll, so short tasks that never ask pay nothing.
 pub fn should_yield() -> bool {
     let simulated = context::with_backend(|backend| match backend {

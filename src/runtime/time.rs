@@ -10,10 +10,10 @@ use std::future::{Future, poll_fn};
 use std::ops::{Add, Sub};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use super::clock;
 use super::context::{self, Backend};
 
 /// A point of the monotonic clock, in nanoseconds since the process (or the simulation) started. Comparable across cores.
@@ -62,27 +62,7 @@ impl Sub<MonoTime> for MonoTime {
 /// The monotonic clock. Works on any thread; on a simulated core it is virtual.
 #[inline]
 pub fn now() -> MonoTime {
-    context::with_simulated(|core| MonoTime(core.world().time_nanos())).unwrap_or_else(machine_now)
-}
-
-/// The machine's monotonic clock, counted from the first use in this process.
-#[inline]
-fn machine_now() -> MonoTime {
-    static START: OnceLock<u64> = OnceLock::new();
-    let now = machine_nanos();
-    MonoTime(now.saturating_sub(*START.get_or_init(|| now)))
-}
-
-/// Nanoseconds since the machine started. Without the checks and conversions of `std::time::Instant`, which cost more than the clock; and
-/// through libc, because rustix looks for the kernel's vDSO in a way that tools like valgrind do not survive.
-#[inline]
-#[allow(unsafe_code)]
-fn machine_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists and the pointer is to a timespec of ours.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    debug_assert_eq!(outcome, 0, "every Linux has this clock");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    context::with_simulated(|core| MonoTime(core.world().time_nanos())).unwrap_or_else(|| MonoTime(clock::nanos()))
 }
 
 /// Microseconds since the Unix epoch, by the wall clock (virtual on a simulated core).

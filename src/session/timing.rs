@@ -9,7 +9,7 @@
 //! the tasks for which something has come, which is a look at the clock that the loop takes anyway. How long it was in the kernel before
 //! is seen by no clock here, and neither is the way of the answer from the ring's queue into the kernel at the end of the turn.
 
-use crate::metrics::{QueryPath, QueryType, RECORDED, SlowStatement, Stage, StageTimes};
+use crate::metrics::{FinishedStatement, QueryPath, QueryType, RECORDED, SlowStatement, Stage, StageTimes};
 use crate::runtime::{self, MonoTime};
 use crate::session::Session;
 use crate::session::backend::Backend;
@@ -147,6 +147,9 @@ impl<B: Backend> Session<B> {
     /// A lookup is opened and done in one go: it is looked for since `started`, and was answered until now.
     #[inline]
     pub(super) fn lookup_done(&mut self, backend: &B, started: MonoTime) {
+        if !RECORDED {
+            return;
+        }
         let before = if self.watch.rows.is_some() { self.watch.lap } else { MonoTime::default() };
         self.settle(backend);
         // One that comes right after another was waited for until then.
@@ -189,18 +192,17 @@ impl<B: Backend> Session<B> {
     #[inline]
     fn settle(&mut self, backend: &B) {
         let Some(opened) = self.watch.opened.take() else { return };
-        let metrics = backend.metrics();
-        for (&stage, &nanos) in Stage::ALL.iter().zip(&self.watch.stages) {
-            if nanos > 0 {
-                metrics.stages.record(stage, nanos);
-            }
+        if !RECORDED {
+            return;
         }
-        // One that was only prepared has gone through stages and is none that was finished.
-        let (Some(rows), Some((query_type, path))) = (self.watch.rows.take(), self.watch.kind) else { return };
-        let duration_ns = nanos(opened, self.watch.lap);
-        metrics.sql.took_path(path);
-        metrics.sql.finished(query_type, duration_ns, rows);
         let stages = self.watch.stages;
+        let (Some(rows), Some((query_type, path))) = (self.watch.rows.take(), self.watch.kind) else {
+            // One that was only prepared has gone through stages and is none that was finished.
+            backend.metrics().passed(&stages);
+            return;
+        };
+        let duration_ns = nanos(opened, self.watch.lap);
+        backend.metrics().finished(FinishedStatement { query_type, path, duration_ns, rows, stages });
         self.look_at_slowness(backend, duration_ns, &stages, rows);
     }
 

@@ -102,7 +102,7 @@ impl SqlMetrics {
     }
 
     /// How long statements of a kind took.
-    pub fn durations(&self, query_type: QueryType) -> &Distribution {
+    pub(in crate::metrics) fn durations(&self, query_type: QueryType) -> &Distribution {
         &self.durations[query_type as usize]
     }
 

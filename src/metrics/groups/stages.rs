@@ -124,7 +124,7 @@ impl StageMetrics {
     }
 
     /// How long a stage took.
-    pub fn durations(&self, stage: Stage) -> &Distribution {
+    pub(in crate::metrics) fn durations(&self, stage: Stage) -> &Distribution {
         &self.durations[stage as usize]
     }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::base::CoreId;
 use crate::error::{SqlError, SqlState};
 use crate::http::query::{Column, Credentials, Piece};
-use crate::metrics::{CoreMetrics, QueryType};
+use crate::metrics::{CoreMetrics, FinishedStatement, QueryPath, QueryType};
 use crate::types::{Datum, SqlType};
 
 struct Double {
@@ -23,7 +23,7 @@ impl Control for Double {
         }
         let of_core = |core| {
             let metrics = CoreMetrics::new(CoreId(core), 2);
-            metrics.sql.finished(QueryType::Select, 1_000, 1);
+            metrics.finished(FinishedStatement::whole(QueryType::Select, QueryPath::PointLocal, 1_000, 1));
             metrics.snapshot()
         };
         vec![of_core(0), of_core(1)]

@@ -13,7 +13,7 @@ use super::groups::{QueryPath, QueryType, Stage, StageTimes};
 /// As many as stay in the first-level cache until they are counted.
 const WAITING_MAX: usize = 64;
 
-/// A statement that is over, well or not.
+/// A statement that is over, well or not, or several of one kind that were answered together.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedStatement {
     /// What it was.
@@ -26,6 +26,15 @@ pub struct FinishedStatement {
     pub rows: u64,
     /// Nanoseconds of each stage; 0: it did not go through that one.
     pub stages: StageTimes,
+    /// How many they are; all of the above is true of each.
+    pub count: u64,
+}
+
+impl FinishedStatement {
+    /// One whose time is not told apart by stages.
+    pub fn whole(query_type: QueryType, path: QueryPath, duration_ns: u64, rows: u64) -> Self {
+        Self { query_type, path, duration_ns, rows, stages: [0; Stage::COUNT], count: 1 }
+    }
 }
 
 /// Those that wait to be counted.
@@ -59,17 +68,16 @@ impl CoreMetrics {
     #[inline(never)]
     pub(super) fn count_finished(&self) {
         for statement in self.waiting.0.borrow_mut().drain(..) {
-            self.passed(&statement.stages);
-            self.sql.took_path(statement.path);
-            self.sql.finished(statement.query_type, statement.duration_ns, statement.rows);
+            self.passed(&statement.stages, statement.count);
+            self.sql.finished(&statement);
         }
     }
 
-    /// Something went through stages.
-    pub fn passed(&self, stages: &StageTimes) {
+    /// So many statements went through stages, each for so long.
+    pub fn passed(&self, stages: &StageTimes, count: u64) {
         for (&stage, &nanos) in Stage::ALL.iter().zip(stages) {
             if nanos > 0 {
-                self.stages.record(stage, nanos);
+                self.stages.record(stage, nanos, count);
             }
         }
     }
@@ -85,10 +93,10 @@ mod tests {
         let metrics = CoreMetrics::new(CoreId(0), 1);
         let mut stages = [0; Stage::COUNT];
         stages[Stage::Execute as usize] = 700;
-        let statement =
-            FinishedStatement { query_type: QueryType::Select, path: QueryPath::PointLocal, duration_ns: 900, rows: 1, stages };
-        for count in 1..=3 * WAITING_MAX as i64 {
-            metrics.finished(statement);
+        let (query_type, path) = (QueryType::Select, QueryPath::PointBatched);
+        let statements = FinishedStatement { query_type, path, duration_ns: 900, rows: 1, stages, count: 3 };
+        for count in (3..=3 * 3 * WAITING_MAX as i64).step_by(3) {
+            metrics.finished(statements);
             let snapshot = metrics.snapshot();
             let names = ["sql_queries", "query_path"].map(|name| snapshot.total(&format!("omendb_{name}_total")));
             assert_eq!(names, [count; 2]);
@@ -101,14 +109,7 @@ mod tests {
     #[test]
     fn a_reset_takes_those_that_wait_with_it() {
         let metrics = CoreMetrics::new(CoreId(0), 1);
-        let statement = FinishedStatement {
-            query_type: QueryType::Update,
-            path: QueryPath::PointRemote,
-            duration_ns: 5,
-            rows: 0,
-            stages: [1; Stage::COUNT],
-        };
-        metrics.finished(statement);
+        metrics.finished(FinishedStatement::whole(QueryType::Update, QueryPath::PointRemote, 5, 0));
         metrics.reset_latencies();
         assert!(metrics.latencies().latencies.is_empty());
     }

@@ -100,17 +100,18 @@ impl CoreMetrics {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{FinishedStatement, QueryPath};
     use super::*;
 
     #[test]
     fn a_reset_starts_over_and_takes_nothing_from_prometheus() {
         let metrics = CoreMetrics::new(CoreId(0), 1);
-        metrics.sql.finished(QueryType::Select, 1_000_000, 1);
-        metrics.stages.record(Stage::Execute, 900_000);
-        assert_eq!(metrics.latencies().latencies.len(), 2);
+        let statement = |duration_ns| FinishedStatement::whole(QueryType::Select, QueryPath::PointLocal, duration_ns, 1);
+        metrics.finished(FinishedStatement { stages: [900_000; Stage::COUNT], ..statement(1_000_000) });
+        assert_eq!(metrics.latencies().latencies.len(), 1 + Stage::COUNT);
         metrics.reset_latencies();
         assert!(metrics.latencies().latencies.is_empty());
-        metrics.sql.finished(QueryType::Select, 3_000, 1);
+        metrics.finished(statement(3_000));
         let found = metrics.latencies().latencies;
         let [latency] = &found[..] else { panic!("one thing was timed, not {found:?}") };
         assert_eq!(latency.of, Timed::Statement(QueryType::Select));

@@ -59,7 +59,7 @@ use crate::error::SqlState;
 /// let mut stages = [0; Stage::COUNT];
 /// stages[Stage::Execute as usize] = 4_100;
 /// let (query_type, path) = (QueryType::Select, QueryPath::PointLocal);
-/// metrics.finished(FinishedStatement { query_type, path, duration_ns: 12_300, rows: 1, stages });
+/// metrics.finished(FinishedStatement { query_type, path, duration_ns: 12_300, rows: 1, stages, count: 1 });
 /// // The log finishes a flush.
 /// metrics.wal.flushed(17, 8_192, 95_000);
 /// // The owner answers the control thread.

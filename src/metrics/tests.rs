@@ -9,10 +9,9 @@ use crate::error::SqlState;
 /// Drive every metric of a core at least once.
 fn driven(core: u16) -> CoreMetrics {
     let m = CoreMetrics::new(CoreId(core), 2);
-    m.sql.finished(QueryType::Select, 12_345, 1);
+    let stages = std::array::from_fn(|stage| if stage == Stage::Execute as usize { 2_000 } else { 0 });
+    m.finished(FinishedStatement { stages, ..FinishedStatement::whole(QueryType::Select, QueryPath::PointLocal, 12_345, 1) });
     m.failed(SqlState::UNIQUE_VIOLATION);
-    m.sql.took_path(QueryPath::PointLocal);
-    m.stages.record(Stage::Execute, 2_000);
     m.txn.commits_one_core.inc();
     m.txn.rollbacks.inc();
     m.txn.retries.inc();

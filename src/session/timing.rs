@@ -167,16 +167,14 @@ impl<B: Backend> Session<B> {
             return;
         }
         let (since, now) = (since.max(self.watch.last_byte), now());
-        let (metrics, arrived) = (backend.metrics(), self.watch.last_byte);
-        metrics.stages.record_n(Stage::Queue, nanos(arrived, since), count);
-        metrics.stages.record_n(Stage::Execute, nanos(since, now), count);
-        let path = if count > 1 { QueryPath::PointBatched } else { QueryPath::PointRemote };
-        metrics.sql.took_path_n(path, count);
-        metrics.sql.finished_n(QueryType::Select, nanos(arrived, now), 1, count);
+        let arrived = self.watch.last_byte;
         let mut stages = [0; Stage::COUNT];
         stages[Stage::Queue as usize] = nanos(arrived, since);
         stages[Stage::Execute as usize] = nanos(since, now);
-        self.look_at_slowness(backend, nanos(arrived, now), &stages, 1);
+        let (query_type, duration_ns) = (QueryType::Select, nanos(arrived, now));
+        let path = if count > 1 { QueryPath::PointBatched } else { QueryPath::PointRemote };
+        backend.metrics().finished(FinishedStatement { query_type, path, duration_ns, rows: 1, stages, count });
+        self.look_at_slowness(backend, duration_ns, &stages, 1);
     }
 
     /// The client is waited for from now on: what has been handed to the kernel since the last lap was the end of the statement.
@@ -198,11 +196,11 @@ impl<B: Backend> Session<B> {
         let stages = self.watch.stages;
         let (Some(rows), Some((query_type, path))) = (self.watch.rows.take(), self.watch.kind) else {
             // One that was only prepared has gone through stages and is none that was finished.
-            backend.metrics().passed(&stages);
+            backend.metrics().passed(&stages, 1);
             return;
         };
         let duration_ns = nanos(opened, self.watch.lap);
-        backend.metrics().finished(FinishedStatement { query_type, path, duration_ns, rows, stages });
+        backend.metrics().finished(FinishedStatement { query_type, path, duration_ns, rows, stages, count: 1 });
         self.look_at_slowness(backend, duration_ns, &stages, rows);
     }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::base::{CommitTs, CoreId, StorageId, TxnId};
 use crate::mesh::Mesh;
-use crate::metrics::{CoreMetrics, PeerMetrics};
+use crate::metrics::{CoreMetrics, PeerMetrics, RECORDED};
 use crate::runtime::{self, MonoTime};
 use crate::shard::api::{ReadView, RowBatch};
 use crate::shard::error::{EngineError, EngineResult};
@@ -416,7 +416,7 @@ impl<'a> Asked<'a> {
             peer.batches.inc();
         }
         peer.outstanding.inc();
-        Self { peer, since: runtime::now() }
+        Self { peer, since: if RECORDED { runtime::now() } else { runtime::MonoTime::default() } }
     }
 }
 
@@ -424,7 +424,9 @@ impl Drop for Asked<'_> {
     /// Answered, or given up.
     fn drop(&mut self) {
         self.peer.outstanding.dec();
-        self.peer.round_trip_ns.record(runtime::nanos_since(self.since));
+        if RECORDED {
+            self.peer.round_trip_ns.record(runtime::nanos_since(self.since));
+        }
     }
 }
 

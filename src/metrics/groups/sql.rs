@@ -7,6 +7,7 @@ use crate::error::SqlState;
 use crate::metrics::cell::Counter;
 use crate::metrics::distribution::Distribution;
 use crate::metrics::families;
+use crate::metrics::finished::FinishedStatement;
 use crate::metrics::snapshot::Collector;
 
 label_enum! {
@@ -87,35 +88,18 @@ impl Default for SqlMetrics {
 }
 
 impl SqlMetrics {
-    /// A statement finished, well or not: its kind, how long it took, how many rows it returned or affected.
+    /// Statements finished, well or not.
     #[inline]
-    pub fn finished(&self, query_type: QueryType, duration_ns: u64, rows: u64) {
-        self.finished_n(query_type, duration_ns, rows, 1);
-    }
-
-    /// The same of `n` statements that were answered together, each after `duration_ns`.
-    #[inline]
-    pub fn finished_n(&self, query_type: QueryType, duration_ns: u64, rows: u64, n: u64) {
-        self.finished[query_type as usize].add(n);
-        self.durations[query_type as usize].record_n(duration_ns, n);
-        self.rows.record_n(rows, n);
+    pub(in crate::metrics) fn finished(&self, of: &FinishedStatement) {
+        self.finished[of.query_type as usize].add(of.count);
+        self.durations[of.query_type as usize].record_n(of.duration_ns, of.count);
+        self.rows.record_n(of.rows, of.count);
+        self.paths[of.path as usize].add(of.count);
     }
 
     /// How long statements of a kind took.
     pub(in crate::metrics) fn durations(&self, query_type: QueryType) -> &Distribution {
         &self.durations[query_type as usize]
-    }
-
-    /// Which way it took.
-    #[inline]
-    pub fn took_path(&self, path: QueryPath) {
-        self.took_path_n(path, 1);
-    }
-
-    /// The same of `n` statements.
-    #[inline]
-    pub fn took_path_n(&self, path: QueryPath, n: u64) {
-        self.paths[path as usize].add(n);
     }
 
     /// An error was sent to a client.

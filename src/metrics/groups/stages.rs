@@ -111,16 +111,10 @@ impl Default for StageMetrics {
 }
 
 impl StageMetrics {
-    /// A statement spent `duration_ns` in `stage`.
+    /// So many statements spent `duration_ns` each in `stage`.
     #[inline]
-    pub fn record(&self, stage: Stage, duration_ns: u64) {
-        self.durations[stage as usize].record(duration_ns);
-    }
-
-    /// The same of `n` statements that went through it together.
-    #[inline]
-    pub fn record_n(&self, stage: Stage, duration_ns: u64, n: u64) {
-        self.durations[stage as usize].record_n(duration_ns, n);
+    pub(in crate::metrics) fn record(&self, stage: Stage, duration_ns: u64, count: u64) {
+        self.durations[stage as usize].record_n(duration_ns, count);
     }
 
     /// How long a stage took.

@@ -9,6 +9,7 @@ use std::cell::{Cell, OnceCell};
 use hdrhistogram::Histogram;
 
 use super::cell::RECORDED;
+use super::counts::Counts;
 use super::families::Unit;
 use super::ladder;
 
@@ -53,12 +54,12 @@ impl Buckets {
 
 /// An HDR histogram of times in nanoseconds or of amounts, with an exact sum beside it.
 ///
-/// Allocated at the first value: about 220 KiB at three significant digits over times, 35 KiB at two.
+/// Allocated at the first value: about 110 KiB at three significant digits over times, 18 KiB at two.
 #[derive(Debug)]
 pub struct Distribution {
     buckets: Buckets,
     sum: Cell<u64>,
-    counts: OnceCell<Box<[Cell<u64>]>>,
+    counts: OnceCell<Counts>,
 }
 
 impl Distribution {
@@ -94,19 +95,32 @@ impl Distribution {
             return;
         }
         self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));
+        self.counts.get_or_init(|| self.allocate()).add(self.buckets.of(value), n);
+    }
+
+    /// Record values, each as often as is said beside it. The same as one at a time, and quicker.
+    #[inline]
+    pub(super) fn record_all(&self, values: impl Iterator<Item = (u64, u64)>) {
+        if !RECORDED {
+            return;
+        }
         let counts = self.counts.get_or_init(|| self.allocate());
-        let count = &counts[self.buckets.of(value)];
-        count.set(count.get().wrapping_add(n));
+        let (buckets, mut sum) = (self.buckets, self.sum.get());
+        for (value, n) in values {
+            sum = sum.wrapping_add(value.wrapping_mul(n));
+            counts.add(buckets.of(value), n);
+        }
+        self.sum.set(sum);
     }
 
     #[cold]
-    fn allocate(&self) -> Box<[Cell<u64>]> {
-        vec![Cell::new(0); self.buckets.of(self.buckets.value_max) + 1].into_boxed_slice()
+    fn allocate(&self) -> Counts {
+        Counts::new(self.buckets.of(self.buckets.value_max) + 1)
     }
 
     /// The number of values recorded. Goes through all buckets.
     pub fn count(&self) -> u64 {
-        self.counts.get().map_or(0, |counts| counts.iter().map(Cell::get).sum())
+        self.counts.get().map_or(0, |counts| counts.sum(0..counts.len()))
     }
 
     /// The sum of the values recorded.
@@ -119,8 +133,8 @@ impl Distribution {
         let counts = self.counts.get()?;
         let empty = Histogram::new_with_bounds(1, self.buckets.value_max, self.buckets.digits);
         let mut histogram = Box::new(empty.expect("the bounds are constants that HdrHistogram accepts"));
-        for (bucket, count) in counts.iter().enumerate().filter(|(_, count)| count.get() > 0) {
-            histogram.record_n(self.buckets.lowest(bucket), count.get()).expect("it has the same buckets");
+        for (bucket, count) in counts.recorded() {
+            histogram.record_n(self.buckets.lowest(bucket), count).expect("it has the same buckets");
         }
         Some(histogram)
     }

@@ -67,19 +67,13 @@ impl CoreMetrics {
     /// Counts those that wait; to be called before anything of theirs is looked at.
     #[inline(never)]
     pub(super) fn count_finished(&self) {
-        for statement in self.waiting.0.borrow_mut().drain(..) {
-            self.passed(&statement.stages, statement.count);
-            self.sql.finished(&statement);
+        let mut waiting = self.waiting.0.borrow_mut();
+        if waiting.is_empty() {
+            return;
         }
-    }
-
-    /// So many statements went through stages, each for so long.
-    pub fn passed(&self, stages: &StageTimes, count: u64) {
-        for (&stage, &nanos) in Stage::ALL.iter().zip(stages) {
-            if nanos > 0 {
-                self.stages.record(stage, nanos, count);
-            }
-        }
+        self.stages.passed(waiting.iter().map(|statement| (&statement.stages, statement.count)));
+        self.sql.finished(&waiting);
+        waiting.clear();
     }
 }
 

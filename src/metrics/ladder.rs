@@ -1,12 +1,12 @@
 //! The fixed ladders of upper bounds under which a distribution's values are counted for the page.
 //!
-//! An HDR histogram of times has 27,000 buckets and takes 220 KiB: too much to copy and to send of twenty of them whenever somebody
+//! An HDR histogram of times has 27,000 buckets and takes 110 KiB: too much to copy and to send of twenty of them whenever somebody
 //! scrapes. So a core counts up the steps of the ladder itself, some 80 numbers a distribution. The ladder is the same for all
 //! distributions of a unit, so that series stay the same from scrape to scrape and cores can be summed by the reader.
 
-use std::cell::Cell;
 use std::sync::LazyLock;
 
+use super::counts::Counts;
 use super::distribution::Buckets;
 use super::families::Unit;
 
@@ -52,10 +52,10 @@ fn ladder(first: u64, last: u64, hundredths: &[u64]) -> Vec<u64> {
 
 /// How many values lie on each step of the unit's ladder: one number more than it has bounds. At the resolution of the buckets: what they
 /// cannot tell from a bound counts as not above it.
-pub(super) fn steps_of(counts: &[Cell<u64>], buckets: Buckets, unit: Unit) -> Box<[u64]> {
+pub(super) fn steps_of(counts: &Counts, buckets: Buckets, unit: Unit) -> Box<[u64]> {
     let ends = bounds(unit).iter().map(|bound| buckets.of(*bound) + 1).chain([counts.len()]);
     let mut from = 0;
-    ends.map(|end| counts[std::mem::replace(&mut from, end)..end].iter().map(Cell::get).sum()).collect()
+    ends.map(|end| counts.sum(std::mem::replace(&mut from, end)..end)).collect()
 }
 
 #[cfg(test)]

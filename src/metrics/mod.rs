@@ -17,6 +17,7 @@
 //! Sources: HdrHistogram (Gil Tene); the Prometheus text exposition format 0.0.4.
 
 mod cell;
+mod counts;
 mod distribution;
 pub mod export;
 pub mod families;

@@ -196,7 +196,7 @@ impl<B: Backend> Session<B> {
         let stages = self.watch.stages;
         let (Some(rows), Some((query_type, path))) = (self.watch.rows.take(), self.watch.kind) else {
             // One that was only prepared has gone through stages and is none that was finished.
-            backend.metrics().passed(&stages, 1);
+            backend.metrics().stages.passed(std::iter::once((&stages, 1)));
             return;
         };
         let duration_ns = nanos(opened, self.watch.lap);

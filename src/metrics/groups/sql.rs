@@ -90,11 +90,13 @@ impl Default for SqlMetrics {
 impl SqlMetrics {
     /// Statements finished, well or not.
     #[inline]
-    pub(in crate::metrics) fn finished(&self, of: &FinishedStatement) {
-        self.finished[of.query_type as usize].add(of.count);
-        self.durations[of.query_type as usize].record_n(of.duration_ns, of.count);
-        self.rows.record_n(of.rows, of.count);
-        self.paths[of.path as usize].add(of.count);
+    pub(in crate::metrics) fn finished(&self, statements: &[FinishedStatement]) {
+        for of in statements {
+            self.finished[of.query_type as usize].add(of.count);
+            self.durations[of.query_type as usize].record_n(of.duration_ns, of.count);
+            self.paths[of.path as usize].add(of.count);
+        }
+        self.rows.record_all(statements.iter().map(|of| (of.rows, of.count)));
     }
 
     /// How long statements of a kind took.

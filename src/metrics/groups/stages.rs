@@ -111,10 +111,15 @@ impl Default for StageMetrics {
 }
 
 impl StageMetrics {
-    /// So many statements spent `duration_ns` each in `stage`.
-    #[inline]
-    pub(in crate::metrics) fn record(&self, stage: Stage, duration_ns: u64, count: u64) {
-        self.durations[stage as usize].record_n(duration_ns, count);
+    /// Statements went through stages: nanoseconds of each, where it is not 0, and how many statements that is true of.
+    pub fn passed<'a>(&self, statements: impl Iterator<Item = (&'a StageTimes, u64)> + Clone) {
+        for (stage, durations) in self.durations.iter().enumerate() {
+            if statements.clone().any(|(times, _)| times[stage] > 0) {
+                // Stage by stage, and a stage that was not gone through counts as none: no branch depends on what comes next.
+                durations
+                    .record_all(statements.clone().map(|(times, count)| (times[stage], u64::from(times[stage] > 0) * count)));
+            }
+        }
     }
 
     /// How long a stage took.

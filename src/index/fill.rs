@@ -30,12 +30,16 @@ pub(super) fn boundaries(start: i32, end: i32) -> [i32; PARTS - 1] {
 /// Where in the range `start..end` a quantum lies, from 0 to the number of positions less one.
 #[inline(always)]
 fn position(quantum: i32, start: i32, end: i32) -> u32 {
-    let into = quantum.wrapping_sub(start).max(0) as f32;
-    let width = end.wrapping_sub(start).max(1) as f32;
+    const LAST: f32 = (POSITIONS - 1) as f32;
+    let into = quantum.wrapping_sub(start) as f32;
+    let width = end.wrapping_sub(start) as f32;
     let position = into * POSITIONS as f32 / width;
-    // SAFETY: neither part is above 2^31 and the width not below 1, so it is a number from 0 to 2^42.
-    let position: i64 = unsafe { position.to_int_unchecked() };
-    position.min(i64::from(POSITIONS - 1)) as u32
+    // In these forms a comparison is one instruction each, and what is no number becomes 0.
+    let position = if position > 0.0 { position } else { 0.0 };
+    let position = if position < LAST { position } else { LAST };
+    // SAFETY: it is a number from 0 to that of the last position.
+    let position: i32 = unsafe { position.to_int_unchecked() };
+    position as u32
 }
 
 impl Fill {

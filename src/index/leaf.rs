@@ -19,6 +19,7 @@ use super::block_list::BlockList;
 use super::digest::Digest;
 use super::fill::{self, Fill};
 use super::key::IndexKey;
+use super::lanes::{Lanes, Plain};
 use super::pool::Pooled;
 use super::search;
 
@@ -52,6 +53,24 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) blocks: BlockList<K, V, BLOCKS>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
+}
+
+/// Where in a leaf a key is, or would be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// The block.
+    pub(super) at: usize,
+    pub(super) slot: usize,
+    /// The window that the key was expected in begins here.
+    pub(super) start: usize,
+}
+
+impl Place {
+    /// The beginning of the window that the key was expected in, if it is not above the slot: known before the slot was.
+    #[inline(always)]
+    pub(super) fn start_below(self) -> usize {
+        if self.start <= self.slot { self.start } else { 0 }
+    }
 }
 
 /// What predicts slots in neighbouring blocks, in one cache line.
@@ -107,7 +126,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn of_one(key: K, value: V) -> Pooled<Self> {
         let mut leaf = Self::empty(key.view(), value);
         let digest = leaf.base;
-        leaf.insert((0, 0), digest, key.into_rest(), value);
+        leaf.insert::<Plain>(Place::default(), digest, key.into_rest(), value);
         leaf
     }
 
@@ -185,9 +204,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The group that leads to the keys of this quantum.
     #[inline(always)]
-    fn route_coarse(&self, quantum: i32) -> usize {
+    fn route_coarse<L: Lanes>(&self, quantum: i32) -> usize {
         // Behind the last group lies nothing.
-        let group = search::count_but_last(&self.behind, quantum);
+        let group = search::count_but_last::<L>(&self.behind, quantum);
         search::prefetch(self.blocks.place(group * GROUP));
         search::prefetch(&self.fills[group]);
         group
@@ -195,55 +214,59 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
-    fn route_fine(&self, group: usize, quantum: i32) -> usize {
-        search::count_but_first(&self.bounds[group], quantum)
+    fn route_fine<L: Lanes>(&self, group: usize, quantum: i32) -> usize {
+        search::count_but_first::<L>(&self.bounds[group], quantum)
     }
 
     /// The block that holds the keys of this quantum.
     #[inline(always)]
     pub(super) fn route(&self, quantum: i32) -> usize {
-        let group = self.route_coarse(quantum);
-        group * GROUP + self.route_fine(group, quantum)
+        let group = self.route_coarse::<Plain>(quantum);
+        group * GROUP + self.route_fine::<Plain>(group, quantum)
     }
 
-    /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
+    /// Where `key` is, or where it would be inserted. To change something there, what has to move is fetched too.
     #[inline(always)]
-    pub(super) fn find(&self, key: &K::View, to_change: bool) -> Result<(usize, usize), (usize, usize)> {
+    pub(super) fn find<L: Lanes>(&self, key: &K::View, to_change: bool) -> Result<Place, Place> {
         match self.compare_prefix(key) {
-            Ordering::Less => return Err((0, 0)),
-            Ordering::Greater => return Err(self.end()),
+            Ordering::Less => return Err(Place::default()),
+            Ordering::Greater => {
+                let (at, slot) = self.end();
+                return Err(Place { at, slot, start: 0 });
+            }
             Ordering::Equal => {}
         }
         let digest = self.digest_of(key);
         let quantum = self.quantum(digest);
-        let group = self.route_coarse(quantum);
-        let lane = self.route_fine(group, quantum);
+        let group = self.route_coarse::<L>(quantum);
+        let lane = self.route_fine::<L>(group, quantum);
         let at = group * GROUP + lane;
         let block = &self.blocks[at];
         let len = self.fills[group].0[lane].len();
+        let mut start = 0;
         let found = if self.doubt.get() > 0 {
             block.prefetch();
             block.find(key, digest, len)
         } else {
-            let start = self.window(group, lane, quantum);
+            start = self.window(group, lane, quantum);
             if to_change {
                 block.prefetch_behind(start, len);
             } else {
                 block.prefetch_near(start);
             }
-            block.find_near(start, key, digest, len)
+            block.find_near::<L>(start, key, digest, len)
         };
         match found {
-            Ok(slot) => Ok((at, slot)),
-            Err(slot) => Err((at, slot)),
+            Ok(slot) => Ok(Place { at, slot, start }),
+            Err(slot) => Err(Place { at, slot, start }),
         }
     }
 
     /// The value of `key`.
     #[inline(always)]
-    pub(super) fn get(&self, key: &K::View) -> Option<V> {
-        let expected = self.expect(key);
-        self.get_expected(expected, key)
+    pub(super) fn get<L: Lanes>(&self, key: &K::View) -> Option<V> {
+        let expected = self.expect::<L>(key);
+        self.get_expected::<L>(expected, key)
     }
 
     /// The slot of `block` that the model expects `key` in.
@@ -261,23 +284,23 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
-    pub(super) fn approach(&self, key: &K::View) -> usize {
-        let group = self.route_coarse(self.quantum(self.digest_of(key)));
+    pub(super) fn approach<L: Lanes>(&self, key: &K::View) -> usize {
+        let group = self.route_coarse::<L>(self.quantum(self.digest_of(key)));
         search::prefetch(&self.bounds[group]);
         group
     }
 
     /// The block that would hold `key` and the window it is expected in; what is there is being fetched.
     #[inline(always)]
-    pub(super) fn expect(&self, key: &K::View) -> (usize, usize) {
-        self.expect_in(self.route_coarse(self.quantum(self.digest_of(key))), key)
+    pub(super) fn expect<L: Lanes>(&self, key: &K::View) -> (usize, usize) {
+        self.expect_in::<L>(self.route_coarse::<L>(self.quantum(self.digest_of(key))), key)
     }
 
     /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
     #[inline(always)]
-    pub(super) fn expect_in(&self, group: usize, key: &K::View) -> (usize, usize) {
+    pub(super) fn expect_in<L: Lanes>(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
-        let lane = self.route_fine(group, quantum);
+        let lane = self.route_fine::<L>(group, quantum);
         let at = group * GROUP + lane;
         let block = &self.blocks[at];
         if self.doubt.get() > 0 {
@@ -291,7 +314,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The value of `key` in the place that [`expect`](Self::expect) named.
     #[inline(always)]
-    pub(super) fn get_expected(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
+    pub(super) fn get_expected<L: Lanes>(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
@@ -299,18 +322,18 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if start == SLOTS {
             return block.get(key, digest, self.len_of(at));
         }
-        block.get_near(start, key, digest, || self.len_of(at))
+        block.get_near::<L>(start, key, digest, || self.len_of(at))
     }
 
     /// [`get_expected`](Self::get_expected), unless the key is not in the window of `place`: then it is in the one that `place`
     /// names now, which is being fetched.
     #[inline(always)]
-    pub(super) fn get_or_step(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
+    pub(super) fn get_or_step<L: Lanes>(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
         let digest = self.digest_of(key);
         if !K::EXACT || place.1 == SLOTS || digest == K::Digest::MAX {
-            return Some(self.get_expected(*place, key));
+            return Some(self.get_expected::<L>(*place, key));
         }
-        match self.blocks[place.0].get_in_window(place.1, digest) {
+        match self.blocks[place.0].get_in_window::<L>(place.1, digest) {
             Ok(value) => Some(value),
             Err(beside) => {
                 place.1 = beside;
@@ -338,9 +361,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// Inserts where [`find`](Self::find) said; the block must have room and the key the shared prefix.
     #[inline]
-    pub(super) fn insert(&mut self, (at, slot): (usize, usize), digest: K::Digest, rest: K::Rest, value: V) {
+    pub(super) fn insert<L: Lanes>(&mut self, place: Place, digest: K::Digest, rest: K::Rest, value: V) {
+        let at = place.at;
         let len = self.len_of(at);
-        self.blocks[at].insert(slot, len, digest, rest, value);
+        self.blocks[at].insert::<L>(place.start_below(), place.slot, len, digest, rest, value);
         let (start, end) = self.span(at);
         let quantum = self.quantum(digest);
         self.fill_mut(at).inserted(quantum, start, end);

@@ -34,6 +34,7 @@ mod fill;
 mod fit;
 mod key;
 mod key_bytes;
+mod lanes;
 mod leaf;
 mod map;
 mod node;

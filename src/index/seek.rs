@@ -3,8 +3,10 @@
 use std::ops::Bound;
 
 use super::key::IndexKey;
-use super::leaf::Leaf;
+use super::lanes::{Lanes, Plain, at_best};
+use super::leaf::{Leaf, Place};
 use super::map::LearnedIndex;
+use super::node::Node;
 use super::search::STEPS_MAX;
 
 /// Keys whose memory is fetched together.
@@ -27,6 +29,11 @@ impl Position {
     /// Block and slot within the leaf.
     pub(super) fn place(self) -> (usize, usize) {
         (self.block as usize, self.slot as usize)
+    }
+
+    /// The same as the leaf names it.
+    pub(super) fn in_leaf(self) -> Place {
+        Place { at: self.block as usize, slot: self.slot as usize, start: 0 }
     }
 }
 
@@ -56,9 +63,20 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         self.leaf_at(position).blocks[position.block as usize].entry(position.slot as usize)
     }
 
+    /// The node that holds `key` if any does, and which one it is; none when the index is empty.
     #[inline(always)]
-    fn node_for(&self, key: &K::View) -> usize {
-        if self.nodes.len() == 1 {
+    fn node_for(&self, key: &K::View) -> Option<(usize, &Node<K, V>)> {
+        if let [only] = &self.nodes[..] {
+            return Some((0, only));
+        }
+        let at = self.node_among(key);
+        Some((at, self.nodes.get(at)?))
+    }
+
+    /// Which of several nodes holds `key` if any does.
+    #[inline(never)]
+    fn node_among(&self, key: &K::View) -> usize {
+        if self.nodes.is_empty() {
             return 0;
         }
         let digest = K::digest(key, 0);
@@ -68,36 +86,35 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// The leaf that holds `key` if any does; none when the index is empty.
     #[inline(always)]
-    pub(super) fn leaf_for(&self, key: &K::View) -> Option<&Leaf<K, V>> {
-        if self.nodes.is_empty() {
-            return None;
-        }
-        let node = &self.nodes[self.node_for(key)];
-        Some(&node.leaves[node.route(key)])
+    pub(super) fn leaf_for<L: Lanes>(&self, key: &K::View) -> Option<&Leaf<K, V>> {
+        let (_, node) = self.node_for(key)?;
+        Some(&node.leaves[node.route::<L>(key)])
     }
 
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
-        self.find_to(key, false)
-    }
-
-    /// [`find`](Self::find), to insert or remove there.
-    #[inline]
-    pub(super) fn find_to_change(&self, key: &K::View) -> Result<Position, Position> {
-        self.find_to(key, true)
+        at_best!(self, find(key), self.find_by::<Plain>(key))
     }
 
     #[inline(always)]
-    fn find_to(&self, key: &K::View, to_change: bool) -> Result<Position, Position> {
-        if self.nodes.is_empty() {
-            return Err(Position::default());
+    pub(super) fn find_by<L: Lanes>(&self, key: &K::View) -> Result<Position, Position> {
+        match self.seek::<L>(key, false) {
+            Ok((position, _)) => Ok(position),
+            Err((position, _)) => Err(position),
         }
-        let node = self.node_for(key);
-        let leaf = self.nodes[node].route(key);
-        match self.nodes[node].leaves[leaf].find(key, to_change) {
-            Ok(place) => Ok(Position::new(node, leaf, place)),
-            Err(place) => Err(Position::new(node, leaf, place)),
+    }
+
+    /// [`find`](Self::find), and the same within the leaf. To change something there, what has to move is fetched.
+    #[inline(always)]
+    pub(super) fn seek<L: Lanes>(&self, key: &K::View, to_change: bool) -> Result<(Position, Place), (Position, Place)> {
+        let Some((node, inner)) = self.node_for(key) else {
+            return Err((Position::default(), Place::default()));
+        };
+        let leaf = inner.route::<L>(key);
+        match inner.leaves[leaf].find::<L>(key, to_change) {
+            Ok(place) => Ok((Position::new(node, leaf, (place.at, place.slot)), place)),
+            Err(place) => Err((Position::new(node, leaf, (place.at, place.slot)), place)),
         }
     }
 
@@ -201,7 +218,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Looks keys up in groups, one step of all before the next step of any, so that their fetches overlap.
     #[inline(always)]
-    pub(super) fn get_batch_by<Q>(&self, keys: &[Q], view: impl Fn(&Q) -> &K::View, values: &mut [Option<V>]) {
+    pub(super) fn get_batch_by<L: Lanes, Q>(&self, keys: &[Q], view: impl Fn(&Q) -> &K::View, values: &mut [Option<V>]) {
         assert_eq!(keys.len(), values.len(), "one place a key");
         if self.nodes.is_empty() {
             values.fill(None);
@@ -213,15 +230,15 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             let mut groups = [0; BATCH];
             let mut places = [(0, 0); BATCH];
             for (leaf, key) in leaves.iter_mut().zip(keys) {
-                *leaf = self.leaf_for(view(key)).expect("the index is not empty");
+                *leaf = self.leaf_for::<L>(view(key)).expect("the index is not empty");
                 leaf.prefetch();
             }
             self.counters.looked_up_batch(keys.len(), leaves[0], view(&keys[0]));
             for ((group, leaf), key) in groups.iter_mut().zip(leaves).zip(keys) {
-                *group = leaf.approach(view(key));
+                *group = leaf.approach::<L>(view(key));
             }
             for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
-                *place = leaf.expect_in(group, view(key));
+                *place = leaf.expect_in::<L>(group, view(key));
             }
             // Keys that are not where they were expected are sought anew when all have had their turn.
             let mut open: [u8; BATCH] = std::array::from_fn(|at| at as u8);
@@ -230,7 +247,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                 let mut still = 0;
                 for turn in 0..left {
                     let at = usize::from(open[turn]) % BATCH;
-                    match leaves[at].get_or_step(&mut places[at], view(&keys[at])) {
+                    match leaves[at].get_or_step::<L>(&mut places[at], view(&keys[at])) {
                         Some(value) => values[at] = value,
                         None => {
                             open[still] = at as u8;
@@ -241,7 +258,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                 left = still;
             }
             for at in open[..left].iter().map(|at| usize::from(*at)) {
-                values[at] = leaves[at].get_expected(places[at], view(&keys[at]));
+                values[at] = leaves[at].get_expected::<L>(places[at], view(&keys[at]));
             }
         }
     }

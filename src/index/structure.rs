@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Leaf};
+use super::lanes::{Lanes, Plain};
+use super::leaf::{BLOCKS, Leaf, Place};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
 use super::pool::Pooled;
@@ -24,6 +25,22 @@ const REDIGESTED_BLOCKS_MAX: usize = 4;
 const MERGED_BLOCKS_MAX: usize = BLOCKS / 2;
 
 impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
+    /// Inserts a key where [`seek`](Self::seek) said.
+    #[inline(always)]
+    pub(super) fn insert_found<L: Lanes>(&mut self, position: Position, place: Place, key: K, value: V) {
+        if let Some(node) = self.nodes.get_mut(position.node as usize) {
+            let leaf = &mut node.leaves[position.leaf as usize];
+            if leaf.has_room(place.at) && leaf.compare_prefix(key.view()).is_eq() {
+                let digest = leaf.digest_of(key.view());
+                self.version += 1;
+                self.len += 1;
+                leaf.insert::<L>(place, digest, key.into_rest(), value);
+                return;
+            }
+        }
+        self.insert_at(position, key, value);
+    }
+
     /// Inserts a key at the position [`find`](Self::find) gave and returns where the entry ended.
     pub(super) fn insert_at(&mut self, mut position: Position, key: K, value: V) -> Position {
         self.version += 1;
@@ -39,7 +56,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             match leaf.compare_prefix(key.view()) {
                 Ordering::Equal if leaf.has_room(position.block as usize) => {
                     let digest = leaf.digest_of(key.view());
-                    leaf.insert(position.place(), digest, key.into_rest(), value);
+                    leaf.insert::<Plain>(position.in_leaf(), digest, key.into_rest(), value);
                     return position;
                 }
                 Ordering::Equal => {
@@ -82,7 +99,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         self.version += 1;
         self.tail = digest;
         if leaf.has_room(end.0) {
-            leaf.insert(end, digest, key.into_rest(), value);
+            leaf.insert::<Plain>(Place { at: end.0, slot: end.1, start: end.1 }, digest, key.into_rest(), value);
         } else {
             self.append_behind(Position::new(last_node, last_leaf, end), key, value);
         }
@@ -231,16 +248,28 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes the entry at `position`.
     pub(super) fn remove_at(&mut self, position: Position) -> V {
+        self.remove_from::<Plain>(position, position.in_leaf())
+    }
+
+    /// The same for a place in the leaf of a position.
+    #[inline(always)]
+    pub(super) fn remove_from<L: Lanes>(&mut self, position: Position, place: Place) -> V {
         self.version += 1;
         self.len -= 1;
         let (node, at) = (position.node as usize, position.leaf as usize);
         let leaf = &mut self.nodes[node].leaves[at];
         let blocks = leaf.blocks.len();
-        let (value, empty) = leaf.remove(position.place());
-        let left = leaf.blocks.len();
-        if left == blocks {
-            return value;
+        let (value, empty) = leaf.remove::<L>(place);
+        if leaf.blocks.len() != blocks {
+            self.after_fewer_blocks(node, at, empty);
         }
+        value
+    }
+
+    /// Drops a leaf that lost blocks if it is empty, or joins it with a neighbour.
+    #[cold]
+    fn after_fewer_blocks(&mut self, node: usize, at: usize, empty: bool) {
+        let left = self.nodes[node].leaves[at].blocks.len();
         let watch = self.counters.begin(Change::Merge);
         if empty {
             self.nodes[node].remove(at);
@@ -249,7 +278,6 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             self.merge_leaf(node, at);
         }
         self.counters.end(watch);
-        value
     }
 
     /// Joins a leaf that lost blocks with a neighbour, if they fit into one.

@@ -46,8 +46,8 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) limit: i32,
     /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
     pub(super) doubt: Cell<i8>,
-    /// First quantum of each block, by groups: two in a cache line.
-    bounds: [[i32; GROUP]; GROUPS],
+    /// By groups, each in a cache line.
+    routes: [Routes; GROUPS],
     /// By groups, each in a cache line.
     fills: [Fills; GROUPS],
     pub(super) blocks: BlockList<K, V, BLOCKS>,
@@ -70,6 +70,22 @@ impl Place {
     #[inline(always)]
     pub(super) fn start_below(self) -> usize {
         if self.start <= self.slot { self.start } else { 0 }
+    }
+}
+
+/// What leads to one of neighbouring blocks, and to a part of its range, in one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Routes {
+    /// First quantum of each block.
+    bounds: [i32; GROUP],
+    /// Of each block, how many of a fill's positions a quantum is: a division that each look-up is spared.
+    densities: [f32; GROUP],
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { bounds: [i32::MAX; GROUP], densities: [0.0; GROUP] }
     }
 }
 
@@ -100,10 +116,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// A leaf of blocks in key order.
     pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
         let Frame { base, shift, limit, skip, sample } = frame;
-        let (bounds, fills) = ([[i32::MAX; GROUP]; GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
+        let (routes, fills) = ([Routes::default(); GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
         let behind = [i32::MAX; GROUPS];
         let blocks = BlockList::new();
-        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), bounds, fills, blocks, sample });
+        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), routes, fills, blocks, sample });
         for Part { block, bound, fill } in parts {
             let at = leaf.blocks.len();
             leaf.blocks.push(block);
@@ -130,20 +146,26 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         leaf
     }
 
-    /// To be called after any change of bounds.
+    /// To be called after any change of bounds, or of where the last range is taken to end.
     pub(super) fn bounds_changed(&mut self) {
-        for (behind, bounds) in self.behind.iter_mut().zip(&self.bounds[1..]) {
-            *behind = bounds[0];
+        for (behind, routes) in self.behind.iter_mut().zip(&self.routes[1..]) {
+            *behind = routes.bounds[0];
+        }
+        for (routes, behind) in self.routes.iter_mut().zip(self.behind) {
+            for lane in 0..GROUP {
+                let end = if lane + 1 < GROUP { routes.bounds[lane + 1] } else { behind };
+                routes.densities[lane] = fill::density(routes.bounds[lane], end.min(self.limit));
+            }
         }
     }
 
     pub(super) fn bound(&self, at: usize) -> i32 {
-        self.bounds[at / GROUP][at % GROUP]
+        self.routes[at / GROUP].bounds[at % GROUP]
     }
 
     /// Sets a bound; [`bounds_changed`](Self::bounds_changed) must follow.
     pub(super) fn set_bound(&mut self, at: usize, bound: i32) {
-        self.bounds[at / GROUP][at % GROUP] = bound;
+        self.routes[at / GROUP].bounds[at % GROUP] = bound;
     }
 
     pub(super) fn fill(&self, at: usize) -> Fill {
@@ -155,17 +177,16 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     }
 
     /// The quanta that a block's entries are expected in: from, and below.
-    #[inline(always)]
-    pub(super) fn span(&self, at: usize) -> (i32, i32) {
-        self.span_in(at / GROUP % GROUPS, at % GROUP)
+    fn span(&self, at: usize) -> (i32, i32) {
+        let end = if at + 1 < BLOCKS { self.bound(at + 1) } else { i32::MAX };
+        (self.bound(at), end.min(self.limit))
     }
 
-    /// [`span`](Self::span) of a block of a group.
+    /// The quantum that a block's entries are expected from, and how they are spread over its fill's positions.
     #[inline(always)]
-    fn span_in(&self, group: usize, lane: usize) -> (i32, i32) {
-        let bounds = &self.bounds[group];
-        let end = if lane + 1 < GROUP { bounds[(lane + 1) % GROUP] } else { self.behind[group] };
-        (bounds[lane], end.min(self.limit))
+    pub(super) fn scale(&self, at: usize) -> (i32, f32) {
+        let routes = &self.routes[at / GROUP % GROUPS];
+        (routes.bounds[at % GROUP], routes.densities[at % GROUP])
     }
 
     pub(super) fn len_of(&self, block: usize) -> usize {
@@ -215,7 +236,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
     fn route_fine<L: Lanes>(&self, group: usize, quantum: i32) -> usize {
-        search::count_but_first::<L>(&self.bounds[group], quantum)
+        search::count_but_first::<L>(&self.routes[group].bounds, quantum)
     }
 
     /// The block that holds the keys of this quantum.
@@ -271,22 +292,22 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
-        let (start, end) = self.span(block);
-        self.fill(block).predict(self.quantum(self.digest_of(key)), start, end)
+        let (start, density) = self.scale(block);
+        self.fill(block).predict(self.quantum(self.digest_of(key)), start, density)
     }
 
     /// Where the window begins in which a quantum is expected.
     #[inline(always)]
     fn window(&self, group: usize, lane: usize, quantum: i32) -> usize {
-        let (start, end) = self.span_in(group, lane);
-        self.fills[group].0[lane].window(quantum, start, end)
+        let routes = &self.routes[group];
+        self.fills[group].0[lane].window(quantum, routes.bounds[lane], routes.densities[lane])
     }
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
     pub(super) fn approach<L: Lanes>(&self, key: &K::View) -> usize {
         let group = self.route_coarse::<L>(self.quantum(self.digest_of(key)));
-        search::prefetch(&self.bounds[group]);
+        search::prefetch(&self.routes[group]);
         group
     }
 
@@ -365,9 +386,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let at = place.at;
         let len = self.len_of(at);
         self.blocks[at].insert::<L>(place.start_below(), place.slot, len, digest, rest, value);
-        let (start, end) = self.span(at);
+        let (start, density) = self.scale(at);
         let quantum = self.quantum(digest);
-        self.fill_mut(at).inserted(quantum, start, end);
+        self.fill_mut(at).inserted(quantum, start, density);
     }
 
     /// Counts anew where in its range a block of `len` has its entries. Of several blocks the last comes first: its range
@@ -376,6 +397,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if at + 1 == self.blocks.len() {
             let last = self.quantum(self.blocks[at].digest(len - 1));
             self.limit = last.max(self.bound(at)) + 1;
+            self.bounds_changed();
         }
         let (start, end) = self.span(at);
         let digests = self.blocks[at].digests();
@@ -403,12 +425,16 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn check(&self) {
         let count = self.blocks.len();
         assert!(0 < count && count <= BLOCKS);
-        let bounds: Vec<i32> = self.bounds.iter().flatten().copied().collect();
+        let bounds: Vec<i32> = self.routes.iter().flat_map(|routes| routes.bounds).collect();
         assert!(bounds[..count].is_sorted_by(|a, b| a < b));
         assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
         assert!(self.bound(count - 1) < self.limit);
         let behind = bounds.iter().step_by(GROUP).skip(1).chain([&i32::MAX]);
         assert!(self.behind.iter().eq(behind));
+        for at in 0..count {
+            let (start, end) = self.span(at);
+            assert!(self.scale(at) == (start, fill::density(start, end)));
+        }
         for (at, (block, len)) in self.parts().enumerate() {
             block.check(len);
             for slot in 0..len {

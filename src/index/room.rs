@@ -32,9 +32,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let Place { at, slot, .. } = place;
         let len = self.len_of(at);
         let quantum = self.quantum(self.blocks[at].digest(slot));
-        let (start, end) = self.span(at);
+        let (start, density) = self.scale(at);
         let value = self.blocks[at].remove::<L>(place.start_below(), slot, len);
-        self.fill_mut(at).removed(quantum, start, end);
+        self.fill_mut(at).removed(quantum, start, density);
         if len == 1 {
             self.drop_block(at);
             if at > 0 {
@@ -192,6 +192,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let bound = self.bound(at);
         let right = Self::from_parts(self.frame(self.limit), self.take_parts(at));
         self.limit = self.limit.min(bound);
+        self.bounds_changed();
         right
     }
 
@@ -229,6 +230,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let mut right = Self::from_parts(self.frame(self.limit), std::iter::once(first).chain(behind));
         right.measure(0, len - slot);
         self.limit = self.limit.min(bound);
+        self.bounds_changed();
         self.measure(at, slot);
         Some(right)
     }

@@ -141,6 +141,15 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.prefetch_window(start);
     }
 
+    /// The same for a look-up that reads next.
+    #[inline(always)]
+    pub(super) fn prefetch_now<L: Lanes>(&self, start: usize) {
+        if K::EXACT && L::reads_at_once::<K::Digest, V>() {
+            return search::prefetch_window(&self.values, start);
+        }
+        self.prefetch_near(start);
+    }
+
     #[inline(always)]
     fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);

@@ -63,6 +63,8 @@ pub(super) struct Place {
     pub(super) slot: usize,
     /// The window that the key was expected in begins here.
     pub(super) start: usize,
+    /// The key's.
+    pub(super) quantum: i32,
 }
 
 impl Place {
@@ -253,7 +255,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             Ordering::Less => return Err(Place::default()),
             Ordering::Greater => {
                 let (at, slot) = self.end();
-                return Err(Place { at, slot, start: 0 });
+                return Err(Place { at, slot, ..Place::default() });
             }
             Ordering::Equal => {}
         }
@@ -273,21 +275,32 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             if to_change {
                 block.prefetch_behind(start, len);
             } else {
-                block.prefetch_near(start);
+                block.prefetch_now::<L>(start);
             }
             block.find_near::<L>(start, key, digest, len)
         };
         match found {
-            Ok(slot) => Ok(Place { at, slot, start }),
-            Err(slot) => Err(Place { at, slot, start }),
+            Ok(slot) => Ok(Place { at, slot, start, quantum }),
+            Err(slot) => Err(Place { at, slot, start, quantum }),
         }
     }
 
     /// The value of `key`.
     #[inline(always)]
     pub(super) fn get<L: Lanes>(&self, key: &K::View) -> Option<V> {
-        let expected = self.expect::<L>(key);
-        self.get_expected::<L>(expected, key)
+        let quantum = self.quantum(self.digest_of(key));
+        let group = self.route_coarse::<L>(quantum);
+        let lane = self.route_fine::<L>(group, quantum);
+        let at = group * GROUP + lane;
+        let block = &self.blocks[at];
+        let mut start = SLOTS;
+        if self.doubt.get() > 0 {
+            block.prefetch();
+        } else {
+            start = self.window(group, lane, quantum);
+            block.prefetch_now::<L>(start);
+        }
+        self.get_expected::<L>((at, start), key)
     }
 
     /// The slot of `block` that the model expects `key` in.
@@ -311,13 +324,8 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         group
     }
 
-    /// The block that would hold `key` and the window it is expected in; what is there is being fetched.
-    #[inline(always)]
-    pub(super) fn expect<L: Lanes>(&self, key: &K::View) -> (usize, usize) {
-        self.expect_in::<L>(self.route_coarse::<L>(self.quantum(self.digest_of(key))), key)
-    }
-
-    /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
+    /// The block that would hold `key`, in the group that [`approach`](Self::approach) named, and the window it is expected in; what is
+    /// there is being fetched.
     #[inline(always)]
     pub(super) fn expect_in<L: Lanes>(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
@@ -333,7 +341,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         (at, start)
     }
 
-    /// The value of `key` in the place that [`expect`](Self::expect) named.
+    /// The value of `key` in the place that [`expect_in`](Self::expect_in) named.
     #[inline(always)]
     pub(super) fn get_expected<L: Lanes>(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
@@ -385,10 +393,11 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn insert<L: Lanes>(&mut self, place: Place, digest: K::Digest, rest: K::Rest, value: V) {
         let at = place.at;
         let len = self.len_of(at);
-        self.blocks[at].insert::<L>(place.start_below(), place.slot, len, digest, rest, value);
+        // First, because it has all it needs from the search.
         let (start, density) = self.scale(at);
         let quantum = self.quantum(digest);
         self.fill_mut(at).inserted(quantum, start, density);
+        self.blocks[at].insert::<L>(place.start_below(), place.slot, len, digest, rest, value);
     }
 
     /// Counts anew where in its range a block of `len` has its entries. Of several blocks the last comes first: its range

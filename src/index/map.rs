@@ -9,6 +9,7 @@ use super::key::IndexKey;
 use super::lanes::{Lanes, Level, Plain, at_best};
 use super::node::{Node, Separator};
 use super::range::Range;
+use super::seek::Position;
 use super::stats::{Counters, IndexStats};
 
 /// An ordered map from `K` to `V`, owned by one core: `Send`, no locks.
@@ -72,26 +73,15 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     #[inline(always)]
     pub(super) fn get_by<L: Lanes>(&self, key: &K::View) -> Option<V> {
-        let [node] = &self.nodes[..] else {
-            return self.get_among_nodes(key);
-        };
+        let (_, node) = self.node_for(key)?;
         if self.counters.looked_up() {
             return self.get_examined(key);
         }
         node.leaves[node.route::<L>(key)].get::<L>(key)
     }
 
-    /// [`get`](Self::get) when there are no nodes, or many. That function calls nothing that it returns from, and so saves no registers.
-    #[inline(never)]
-    fn get_among_nodes(&self, key: &K::View) -> Option<V> {
-        let leaf = self.leaf_for::<Plain>(key)?;
-        if self.counters.looked_up() {
-            self.counters.examine(leaf, key);
-        }
-        leaf.get::<Plain>(key)
-    }
-
-    /// [`get`](Self::get) of a key whose look-up stands for others in the statistics.
+    /// [`get`](Self::get) of a key whose look-up stands for others in the statistics. That function calls nothing else, and so saves no
+    /// registers.
     #[cold]
     #[inline(never)]
     fn get_examined(&self, key: &K::View) -> Option<V> {
@@ -140,10 +130,24 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     #[inline(always)]
     pub(super) fn insert_by<L: Lanes>(&mut self, key: K, value: V) -> Option<V> {
-        match self.seek::<L>(key.view(), true) {
-            Ok((position, _)) => Some(std::mem::replace(self.value_mut_at(position), value)),
-            Err((position, place)) => {
-                self.insert_found::<L>(position, place, key, value);
+        let Some((node, _)) = self.node_for(key.view()) else {
+            self.insert_at(Position::default(), key, value);
+            return None;
+        };
+        let inner = &mut self.nodes[node];
+        let at = inner.route::<L>(key.view());
+        let leaf = &mut inner.leaves[at];
+        match leaf.find::<L>(key.view(), true) {
+            Ok(place) => Some(std::mem::replace(leaf.blocks[place.at].value_mut(place.slot), value)),
+            Err(place) if leaf.has_room(place.at) && leaf.compare_prefix(key.view()).is_eq() => {
+                let digest = leaf.digest_of(key.view());
+                leaf.insert::<L>(place, digest, key.into_rest(), value);
+                self.version += 1;
+                self.len += 1;
+                None
+            }
+            Err(place) => {
+                self.insert_at(Position::new(node, at, (place.at, place.slot)), key, value);
                 None
             }
         }

@@ -29,12 +29,12 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// Removes an entry; whether the leaf is empty now, in which case it must be dropped.
     #[inline]
     pub(super) fn remove<L: Lanes>(&mut self, place: Place) -> (V, bool) {
-        let Place { at, slot, .. } = place;
+        let at = place.at;
         let len = self.len_of(at);
-        let quantum = self.quantum(self.blocks[at].digest(slot));
+        // First, because it has all it needs from the search.
         let (start, density) = self.scale(at);
-        let value = self.blocks[at].remove::<L>(place.start_below(), slot, len);
-        self.fill_mut(at).removed(quantum, start, density);
+        self.fill_mut(at).removed(place.quantum, start, density);
+        let value = self.blocks[at].remove::<L>(place.start_below(), place.slot, len);
         if len == 1 {
             self.drop_block(at);
             if at > 0 {

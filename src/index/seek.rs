@@ -31,10 +31,6 @@ impl Position {
         (self.block as usize, self.slot as usize)
     }
 
-    /// The same as the leaf names it.
-    pub(super) fn in_leaf(self) -> Place {
-        Place { at: self.block as usize, slot: self.slot as usize, start: 0 }
-    }
 }
 
 impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
@@ -48,6 +44,13 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     pub(super) fn leaf_mut_at(&mut self, position: Position) -> &mut Leaf<K, V> {
         &mut self.nodes[position.node as usize].leaves[position.leaf as usize]
+    }
+
+    /// The place of a position in its leaf, on an entry.
+    pub(super) fn place_of(&self, position: Position) -> Place {
+        let (at, slot) = position.place();
+        let leaf = self.leaf_at(position);
+        Place { at, slot, start: 0, quantum: leaf.quantum(leaf.blocks[at].digest(slot)) }
     }
 
     pub(super) fn value_at(&self, position: Position) -> V {
@@ -65,7 +68,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// The node that holds `key` if any does, and which one it is; none when the index is empty.
     #[inline(always)]
-    fn node_for(&self, key: &K::View) -> Option<(usize, &Node<K, V>)> {
+    pub(super) fn node_for(&self, key: &K::View) -> Option<(usize, &Node<K, V>)> {
         if let [only] = &self.nodes[..] {
             return Some((0, only));
         }
@@ -74,7 +77,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     }
 
     /// Which of several nodes holds `key` if any does.
-    #[inline(never)]
+    #[inline(always)]
     fn node_among(&self, key: &K::View) -> usize {
         if self.nodes.is_empty() {
             return 0;
@@ -94,12 +97,18 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
-        at_best!(self, find(key), self.find_by::<Plain>(key))
+        at_best!(self, find(key), self.find_by::<Plain>(key, false))
+    }
+
+    /// [`find`](Self::find), to read on from there.
+    #[inline]
+    fn find_ahead(&self, key: &K::View) -> Result<Position, Position> {
+        at_best!(self, find_ahead(key), self.find_by::<Plain>(key, true))
     }
 
     #[inline(always)]
-    pub(super) fn find_by<L: Lanes>(&self, key: &K::View) -> Result<Position, Position> {
-        match self.seek::<L>(key, false) {
+    pub(super) fn find_by<L: Lanes>(&self, key: &K::View, ahead: bool) -> Result<Position, Position> {
+        match self.seek::<L>(key, ahead) {
             Ok((position, _)) => Ok(position),
             Err((position, _)) => Err(position),
         }
@@ -172,8 +181,8 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     pub(super) fn lower_position(&self, bound: Bound<&K::View>) -> Option<Position> {
         match bound {
             Bound::Unbounded => self.settle(Position::default()),
-            Bound::Included(key) => self.settle(self.find(key).unwrap_or_else(|position| position)),
-            Bound::Excluded(key) => match self.find(key) {
+            Bound::Included(key) => self.settle(self.find_ahead(key).unwrap_or_else(|position| position)),
+            Bound::Excluded(key) => match self.find_ahead(key) {
                 Ok(position) => self.next_position(position),
                 Err(position) => self.settle(position),
             },

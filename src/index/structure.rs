@@ -25,22 +25,6 @@ const REDIGESTED_BLOCKS_MAX: usize = 4;
 const MERGED_BLOCKS_MAX: usize = BLOCKS / 2;
 
 impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
-    /// Inserts a key where [`seek`](Self::seek) said.
-    #[inline(always)]
-    pub(super) fn insert_found<L: Lanes>(&mut self, position: Position, place: Place, key: K, value: V) {
-        if let Some(node) = self.nodes.get_mut(position.node as usize) {
-            let leaf = &mut node.leaves[position.leaf as usize];
-            if leaf.has_room(place.at) && leaf.compare_prefix(key.view()).is_eq() {
-                let digest = leaf.digest_of(key.view());
-                self.version += 1;
-                self.len += 1;
-                leaf.insert::<L>(place, digest, key.into_rest(), value);
-                return;
-            }
-        }
-        self.insert_at(position, key, value);
-    }
-
     /// Inserts a key at the position [`find`](Self::find) gave and returns where the entry ended.
     pub(super) fn insert_at(&mut self, mut position: Position, key: K, value: V) -> Position {
         self.version += 1;
@@ -56,7 +40,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             match leaf.compare_prefix(key.view()) {
                 Ordering::Equal if leaf.has_room(position.block as usize) => {
                     let digest = leaf.digest_of(key.view());
-                    leaf.insert::<Plain>(position.in_leaf(), digest, key.into_rest(), value);
+                    leaf.insert::<Plain>(Place { at: position.block as usize, slot: position.slot as usize, ..Place::default() }, digest, key.into_rest(), value);
                     return position;
                 }
                 Ordering::Equal => {
@@ -99,7 +83,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         self.version += 1;
         self.tail = digest;
         if leaf.has_room(end.0) {
-            leaf.insert::<Plain>(Place { at: end.0, slot: end.1, start: end.1 }, digest, key.into_rest(), value);
+            leaf.insert::<Plain>(Place { at: end.0, slot: end.1, ..Place::default() }, digest, key.into_rest(), value);
         } else {
             self.append_behind(Position::new(last_node, last_leaf, end), key, value);
         }
@@ -248,7 +232,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes the entry at `position`.
     pub(super) fn remove_at(&mut self, position: Position) -> V {
-        self.remove_from::<Plain>(position, position.in_leaf())
+        self.remove_from::<Plain>(position, self.place_of(position))
     }
 
     /// The same for a place in the leaf of a position.

@@ -49,6 +49,9 @@ pub(super) trait Lanes: Copy {
     /// One bit for each bound that is greater than `quantum`, the first one's lowest.
     fn greater(bounds: &[i32; LANES], quantum: i32) -> u32;
 
+    /// Whether the steps on blocks of these begin to read at once what they need, so that it need not be fetched ahead.
+    fn reads_at_once<D: Digest, V: Copy>() -> bool;
+
     /// Number of ascending separators that are not greater than `digest`, if it shows among the few from `start` on; those before are
     /// not greater.
     fn upper_among_few<D: Digest>(separators: &[D], start: usize, digest: D) -> Option<usize>;
@@ -95,6 +98,11 @@ impl Lanes for Plain {
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         bounds.iter().enumerate().fold(0, |mask, (lane, bound)| mask | u32::from(*bound > quantum) << lane)
+    }
+
+    #[inline(always)]
+    fn reads_at_once<D: Digest, V: Copy>() -> bool {
+        false
     }
 
     #[inline(always)]

@@ -6,9 +6,10 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512i, __mmask8, _mm256_cmpgt_epi32_mask, _mm256_loadu_si256, _mm256_set1_epi32, _mm512_add_epi64, _mm512_alignr_epi64,
-    _mm512_cmpeq_epu64_mask, _mm512_cmpgt_epu64_mask, _mm512_cmple_epu64_mask, _mm512_cmplt_epu64_mask, _mm512_loadu_epi64,
-    _mm512_mask_storeu_epi64, _mm512_set1_epi64, _mm512_setr_epi64, _mm512_sub_epi64,
+    __m512i, __mmask8, _mm256_cmpgt_epi32_mask, _mm256_loadu_si256, _mm256_mask_storeu_epi32, _mm256_set1_epi32,
+    _mm512_castsi512_si256, _mm512_cmpeq_epu64_mask, _mm512_cmpge_epu64_mask, _mm512_cmpgt_epu64_mask, _mm512_cmple_epu64_mask,
+    _mm512_cmplt_epu64_mask, _mm512_loadu_epi64, _mm512_mask_cmplt_epu64_mask, _mm512_mask_storeu_epi64, _mm512_maskz_loadu_epi64,
+    _mm512_set1_epi64,
 };
 use std::borrow::Borrow;
 
@@ -61,7 +62,8 @@ macro_rules! entries {
 
 entries! {
     fn get<K, V>(index: &LearnedIndex<K, V>, key: &K::View) -> Option<V> { index.get_by::<Wide>(key) }
-    fn find<K, V>(index: &LearnedIndex<K, V>, key: &K::View) -> Result<Position, Position> { index.find_by::<Wide>(key) }
+    fn find<K, V>(index: &LearnedIndex<K, V>, key: &K::View) -> Result<Position, Position> { index.find_by::<Wide>(key, false) }
+    fn find_ahead<K, V>(index: &LearnedIndex<K, V>, key: &K::View) -> Result<Position, Position> { index.find_by::<Wide>(key, true) }
     fn remove<K, V>(index: &mut LearnedIndex<K, V>, key: &K::View) -> Option<V> { index.remove_by::<Wide>(key) }
     fn insert<K, V>(index: &mut LearnedIndex<K, V>, key: K, value: V) -> Option<V> { index.insert_by::<Wide>(key, value) }
     fn get_batch<K, V, Q: Borrow<K::View>>(index: &LearnedIndex<K, V>, keys: &[Q], values: &mut [Option<V>]) -> () {
@@ -81,6 +83,11 @@ impl Lanes for Wide {
     fn greater(bounds: &[i32; LANES], quantum: i32) -> u32 {
         // SAFETY: this and the steps below run inside of `entries` alone, where the processor has the features.
         unsafe { greater(bounds, quantum) }
+    }
+
+    #[inline(always)]
+    fn reads_at_once<D: Digest, V: Copy>() -> bool {
+        size_of::<D>() == 8 && (size_of::<V>() == 8 || size_of::<V>() == 4)
     }
 
     #[inline(always)]
@@ -129,7 +136,7 @@ impl Lanes for Wide {
         (digest, value): (D, V),
     ) {
         match D::words_mut(digests).and_then(|words| words.first_chunk_mut()) {
-            Some(words) if size_of::<V>() == 8 || size_of::<V>() == 4 => {
+            Some(words) if Self::reads_at_once::<D, V>() => {
                 assert!(start <= slot && slot <= len && len < SLOTS);
                 // SAFETY: as above; and the slots are inside of the arrays.
                 unsafe { open(words, values, start, slot, len) };
@@ -143,7 +150,7 @@ impl Lanes for Wide {
     #[inline(always)]
     fn close<D: Digest, V: Copy>((digests, values): (&mut [D; SLOTS], &mut [V; SLOTS]), start: usize, slot: usize, len: usize) {
         match D::words_mut(digests).and_then(|words| words.first_chunk_mut()) {
-            Some(words) if size_of::<V>() == 8 || size_of::<V>() == 4 => {
+            Some(words) if Self::reads_at_once::<D, V>() => {
                 assert!(start <= slot && slot < len && len <= SLOTS);
                 // SAFETY: as above; and the slots are inside of the arrays.
                 unsafe { close(words, values, start, slot, len) };
@@ -205,54 +212,91 @@ unsafe fn equal(window: &[u64; WINDOW], probe: u64) -> u32 {
     u32::from(_mm512_cmpeq_epu64_mask(low, probe)) | u32::from(_mm512_cmpeq_epu64_mask(high, probe)) << WORDS
 }
 
-/// The numbers of eight slots.
+/// The numbers of all slots.
+static NUMBERS: [u64; SLOTS] = {
+    let mut numbers = [0; SLOTS];
+    let mut slot = 0;
+    while slot < SLOTS {
+        numbers[slot] = slot as u64;
+        slot += 1;
+    }
+    numbers
+};
+
+/// Eight values, whatever their bytes hold: in assembly, because some of them may hold nothing.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn slots_from(first: usize) -> __m512i {
-    _mm512_add_epi64(_mm512_set1_epi64(first as i64), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7))
+unsafe fn load_values<V>(values: *const V) -> __m512i {
+    let held: __m512i;
+    // SAFETY: the caller has eight values there.
+    unsafe {
+        if size_of::<V>() == 8 {
+            asm!("vmovdqu64 {held}, [{values}]", values = in(reg) values, held = out(zmm_reg) held,
+                options(nostack, preserves_flags, readonly));
+        } else {
+            asm!("vmovdqu {held:y}, [{values}]", values = in(reg) values, held = out(zmm_reg) held,
+                options(nostack, preserves_flags, readonly));
+        }
+    }
+    held
+}
+
+/// The same of those that `mask` names; reads no others.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn load_some_values<V>(values: *const V, mask: __mmask8) -> __m512i {
+    let held: __m512i;
+    // SAFETY: the caller has values there.
+    unsafe {
+        if size_of::<V>() == 8 {
+            asm!("vmovdqu64 {held}{{{mask}}}{{z}}, [{values}]", values = in(reg) values, mask = in(kreg) mask, held = out(zmm_reg) held,
+                options(nostack, preserves_flags, readonly));
+        } else {
+            asm!("vmovdqu32 {held:y}{{{mask}}}{{z}}, [{values}]", values = in(reg) values, mask = in(kreg) mask,
+                held = out(zmm_reg) held, options(nostack, preserves_flags, readonly));
+        }
+    }
+    held
+}
+
+/// Stores the values that `mask` names.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn store_values<V>(values: *mut V, mask: __mmask8, held: __m512i) {
+    // SAFETY: the caller has values there.
+    unsafe {
+        if size_of::<V>() == 8 {
+            _mm512_mask_storeu_epi64(values.cast(), mask, held);
+        } else {
+            _mm256_mask_storeu_epi32(values.cast(), mask, _mm512_castsi512_si256(held));
+        }
+    }
 }
 
 /// Moves what is at `slot` and behind one further, in digests and values, eight at a time from the end to where the eight of
-/// `start` are. Only the masks depend on `slot`.
+/// `start` are. Only masks depend on `slot`; all reads but the last begin without them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn open<V>(digests: &mut [u64; SLOTS], values: &mut [V; SLOTS], start: usize, slot: usize, len: usize) {
     let (digests, values) = (digests.as_mut_ptr(), values.as_mut_ptr());
     let (first, mut at) = (start / WORDS * WORDS, len / WORDS * WORDS);
-    // SAFETY: `first <= at < SLOTS` and both are multiples of eight, so that all vectors are inside of the arrays, but for what
-    // masks leave out: slot 0 takes nothing.
+    // SAFETY: `first <= at < SLOTS` and both are multiples of eight, so that all vectors are inside of the arrays, but for slot 0
+    // of the last, which takes nothing.
     unsafe {
         let slot = _mm512_set1_epi64(slot as i64);
-        let mut slots = slots_from(at);
-        let mut held = _mm512_loadu_epi64(digests.add(at).cast());
-        loop {
-            let moved = _mm512_cmpgt_epu64_mask(slots, slot);
-            let before = _mm512_loadu_epi64(digests.add(if at > first { at - WORDS } else { at }).cast());
-            _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, _mm512_alignr_epi64::<7>(held, before));
-            take_from_before(values.add(at), moved);
-            if at == first {
-                break;
-            }
-            held = before;
-            slots = _mm512_sub_epi64(slots, _mm512_set1_epi64(WORDS as i64));
+        while at > first {
+            let moved = _mm512_cmpgt_epu64_mask(_mm512_loadu_epi64(NUMBERS.as_ptr().add(at).cast()), slot);
+            let digests_before = _mm512_loadu_epi64(digests.add(at - 1).cast());
+            let values_before = load_values(values.add(at - 1));
+            _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, digests_before);
+            store_values(values.add(at), moved, values_before);
             at -= WORDS;
         }
-    }
-}
-
-/// Each of the eight values that `mask` names becomes the one before it. In assembly, because a value may have bytes that hold nothing.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn take_from_before<V>(values: *mut V, mask: __mmask8) {
-    // SAFETY: the caller's values are there where the mask is set, and nothing else is touched.
-    unsafe {
-        if size_of::<V>() == 8 {
-            asm!("vmovdqu64 {held}{{{mask}}}{{z}}, [{values} - 8]", "vmovdqu64 [{values}]{{{mask}}}, {held}",
-                values = in(reg) values, mask = in(kreg) mask, held = out(zmm_reg) _, options(nostack, preserves_flags));
-        } else {
-            asm!("vmovdqu32 {held:y}{{{mask}}}{{z}}, [{values} - 4]", "vmovdqu32 [{values}]{{{mask}}}, {held:y}",
-                values = in(reg) values, mask = in(kreg) mask, held = out(ymm_reg) _, options(nostack, preserves_flags));
-        }
+        let moved = _mm512_cmpgt_epu64_mask(_mm512_loadu_epi64(NUMBERS.as_ptr().add(at).cast()), slot);
+        let digests_before = _mm512_maskz_loadu_epi64(moved, digests.add(at).wrapping_sub(1).cast());
+        let values_before = load_some_values(values.add(at).wrapping_sub(1), moved);
+        _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, digests_before);
+        store_values(values.add(at), moved, values_before);
     }
 }
 
@@ -262,40 +306,24 @@ unsafe fn take_from_before<V>(values: *mut V, mask: __mmask8) {
 unsafe fn close<V>(digests: &mut [u64; SLOTS], values: &mut [V; SLOTS], start: usize, slot: usize, len: usize) {
     let (digests, values) = (digests.as_mut_ptr(), values.as_mut_ptr());
     let (mut at, last) = (start / WORDS * WORDS, (len - 1) / WORDS * WORDS);
-    // SAFETY: `at <= last < SLOTS` and both are multiples of eight, so that all vectors are inside of the arrays, but for what
-    // masks leave out: the last slot takes nothing.
+    // SAFETY: `at <= last < SLOTS` and both are multiples of eight, so that all vectors are inside of the arrays, but for the slot
+    // behind all of the last, which is read where it takes something only.
     unsafe {
-        // Slots from `slot` to before the last one, counted from `slot` on, in one comparison.
-        let mut slots = _mm512_sub_epi64(slots_from(at), _mm512_set1_epi64(slot as i64));
-        let moving = _mm512_set1_epi64((SLOTS - 1 - slot) as i64);
-        let mut held = _mm512_loadu_epi64(digests.add(at).cast());
-        loop {
-            let moved = _mm512_cmplt_epu64_mask(slots, moving);
-            let behind = _mm512_loadu_epi64(digests.add(if at < SLOTS - WORDS { at + WORDS } else { at }).cast());
-            _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, _mm512_alignr_epi64::<1>(behind, held));
-            take_from_behind(values.add(at), moved);
-            if at == last {
-                break;
-            }
-            held = behind;
-            slots = _mm512_add_epi64(slots, _mm512_set1_epi64(WORDS as i64));
+        let slot = _mm512_set1_epi64(slot as i64);
+        while at < last {
+            let moved = _mm512_cmpge_epu64_mask(_mm512_loadu_epi64(NUMBERS.as_ptr().add(at).cast()), slot);
+            let digests_behind = _mm512_loadu_epi64(digests.add(at + 1).cast());
+            let values_behind = load_values(values.add(at + 1));
+            _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, digests_behind);
+            store_values(values.add(at), moved, values_behind);
             at += WORDS;
         }
-    }
-}
-
-/// Each of the eight values that `mask` names becomes the one behind it. See [`take_from_before`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn take_from_behind<V>(values: *mut V, mask: __mmask8) {
-    // SAFETY: the caller's values are there where the mask is set, and nothing else is touched.
-    unsafe {
-        if size_of::<V>() == 8 {
-            asm!("vmovdqu64 {held}{{{mask}}}{{z}}, [{values} + 8]", "vmovdqu64 [{values}]{{{mask}}}, {held}",
-                values = in(reg) values, mask = in(kreg) mask, held = out(zmm_reg) _, options(nostack, preserves_flags));
-        } else {
-            asm!("vmovdqu32 {held:y}{{{mask}}}{{z}}, [{values} + 4]", "vmovdqu32 [{values}]{{{mask}}}, {held:y}",
-                values = in(reg) values, mask = in(kreg) mask, held = out(ymm_reg) _, options(nostack, preserves_flags));
-        }
+        let most = _mm512_set1_epi64(len as i64 - 1);
+        let numbers = _mm512_loadu_epi64(NUMBERS.as_ptr().add(at).cast());
+        let moved = _mm512_mask_cmplt_epu64_mask(_mm512_cmpge_epu64_mask(numbers, slot), numbers, most);
+        let digests_behind = _mm512_maskz_loadu_epi64(moved, digests.add(at + 1).cast());
+        let values_behind = load_some_values(values.add(at + 1), moved);
+        _mm512_mask_storeu_epi64(digests.add(at).cast(), moved, digests_behind);
+        store_values(values.add(at), moved, values_behind);
     }
 }

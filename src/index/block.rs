@@ -220,17 +220,25 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         None
     }
 
-    /// The value of an exact `digest` if the window from `start` decides about it; else the window beside it is being fetched,
-    /// and where that begins is returned. The greatest digest is none that a window decides about.
+    /// Fetches the digests that tell whether a key is in the window from `start`.
     #[inline(always)]
-    pub(super) fn get_in_window<L: Lanes>(&self, start: usize, digest: K::Digest) -> Result<Option<V>, usize> {
+    pub(super) fn prefetch_digests(&self, start: usize) {
+        search::prefetch_window(&self.digests, start);
+    }
+
+    /// Where the value of an exact `digest` is, if the window from `start` decides about it, being fetched; else the digests of the window
+    /// beside it are, and where that begins is returned. The greatest digest is none that a window decides about.
+    #[inline(always)]
+    pub(super) fn find_in_window<L: Lanes>(&self, start: usize, digest: K::Digest) -> Result<Option<&V>, usize> {
         let window = search::window(&self.digests, start);
         if let Some(place) = L::place_in_window(window, digest) {
-            return Ok(Some(search::window(&self.values, start)[place]));
+            let value = &search::window(&self.values, start)[place];
+            search::prefetch(value);
+            return Ok(Some(value));
         }
         match search::window_beside(start, L::below_in_window(window, digest)) {
             Some(beside) => {
-                self.prefetch_window(beside);
+                self.prefetch_digests(beside);
                 Err(beside)
             }
             None => Ok(None),

@@ -324,8 +324,8 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         group
     }
 
-    /// The block that would hold `key`, in the group that [`approach`](Self::approach) named, and the window it is expected in; what is
-    /// there is being fetched.
+    /// The block that would hold `key`, in the group that [`approach`](Self::approach) named, and the window it is expected in; what
+    /// tells where it is there is being fetched.
     #[inline(always)]
     pub(super) fn expect_in<L: Lanes>(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
@@ -337,7 +337,11 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             return (at, SLOTS);
         }
         let start = self.window(group, lane, quantum);
-        block.prefetch_near(start);
+        if K::EXACT {
+            block.prefetch_digests(start);
+        } else {
+            block.prefetch_near(start);
+        }
         (at, start)
     }
 
@@ -354,15 +358,15 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         block.get_near::<L>(start, key, digest, || self.len_of(at))
     }
 
-    /// [`get_expected`](Self::get_expected), unless the key is not in the window of `place`: then it is in the one that `place`
-    /// names now, which is being fetched.
+    /// Where the value of `key` is, which is being fetched, unless the key is not in the window of `place`: then it is in the one that
+    /// `place` names now, which is being fetched.
     #[inline(always)]
-    pub(super) fn get_or_step<L: Lanes>(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
+    pub(super) fn find_or_step<L: Lanes>(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<&V>> {
         let digest = self.digest_of(key);
-        if !K::EXACT || place.1 == SLOTS || digest == K::Digest::MAX {
-            return Some(self.get_expected::<L>(*place, key));
+        if place.1 == SLOTS || digest == K::Digest::MAX {
+            return None;
         }
-        match self.blocks[place.0].get_in_window::<L>(place.1, digest) {
+        match self.blocks[place.0].find_in_window::<L>(place.1, digest) {
             Ok(value) => Some(value),
             Err(beside) => {
                 place.1 = beside;

@@ -249,15 +249,16 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
                 *place = leaf.expect_in::<L>(group, view(key));
             }
-            // Keys that are not where they were expected are sought anew when all have had their turn.
+            // Keys that are not where they were expected are sought anew when all have had their turn, and so are values read.
+            let mut found: [Option<&V>; BATCH] = [None; BATCH];
             let mut open: [u8; BATCH] = std::array::from_fn(|at| at as u8);
             let mut left = keys.len();
-            for _ in 0..STEPS_MAX {
+            for _ in 0..if K::EXACT { STEPS_MAX } else { 0 } {
                 let mut still = 0;
                 for turn in 0..left {
                     let at = usize::from(open[turn]) % BATCH;
-                    match leaves[at].get_or_step::<L>(&mut places[at], view(&keys[at])) {
-                        Some(value) => values[at] = value,
+                    match leaves[at].find_or_step::<L>(&mut places[at], view(&keys[at])) {
+                        Some(value) => found[at] = value,
                         None => {
                             open[still] = at as u8;
                             still += 1;
@@ -265,6 +266,9 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                     }
                 }
                 left = still;
+            }
+            for (value, found) in values.iter_mut().zip(found) {
+                *value = found.copied();
             }
             for at in open[..left].iter().map(|at| usize::from(*at)) {
                 values[at] = leaves[at].get_expected::<L>(places[at], view(&keys[at]));

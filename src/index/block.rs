@@ -189,10 +189,11 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         digest: K::Digest,
         len: impl Fn() -> usize,
     ) -> Option<V> {
-        if K::EXACT && digest != K::Digest::MAX {
-            if let Some(place) = L::place_in_window(search::window(&self.digests, start), digest) {
-                return Some(search::window(&self.values, start)[place]);
-            }
+        if K::EXACT
+            && digest != K::Digest::MAX
+            && let Some(place) = L::place_in_window(search::window(&self.digests, start), digest)
+        {
+            return Some(search::window(&self.values, start)[place]);
         }
         if K::EXACT {
             return self.find_near::<L>(start, key, digest, len()).ok().map(|slot| self.values[slot]);
@@ -247,13 +248,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// [`find`](Self::find) for a key expected in the window from `start`, which is being fetched.
     #[inline(always)]
-    pub(super) fn find_near<L: Lanes>(
-        &self,
-        start: usize,
-        key: &K::View,
-        digest: K::Digest,
-        len: usize,
-    ) -> Result<usize, usize> {
+    pub(super) fn find_near<L: Lanes>(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
         let slot = search::lower_near::<L, _>(&self.digests, digest, start, |start| self.prefetch_window(start));
         self.decide(key, digest, slot, len)
     }
@@ -298,15 +293,7 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// Inserts at `slot` of a block of `len` entries. `start` is not above `slot` and known before it.
     #[inline]
-    pub(super) fn insert<L: Lanes>(
-        &mut self,
-        start: usize,
-        slot: usize,
-        len: usize,
-        digest: K::Digest,
-        rest: K::Rest,
-        value: V,
-    ) {
+    pub(super) fn insert<L: Lanes>(&mut self, start: usize, slot: usize, len: usize, digest: K::Digest, rest: K::Rest, value: V) {
         assert!(slot <= len && len < SLOTS, "the leaf makes room first");
         L::open((&mut self.digests, &mut self.values), start, slot, len, (digest, value));
         if !K::EXACT {

@@ -176,7 +176,20 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     #[inline(always)]
     pub(super) fn remove_by<L: Lanes>(&mut self, key: &K::View) -> Option<V> {
-        self.seek::<L>(key, true).ok().map(|(position, place)| self.remove_from::<L>(position, place))
+        let (node, _) = self.node_for(key)?;
+        let inner = &mut self.nodes[node];
+        let at = inner.route::<L>(key);
+        let leaf = &mut inner.leaves[at];
+        let place = leaf.find::<L>(key, true).ok()?;
+        let blocks = leaf.blocks.len();
+        let (value, empty) = leaf.remove::<L>(place);
+        let fewer = leaf.blocks.len() != blocks;
+        self.version += 1;
+        self.len -= 1;
+        if fewer {
+            self.after_fewer_blocks(node, at, empty);
+        }
+        Some(value)
     }
 
     /// Removes everything and returns the memory.

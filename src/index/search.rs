@@ -65,7 +65,7 @@ pub(super) const WINDOW: usize = 16;
 #[inline(always)]
 pub(super) fn window_at(predicted: u8) -> usize {
     /// Beginnings by slot; looked up in one instruction.
-    static BEGINNINGS: [u8; 256] = {
+    const BEGINNINGS: [u8; 256] = {
         let mut beginnings = [0; 256];
         let mut slot = 0;
         while slot < beginnings.len() {
@@ -111,12 +111,7 @@ pub(super) fn window_beside(start: usize, below: usize) -> Option<usize> {
 
 /// [`lower`], for a digest expected in the window from `start`. Calls `next` with the beginning of each further window it tries.
 #[inline(always)]
-pub(super) fn lower_near<L: Lanes, D: Digest>(
-    digests: &[D; SLOTS],
-    digest: D,
-    mut start: usize,
-    next: impl Fn(usize),
-) -> usize {
+pub(super) fn lower_near<L: Lanes, D: Digest>(digests: &[D; SLOTS], digest: D, mut start: usize, next: impl Fn(usize)) -> usize {
     for _ in 0..=STEPS_MAX {
         let below = L::below_in_window(window(digests, start), digest);
         match window_beside(start, below) {

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::key::IndexKey;
-use super::lanes::{Lanes, Plain, at_best};
+use super::lanes::{Lanes, Plain};
 use super::leaf::{Leaf, Place};
 use super::map::LearnedIndex;
 use super::node::Node;
@@ -30,7 +30,6 @@ impl Position {
     pub(super) fn place(self) -> (usize, usize) {
         (self.block as usize, self.slot as usize)
     }
-
 }
 
 impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
@@ -97,33 +96,25 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
-        at_best!(self, find(key), self.find_by::<Plain>(key, false))
+        self.find_by(key, false)
     }
 
-    /// [`find`](Self::find), to read on from there.
+    /// [`find`](Self::find), to read on from there: what lies behind in the block is fetched too.
     #[inline]
     fn find_ahead(&self, key: &K::View) -> Result<Position, Position> {
-        at_best!(self, find_ahead(key), self.find_by::<Plain>(key, true))
+        self.find_by(key, true)
     }
 
+    /// In the plain version, because that is inlined where positions are used: they would come back in memory otherwise.
     #[inline(always)]
-    pub(super) fn find_by<L: Lanes>(&self, key: &K::View, ahead: bool) -> Result<Position, Position> {
-        match self.seek::<L>(key, ahead) {
-            Ok((position, _)) => Ok(position),
-            Err((position, _)) => Err(position),
-        }
-    }
-
-    /// [`find`](Self::find), and the same within the leaf. To change something there, what has to move is fetched.
-    #[inline(always)]
-    pub(super) fn seek<L: Lanes>(&self, key: &K::View, to_change: bool) -> Result<(Position, Place), (Position, Place)> {
-        let Some((node, inner)) = self.node_for(key) else {
-            return Err((Position::default(), Place::default()));
+    fn find_by(&self, key: &K::View, ahead: bool) -> Result<Position, Position> {
+        let Some((at, node)) = self.node_for(key) else {
+            return Err(Position::default());
         };
-        let leaf = inner.route::<L>(key);
-        match inner.leaves[leaf].find::<L>(key, to_change) {
-            Ok(place) => Ok((Position::new(node, leaf, (place.at, place.slot)), place)),
-            Err(place) => Err((Position::new(node, leaf, (place.at, place.slot)), place)),
+        let leaf = node.route::<Plain>(key);
+        match node.leaves[leaf].find::<Plain>(key, ahead) {
+            Ok(place) => Ok(Position::new(at, leaf, (place.at, place.slot))),
+            Err(place) => Err(Position::new(at, leaf, (place.at, place.slot))),
         }
     }
 

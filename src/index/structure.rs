@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::key::IndexKey;
-use super::lanes::{Lanes, Plain};
+use super::lanes::Plain;
 use super::leaf::{BLOCKS, Leaf, Place};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
@@ -40,7 +40,12 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             match leaf.compare_prefix(key.view()) {
                 Ordering::Equal if leaf.has_room(position.block as usize) => {
                     let digest = leaf.digest_of(key.view());
-                    leaf.insert::<Plain>(Place { at: position.block as usize, slot: position.slot as usize, ..Place::default() }, digest, key.into_rest(), value);
+                    leaf.insert::<Plain>(
+                        Place { at: position.block as usize, slot: position.slot as usize, ..Place::default() },
+                        digest,
+                        key.into_rest(),
+                        value,
+                    );
                     return position;
                 }
                 Ordering::Equal => {
@@ -232,18 +237,13 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes the entry at `position`.
     pub(super) fn remove_at(&mut self, position: Position) -> V {
-        self.remove_from::<Plain>(position, self.place_of(position))
-    }
-
-    /// The same for a place in the leaf of a position.
-    #[inline(always)]
-    pub(super) fn remove_from<L: Lanes>(&mut self, position: Position, place: Place) -> V {
+        let place = self.place_of(position);
         self.version += 1;
         self.len -= 1;
         let (node, at) = (position.node as usize, position.leaf as usize);
         let leaf = &mut self.nodes[node].leaves[at];
         let blocks = leaf.blocks.len();
-        let (value, empty) = leaf.remove::<L>(place);
+        let (value, empty) = leaf.remove::<Plain>(place);
         if leaf.blocks.len() != blocks {
             self.after_fewer_blocks(node, at, empty);
         }
@@ -252,7 +252,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Drops a leaf that lost blocks if it is empty, or joins it with a neighbour.
     #[cold]
-    fn after_fewer_blocks(&mut self, node: usize, at: usize, empty: bool) {
+    pub(super) fn after_fewer_blocks(&mut self, node: usize, at: usize, empty: bool) {
         let left = self.nodes[node].leaves[at].blocks.len();
         let watch = self.counters.begin(Change::Merge);
         if empty {

@@ -8,6 +8,8 @@ use super::block::SLOTS;
 use super::digest::Digest;
 use super::search::{LANES, WINDOW};
 
+#[cfg(test)]
+pub(super) mod tests;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(super) mod wide;
 
@@ -24,6 +26,10 @@ pub(super) enum Level {
 impl Level {
     /// The best level of this processor.
     pub(super) fn detect() -> Self {
+        #[cfg(test)]
+        if tests::PLAINLY.get() {
+            return Self::Plain;
+        }
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if let Some(proof) = wide::Proof::detect() {
             return Self::Wide(proof);
@@ -64,13 +70,7 @@ pub(super) trait Lanes: Copy {
 
     /// Moves entries from `slot` up to `len` one further and puts one in. `start`, a multiple of eight that is not above `slot`, is
     /// known before `slot` is.
-    fn open<D: Digest, V: Copy>(
-        block: (&mut [D; SLOTS], &mut [V; SLOTS]),
-        start: usize,
-        slot: usize,
-        len: usize,
-        entry: (D, V),
-    );
+    fn open<D: Digest, V: Copy>(block: (&mut [D; SLOTS], &mut [V; SLOTS]), start: usize, slot: usize, len: usize, entry: (D, V));
 
     /// Moves entries behind `slot`, of `len`, back by one, over the one there. `start` is as for [`open`](Self::open).
     fn close<D: Digest, V: Copy>(block: (&mut [D; SLOTS], &mut [V; SLOTS]), start: usize, slot: usize, len: usize);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use omendb::index::LearnedIndex;
 
 use super::Options;
-use super::clock::{mops, now_ns};
+use super::clock::{mops, now_ns, process_mops};
 use super::figures::{self, Figures};
-use super::memory::{held, settle};
+use super::memory::{held, settle, touch};
 use super::peers::{Blart, Peer, Skip, value_of};
 use super::sets::{NAMES, Random, integers};
 
@@ -20,12 +20,16 @@ const TIMED_INSERTS: usize = 200_000;
 /// Rounds in which peers read by turns.
 const ROUNDS: usize = 3;
 
+/// Bytes a key that a run needs at most: all peers at once.
+const BYTES_PER_KEY: usize = 256;
+
 /// Runs the sets that are wanted.
 pub fn run(options: &Options) {
     for name in NAMES.into_iter().filter(|name| options.wants(name)) {
         let keys = integers(name, options.keys);
         println!("\n{} keys; Mops of thread CPU time, bytes a key, microseconds of one insert", keys.len());
         let work = &Work::new(keys);
+        touch(work.keys.len() * BYTES_PER_KEY);
         let mut all = [
             Figures::of("omendb"),
             Figures::of("BTreeMap"),
@@ -101,7 +105,7 @@ fn load<P: Peer>(work: &Work, figures: &mut Figures) -> P {
     let mut loaded = None;
     figures.add(
         "load",
-        mops(work.keys.len(), || {
+        process_mops(work.keys.len(), || {
             loaded = Some(P::load(&work.keys));
             0
         }),

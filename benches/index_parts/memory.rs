@@ -36,7 +36,24 @@ pub fn held() -> usize {
     HELD.load(Relaxed) + omendb::index::pool_bytes()
 }
 
-/// Has the allocator tidy up what was freed, which would otherwise fall to whoever allocates next.
+/// Writes to as much memory as a run needs, and gives it back. In a virtual machine the host provides a page when it is first written to, which
+/// takes some twenty times as long as the kernel's clearing of it; whichever map came first would pay for all.
+pub fn touch(bytes: usize) {
+    // SAFETY: a mapping of our own, written to within its length, and unmapped before anyone else knows of it.
+    unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let place = libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        assert!(place != libc::MAP_FAILED, "{bytes} bytes cannot be mapped");
+        libc::madvise(place, bytes, libc::MADV_HUGEPAGE);
+        for page in (0..bytes).step_by(4096) {
+            place.cast::<u8>().add(page).write_volatile(1);
+        }
+        libc::munmap(place, bytes);
+    }
+}
+
+/// Has the allocator tidy up what was freed, which would otherwise fall to whoever allocates next, and give it back, so that every map
+/// takes its memory from the kernel.
 pub fn settle() {
     // SAFETY: it takes no pointers.
     unsafe { libc::malloc_trim(0) };

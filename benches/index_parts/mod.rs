@@ -6,6 +6,7 @@ pub mod figures;
 pub mod integers;
 pub mod memory;
 pub mod peers;
+pub mod profile;
 pub mod sets;
 pub mod wide;
 
@@ -19,6 +20,8 @@ pub struct Options {
     pub quick: bool,
     /// Also print a line for each figure that a program can read.
     pub raw: bool,
+    /// Run this workload of the index only: `get`, `dependent` or `insert`.
+    pub profile: Option<String>,
 }
 
 impl Options {

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::digest::Digest;
 use super::key::IndexKey;
+use super::lanes::Lanes;
 use super::pool::Pooled;
 use super::search;
 
@@ -140,6 +141,15 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         self.prefetch_window(start);
     }
 
+    /// The same for a look-up that reads next.
+    #[inline(always)]
+    pub(super) fn prefetch_now<L: Lanes>(&self, start: usize) {
+        if K::EXACT && L::reads_at_once::<K::Digest, V>() {
+            return search::prefetch_window(&self.values, start);
+        }
+        self.prefetch_near(start);
+    }
+
     #[inline(always)]
     fn prefetch_window(&self, start: usize) {
         search::prefetch_window(&self.digests, start);
@@ -172,18 +182,23 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// The value of `key`, expected in the window from `start`.
     #[inline(always)]
-    pub(super) fn get_near(&self, start: usize, key: &K::View, digest: K::Digest, len: impl Fn() -> usize) -> Option<V> {
-        if K::EXACT && digest != K::Digest::MAX {
-            let window = search::window(&self.digests, start);
-            let place = search::lower_in_window(window, digest);
-            if window[place] == digest {
-                return Some(search::window(&self.values, start)[place]);
-            }
+    pub(super) fn get_near<L: Lanes>(
+        &self,
+        start: usize,
+        key: &K::View,
+        digest: K::Digest,
+        len: impl Fn() -> usize,
+    ) -> Option<V> {
+        if K::EXACT
+            && digest != K::Digest::MAX
+            && let Some(place) = L::place_in_window(search::window(&self.digests, start), digest)
+        {
+            return Some(search::window(&self.values, start)[place]);
         }
         if K::EXACT {
-            return self.find_near(start, key, digest, len()).ok().map(|slot| self.values[slot]);
+            return self.find_near::<L>(start, key, digest, len()).ok().map(|slot| self.values[slot]);
         }
-        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
+        let slot = search::lower_near::<L, _>(&self.digests, digest, start, |start| self.prefetch_window(start));
         self.get_among_equals(key, digest, slot, len())
     }
 
@@ -206,18 +221,25 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         None
     }
 
-    /// The value of an exact `digest` if the window from `start` decides about it; else the window beside it is being fetched,
-    /// and where that begins is returned. The greatest digest is none that a window decides about.
+    /// Fetches the digests that tell whether a key is in the window from `start`.
     #[inline(always)]
-    pub(super) fn get_in_window(&self, start: usize, digest: K::Digest) -> Result<Option<V>, usize> {
+    pub(super) fn prefetch_digests(&self, start: usize) {
+        search::prefetch_window(&self.digests, start);
+    }
+
+    /// Where the value of an exact `digest` is, if the window from `start` decides about it, being fetched; else the digests of the window
+    /// beside it are, and where that begins is returned. The greatest digest is none that a window decides about.
+    #[inline(always)]
+    pub(super) fn find_in_window<L: Lanes>(&self, start: usize, digest: K::Digest) -> Result<Option<&V>, usize> {
         let window = search::window(&self.digests, start);
-        let place = search::lower_in_window(window, digest);
-        if window[place] == digest {
-            return Ok(Some(search::window(&self.values, start)[place]));
+        if let Some(place) = L::place_in_window(window, digest) {
+            let value = &search::window(&self.values, start)[place];
+            search::prefetch(value);
+            return Ok(Some(value));
         }
-        match search::window_beside(window, start, place, digest) {
+        match search::window_beside(start, L::below_in_window(window, digest)) {
             Some(beside) => {
-                self.prefetch_window(beside);
+                self.prefetch_digests(beside);
                 Err(beside)
             }
             None => Ok(None),
@@ -226,8 +248,8 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
 
     /// [`find`](Self::find) for a key expected in the window from `start`, which is being fetched.
     #[inline(always)]
-    pub(super) fn find_near(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
-        let slot = search::lower_near(&self.digests, digest, start, |start| self.prefetch_window(start));
+    pub(super) fn find_near<L: Lanes>(&self, start: usize, key: &K::View, digest: K::Digest, len: usize) -> Result<usize, usize> {
+        let slot = search::lower_near::<L, _>(&self.digests, digest, start, |start| self.prefetch_window(start));
         self.decide(key, digest, slot, len)
     }
 
@@ -269,14 +291,11 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         Err(low)
     }
 
-    /// Inserts at `slot` of a block of `len` entries.
+    /// Inserts at `slot` of a block of `len` entries. `start` is not above `slot` and known before it.
     #[inline]
-    pub(super) fn insert(&mut self, slot: usize, len: usize, digest: K::Digest, rest: K::Rest, value: V) {
+    pub(super) fn insert<L: Lanes>(&mut self, start: usize, slot: usize, len: usize, digest: K::Digest, rest: K::Rest, value: V) {
         assert!(slot <= len && len < SLOTS, "the leaf makes room first");
-        self.digests.copy_within(slot..len, slot + 1);
-        self.values.copy_within(slot..len, slot + 1);
-        self.digests[slot] = digest;
-        self.values[slot] = value;
+        L::open((&mut self.digests, &mut self.values), start, slot, len, (digest, value));
         if !K::EXACT {
             self.marks.copy_within(slot..len, slot + 1);
             self.marks[slot] = K::mark(K::ref_view(&K::key_ref(digest, &rest)));
@@ -285,13 +304,12 @@ impl<K: IndexKey, V: Copy + Send> Block<K, V> {
         }
     }
 
-    /// Removes the entry at `slot` of a block of `len` entries.
-    pub(super) fn remove(&mut self, slot: usize, len: usize) -> V {
+    /// Removes the entry at `slot` of a block of `len` entries. `start` is not above `slot` and known before it.
+    #[inline]
+    pub(super) fn remove<L: Lanes>(&mut self, start: usize, slot: usize, len: usize) -> V {
         assert!(slot < len && len <= SLOTS, "only entries are removed");
         let value = self.values[slot];
-        self.digests.copy_within(slot + 1..len, slot);
-        self.values.copy_within(slot + 1..len, slot);
-        self.digests[len - 1] = K::Digest::MAX;
+        L::close((&mut self.digests, &mut self.values), start, slot, len);
         if !K::EXACT {
             self.marks.copy_within(slot + 1..len, slot);
             self.rests[slot] = K::Rest::default();

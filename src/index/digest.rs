@@ -14,14 +14,20 @@ pub trait Digest: Copy + Ord + Debug + Send + Default + 'static {
     fn beyond(self, steps: u32, shift: u32) -> Self;
     /// Number of bits up to the highest one set; 0 for 0.
     fn bits(self) -> u32;
-    /// The 64 bits from `shift` up; those above must be clear.
+    /// The 64 bits from `shift` up, or the greatest number when there are more.
     fn high(self, shift: u32) -> u64;
     /// `2^exponent`, or the greatest value when that does not fit.
     fn power(exponent: u32) -> Self;
+    /// This digest, if it has 64 bits.
+    fn word(self) -> Option<u64>;
+    /// These digests, if they have 64 bits.
+    fn words(digests: &[Self]) -> Option<&[u64]>;
+    /// The same, to change them.
+    fn words_mut(digests: &mut [Self]) -> Option<&mut [u64]>;
 }
 
 macro_rules! digest {
-    ($($int:ty),*) => {$(
+    ($($int:ty, words $wrap:expr);*) => {$(
         impl Digest for $int {
             const MAX: Self = <$int>::MAX;
 
@@ -49,14 +55,29 @@ macro_rules! digest {
             #[inline(always)]
             fn high(self, shift: u32) -> u64 {
                 // A shift that the type makes needless must not cost an instruction.
-                if <$int>::BITS == 64 { self as u64 } else { (self >> shift) as u64 }
+                if <$int>::BITS == 64 { self as u64 } else { u64::try_from(self >> shift).unwrap_or(u64::MAX) }
             }
 
             fn power(exponent: u32) -> Self {
                 (1 as $int).checked_shl(exponent).unwrap_or(<$int>::MAX)
             }
+
+            #[inline(always)]
+            fn word(self) -> Option<u64> {
+                (<$int>::BITS == 64).then_some(self as u64)
+            }
+
+            #[inline(always)]
+            fn words(digests: &[Self]) -> Option<&[u64]> {
+                $wrap(digests)
+            }
+
+            #[inline(always)]
+            fn words_mut(digests: &mut [Self]) -> Option<&mut [u64]> {
+                $wrap(digests)
+            }
         }
     )*};
 }
 
-digest!(u64, u128);
+digest!(u64, words Some; u128, words |_| None);

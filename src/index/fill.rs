@@ -27,15 +27,23 @@ pub(super) fn boundaries(start: i32, end: i32) -> [i32; PARTS - 1] {
     std::array::from_fn(|part| (i64::from(start) + (width * (part as i64 + 1)).div_euclid(PARTS as i64)) as i32)
 }
 
-/// Where in the range `start..end` a quantum lies, from 0 to the number of positions less one.
+/// Positions in a quantum of a block for quanta from `start` to below `end`.
 #[inline(always)]
-fn position(quantum: i32, start: i32, end: i32) -> u32 {
-    let into = quantum.wrapping_sub(start).max(0) as f32;
-    let width = end.wrapping_sub(start).max(1) as f32;
-    let position = into * POSITIONS as f32 / width;
-    // SAFETY: neither part is above 2^31 and the width not below 1, so it is a number from 0 to 2^42.
-    let position: i64 = unsafe { position.to_int_unchecked() };
-    position.min(i64::from(POSITIONS - 1)) as u32
+pub(super) fn density(start: i32, end: i32) -> f32 {
+    POSITIONS as f32 / end.wrapping_sub(start) as f32
+}
+
+/// Where in a block's range a quantum lies, from 0 to the number of positions less one.
+#[inline(always)]
+fn position(quantum: i32, start: i32, density: f32) -> u32 {
+    const LAST: f32 = (POSITIONS - 1) as f32;
+    let position = quantum.wrapping_sub(start) as f32 * density;
+    // In these forms a comparison is one instruction each, and what is no number becomes 0.
+    let position = if position > 0.0 { position } else { 0.0 };
+    let position = if position < LAST { position } else { LAST };
+    // SAFETY: it is a number from 0 to that of the last position.
+    let position: i32 = unsafe { position.to_int_unchecked() };
+    position as u32
 }
 
 impl Fill {
@@ -56,21 +64,21 @@ impl Fill {
         (self.0 >> (8 * (PARTS - 1))) as usize
     }
 
-    /// The slot at which a quantum is expected in a block for quanta from `start` to below `end`.
+    /// The slot at which a quantum is expected in a block for quanta from `start` on.
     #[inline(always)]
-    pub(super) fn predict(self, quantum: i32, start: i32, end: i32) -> usize {
-        usize::from(self.interpolate(quantum, start, end)).min(SLOTS - 1)
+    pub(super) fn predict(self, quantum: i32, start: i32, density: f32) -> usize {
+        usize::from(self.interpolate(quantum, start, density)).min(SLOTS - 1)
     }
 
     /// Where the window begins that a quantum is expected in.
     #[inline(always)]
-    pub(super) fn window(self, quantum: i32, start: i32, end: i32) -> usize {
-        search::window_at(self.interpolate(quantum, start, end))
+    pub(super) fn window(self, quantum: i32, start: i32, density: f32) -> usize {
+        search::window_at(self.interpolate(quantum, start, density))
     }
 
     #[inline(always)]
-    fn interpolate(self, quantum: i32, start: i32, end: i32) -> u8 {
-        let position = position(quantum, start, end);
+    fn interpolate(self, quantum: i32, start: i32, density: f32) -> u8 {
+        let position = position(quantum, start, density);
         // The count before the part and the one behind it.
         let shift = position / STEPS * 8;
         let (low, high) = (((self.0 << 8) >> shift) as u8, (self.0 >> shift) as u8);
@@ -80,15 +88,15 @@ impl Fill {
 
     /// One entry more, at `quantum`.
     #[inline(always)]
-    pub(super) fn inserted(&mut self, quantum: i32, start: i32, end: i32) {
-        let part = position(quantum, start, end) / STEPS;
+    pub(super) fn inserted(&mut self, quantum: i32, start: i32, density: f32) {
+        let part = position(quantum, start, density) / STEPS;
         // No count carries into the next one: none is above the length, and that is below 255.
         self.0 += ONES << (part * 8);
     }
 
     /// One entry less, at `quantum`.
-    pub(super) fn removed(&mut self, quantum: i32, start: i32, end: i32) {
-        let own = (position(quantum, start, end) / STEPS) as usize;
+    pub(super) fn removed(&mut self, quantum: i32, start: i32, density: f32) {
+        let own = (position(quantum, start, density) / STEPS) as usize;
         if (self.0 << 8 >> (own * 8)) as u8 != (self.0 >> (own * 8)) as u8 {
             // The part has an entry to lose, so all counts behind it have.
             self.0 -= ONES << (own * 8);
@@ -114,13 +122,13 @@ mod tests {
         assert_eq!(boundaries(start, end), [1125, 1250, 1375, 1500, 1625, 1750, 1875]);
         let mut fill = Fill::default();
         for quantum in [1999, 1000, 1249, 1250, 1740, 1760] {
-            fill.inserted(quantum, start, end);
+            fill.inserted(quantum, start, density(start, end));
         }
         assert_eq!(fill, Fill::new([1, 2, 3, 3, 3, 4, 5], 6));
-        fill.removed(1740, start, end);
+        fill.removed(1740, start, density(start, end));
         assert_eq!(fill, Fill::new([1, 2, 3, 3, 3, 3, 4], 5));
         for quantum in [1999, 1000, 1249, 1250, 1760] {
-            fill.removed(quantum, start, end);
+            fill.removed(quantum, start, density(start, end));
         }
         assert_eq!(fill, Fill::default());
     }
@@ -128,9 +136,9 @@ mod tests {
     #[test]
     fn counts_stay_ordered_when_the_range_moved_in_between() {
         let mut fill = Fill::default();
-        (0..100).for_each(|quantum| fill.inserted(quantum, 0, 100));
+        (0..100).for_each(|quantum| fill.inserted(quantum, 0, density(0, 100)));
         for left in (0..100).rev() {
-            fill.removed(0, 90, 100);
+            fill.removed(0, 90, density(90, 100));
             assert_eq!(fill.len(), left);
             assert!(fill.0.to_le_bytes().is_sorted());
         }
@@ -142,14 +150,13 @@ mod tests {
         for fill in [Fill::default(), Fill::even(SLOTS), Fill::new([0, 0, 0, 0, 0, 0, 128], 128), Fill::new([128; 7], 128)] {
             for start in numbers {
                 for end in numbers {
-                    assert!(numbers.iter().all(|quantum| fill.predict(*quantum, start, end) < SLOTS));
+                    assert!(numbers.iter().all(|quantum| fill.predict(*quantum, start, density(start, end)) < SLOTS));
                 }
             }
         }
         let fill = Fill::new([5, 10, 10, 10, 55, 100, 100], 100);
-        assert_eq!(fill.predict(1500, 1000, 2000), 10);
-        assert_eq!(fill.predict(1625, 1000, 2000), 55);
-        assert_eq!(fill.predict(1687, 1000, 2000), 77);
-        assert_eq!(fill.predict(1999, 1000, 2000), 100);
+        for (quantum, slot) in [(1500, 10), (1625, 55), (1687, 77), (1999, 100)] {
+            assert_eq!(fill.predict(quantum, 1000, density(1000, 2000)), slot);
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::block_list::BlockList;
 use super::digest::Digest;
 use super::fill::{self, Fill};
 use super::key::IndexKey;
+use super::lanes::{Lanes, Plain};
 use super::pool::Pooled;
 use super::search;
 
@@ -45,13 +46,49 @@ pub(super) struct Leaf<K: IndexKey, V> {
     pub(super) limit: i32,
     /// Above 0 while sampled look-ups mostly end outside the predicted window: then blocks are searched without a prediction.
     pub(super) doubt: Cell<i8>,
-    /// First quantum of each block, by groups: two in a cache line.
-    bounds: [[i32; GROUP]; GROUPS],
+    /// By groups, each in a cache line.
+    routes: [Routes; GROUPS],
     /// By groups, each in a cache line.
     fills: [Fills; GROUPS],
     pub(super) blocks: BlockList<K, V, BLOCKS>,
     /// A key with the shared prefix; default where digests are exact.
     pub(super) sample: K::Rest,
+}
+
+/// Where in a leaf a key is, or would be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// The block.
+    pub(super) at: usize,
+    pub(super) slot: usize,
+    /// The window that the key was expected in begins here.
+    pub(super) start: usize,
+    /// The key's.
+    pub(super) quantum: i32,
+}
+
+impl Place {
+    /// The beginning of the window that the key was expected in, if it is not above the slot: known before the slot was.
+    #[inline(always)]
+    pub(super) fn start_below(self) -> usize {
+        if self.start <= self.slot { self.start } else { 0 }
+    }
+}
+
+/// What leads to one of neighbouring blocks, and to a part of its range, in one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Routes {
+    /// First quantum of each block.
+    bounds: [i32; GROUP],
+    /// Of each block, how many of a fill's positions a quantum is: a division that each look-up is spared.
+    densities: [f32; GROUP],
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { bounds: [i32::MAX; GROUP], densities: [0.0; GROUP] }
+    }
 }
 
 /// What predicts slots in neighbouring blocks, in one cache line.
@@ -81,10 +118,10 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// A leaf of blocks in key order.
     pub(super) fn from_parts(frame: Frame<K>, parts: impl IntoIterator<Item = Part<K, V>>) -> Pooled<Self> {
         let Frame { base, shift, limit, skip, sample } = frame;
-        let (bounds, fills) = ([[i32::MAX; GROUP]; GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
+        let (routes, fills) = ([Routes::default(); GROUPS], [Fills([Fill::default(); GROUP]); GROUPS]);
         let behind = [i32::MAX; GROUPS];
         let blocks = BlockList::new();
-        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), bounds, fills, blocks, sample });
+        let mut leaf = Pooled::new(Self { behind, base, shift, skip, limit, doubt: Cell::new(0), routes, fills, blocks, sample });
         for Part { block, bound, fill } in parts {
             let at = leaf.blocks.len();
             leaf.blocks.push(block);
@@ -107,24 +144,30 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn of_one(key: K, value: V) -> Pooled<Self> {
         let mut leaf = Self::empty(key.view(), value);
         let digest = leaf.base;
-        leaf.insert((0, 0), digest, key.into_rest(), value);
+        leaf.insert::<Plain>(Place::default(), digest, key.into_rest(), value);
         leaf
     }
 
-    /// To be called after any change of bounds.
+    /// To be called after any change of bounds, or of where the last range is taken to end.
     pub(super) fn bounds_changed(&mut self) {
-        for (behind, bounds) in self.behind.iter_mut().zip(&self.bounds[1..]) {
-            *behind = bounds[0];
+        for (behind, routes) in self.behind.iter_mut().zip(&self.routes[1..]) {
+            *behind = routes.bounds[0];
+        }
+        for (routes, behind) in self.routes.iter_mut().zip(self.behind) {
+            for lane in 0..GROUP {
+                let end = if lane + 1 < GROUP { routes.bounds[lane + 1] } else { behind };
+                routes.densities[lane] = fill::density(routes.bounds[lane], end.min(self.limit));
+            }
         }
     }
 
     pub(super) fn bound(&self, at: usize) -> i32 {
-        self.bounds[at / GROUP][at % GROUP]
+        self.routes[at / GROUP].bounds[at % GROUP]
     }
 
     /// Sets a bound; [`bounds_changed`](Self::bounds_changed) must follow.
     pub(super) fn set_bound(&mut self, at: usize, bound: i32) {
-        self.bounds[at / GROUP][at % GROUP] = bound;
+        self.routes[at / GROUP].bounds[at % GROUP] = bound;
     }
 
     pub(super) fn fill(&self, at: usize) -> Fill {
@@ -136,17 +179,16 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     }
 
     /// The quanta that a block's entries are expected in: from, and below.
-    #[inline(always)]
-    pub(super) fn span(&self, at: usize) -> (i32, i32) {
-        self.span_in(at / GROUP % GROUPS, at % GROUP)
+    fn span(&self, at: usize) -> (i32, i32) {
+        let end = if at + 1 < BLOCKS { self.bound(at + 1) } else { i32::MAX };
+        (self.bound(at), end.min(self.limit))
     }
 
-    /// [`span`](Self::span) of a block of a group.
+    /// The quantum that a block's entries are expected from, and how they are spread over its fill's positions.
     #[inline(always)]
-    fn span_in(&self, group: usize, lane: usize) -> (i32, i32) {
-        let bounds = &self.bounds[group];
-        let end = if lane + 1 < GROUP { bounds[(lane + 1) % GROUP] } else { self.behind[group] };
-        (bounds[lane], end.min(self.limit))
+    pub(super) fn scale(&self, at: usize) -> (i32, f32) {
+        let routes = &self.routes[at / GROUP % GROUPS];
+        (routes.bounds[at % GROUP], routes.densities[at % GROUP])
     }
 
     pub(super) fn len_of(&self, block: usize) -> usize {
@@ -185,9 +227,9 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The group that leads to the keys of this quantum.
     #[inline(always)]
-    fn route_coarse(&self, quantum: i32) -> usize {
+    fn route_coarse<L: Lanes>(&self, quantum: i32) -> usize {
         // Behind the last group lies nothing.
-        let group = search::count_but_last(&self.behind, quantum);
+        let group = search::count_but_last::<L>(&self.behind, quantum);
         search::prefetch(self.blocks.place(group * GROUP));
         search::prefetch(&self.fills[group]);
         group
@@ -195,89 +237,99 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// The block of a group that leads to the keys of this quantum. Whatever lies before the first block is sought there.
     #[inline(always)]
-    fn route_fine(&self, group: usize, quantum: i32) -> usize {
-        search::count_but_first(&self.bounds[group], quantum)
+    fn route_fine<L: Lanes>(&self, group: usize, quantum: i32) -> usize {
+        search::count_but_first::<L>(&self.routes[group].bounds, quantum)
     }
 
     /// The block that holds the keys of this quantum.
     #[inline(always)]
     pub(super) fn route(&self, quantum: i32) -> usize {
-        let group = self.route_coarse(quantum);
-        group * GROUP + self.route_fine(group, quantum)
+        let group = self.route_coarse::<Plain>(quantum);
+        group * GROUP + self.route_fine::<Plain>(group, quantum)
     }
 
-    /// Block and slot of `key`, or where it would be inserted. To change something there, what has to move is fetched too.
+    /// Where `key` is, or where it would be inserted. To change something there, what has to move is fetched too.
     #[inline(always)]
-    pub(super) fn find(&self, key: &K::View, to_change: bool) -> Result<(usize, usize), (usize, usize)> {
+    pub(super) fn find<L: Lanes>(&self, key: &K::View, to_change: bool) -> Result<Place, Place> {
         match self.compare_prefix(key) {
-            Ordering::Less => return Err((0, 0)),
-            Ordering::Greater => return Err(self.end()),
+            Ordering::Less => return Err(Place::default()),
+            Ordering::Greater => {
+                let (at, slot) = self.end();
+                return Err(Place { at, slot, ..Place::default() });
+            }
             Ordering::Equal => {}
         }
         let digest = self.digest_of(key);
         let quantum = self.quantum(digest);
-        let group = self.route_coarse(quantum);
-        let lane = self.route_fine(group, quantum);
+        let group = self.route_coarse::<L>(quantum);
+        let lane = self.route_fine::<L>(group, quantum);
         let at = group * GROUP + lane;
         let block = &self.blocks[at];
         let len = self.fills[group].0[lane].len();
+        let mut start = 0;
         let found = if self.doubt.get() > 0 {
             block.prefetch();
             block.find(key, digest, len)
         } else {
-            let start = self.window(group, lane, quantum);
+            start = self.window(group, lane, quantum);
             if to_change {
                 block.prefetch_behind(start, len);
             } else {
-                block.prefetch_near(start);
+                block.prefetch_now::<L>(start);
             }
-            block.find_near(start, key, digest, len)
+            block.find_near::<L>(start, key, digest, len)
         };
         match found {
-            Ok(slot) => Ok((at, slot)),
-            Err(slot) => Err((at, slot)),
+            Ok(slot) => Ok(Place { at, slot, start, quantum }),
+            Err(slot) => Err(Place { at, slot, start, quantum }),
         }
     }
 
     /// The value of `key`.
     #[inline(always)]
-    pub(super) fn get(&self, key: &K::View) -> Option<V> {
-        let expected = self.expect(key);
-        self.get_expected(expected, key)
+    pub(super) fn get<L: Lanes>(&self, key: &K::View) -> Option<V> {
+        let quantum = self.quantum(self.digest_of(key));
+        let group = self.route_coarse::<L>(quantum);
+        let lane = self.route_fine::<L>(group, quantum);
+        let at = group * GROUP + lane;
+        let block = &self.blocks[at];
+        let mut start = SLOTS;
+        if self.doubt.get() > 0 {
+            block.prefetch();
+        } else {
+            start = self.window(group, lane, quantum);
+            block.prefetch_now::<L>(start);
+        }
+        self.get_expected::<L>((at, start), key)
     }
 
     /// The slot of `block` that the model expects `key` in.
     pub(super) fn predict(&self, block: usize, key: &K::View) -> usize {
-        let (start, end) = self.span(block);
-        self.fill(block).predict(self.quantum(self.digest_of(key)), start, end)
+        let (start, density) = self.scale(block);
+        self.fill(block).predict(self.quantum(self.digest_of(key)), start, density)
     }
 
     /// Where the window begins in which a quantum is expected.
     #[inline(always)]
     fn window(&self, group: usize, lane: usize, quantum: i32) -> usize {
-        let (start, end) = self.span_in(group, lane);
-        self.fills[group].0[lane].window(quantum, start, end)
+        let routes = &self.routes[group];
+        self.fills[group].0[lane].window(quantum, routes.bounds[lane], routes.densities[lane])
     }
 
     /// Fetches what routes further to `key`.
     #[inline(always)]
-    pub(super) fn approach(&self, key: &K::View) -> usize {
-        let group = self.route_coarse(self.quantum(self.digest_of(key)));
-        search::prefetch(&self.bounds[group]);
+    pub(super) fn approach<L: Lanes>(&self, key: &K::View) -> usize {
+        let group = self.route_coarse::<L>(self.quantum(self.digest_of(key)));
+        search::prefetch(&self.routes[group]);
         group
     }
 
-    /// The block that would hold `key` and the window it is expected in; what is there is being fetched.
+    /// The block that would hold `key`, in the group that [`approach`](Self::approach) named, and the window it is expected in; what
+    /// tells where it is there is being fetched.
     #[inline(always)]
-    pub(super) fn expect(&self, key: &K::View) -> (usize, usize) {
-        self.expect_in(self.route_coarse(self.quantum(self.digest_of(key))), key)
-    }
-
-    /// [`expect`](Self::expect) in the group that [`approach`](Self::approach) named.
-    #[inline(always)]
-    pub(super) fn expect_in(&self, group: usize, key: &K::View) -> (usize, usize) {
+    pub(super) fn expect_in<L: Lanes>(&self, group: usize, key: &K::View) -> (usize, usize) {
         let quantum = self.quantum(self.digest_of(key));
-        let lane = self.route_fine(group, quantum);
+        let lane = self.route_fine::<L>(group, quantum);
         let at = group * GROUP + lane;
         let block = &self.blocks[at];
         if self.doubt.get() > 0 {
@@ -285,13 +337,17 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             return (at, SLOTS);
         }
         let start = self.window(group, lane, quantum);
-        block.prefetch_near(start);
+        if K::EXACT {
+            block.prefetch_digests(start);
+        } else {
+            block.prefetch_near(start);
+        }
         (at, start)
     }
 
-    /// The value of `key` in the place that [`expect`](Self::expect) named.
+    /// The value of `key` in the place that [`expect_in`](Self::expect_in) named.
     #[inline(always)]
-    pub(super) fn get_expected(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
+    pub(super) fn get_expected<L: Lanes>(&self, (at, start): (usize, usize), key: &K::View) -> Option<V> {
         if self.compare_prefix(key).is_ne() {
             return None;
         }
@@ -299,18 +355,18 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if start == SLOTS {
             return block.get(key, digest, self.len_of(at));
         }
-        block.get_near(start, key, digest, || self.len_of(at))
+        block.get_near::<L>(start, key, digest, || self.len_of(at))
     }
 
-    /// [`get_expected`](Self::get_expected), unless the key is not in the window of `place`: then it is in the one that `place`
-    /// names now, which is being fetched.
+    /// Where the value of `key` is, which is being fetched, unless the key is not in the window of `place`: then it is in the one that
+    /// `place` names now, which is being fetched.
     #[inline(always)]
-    pub(super) fn get_or_step(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<V>> {
+    pub(super) fn find_or_step<L: Lanes>(&self, place: &mut (usize, usize), key: &K::View) -> Option<Option<&V>> {
         let digest = self.digest_of(key);
-        if !K::EXACT || place.1 == SLOTS || digest == K::Digest::MAX {
-            return Some(self.get_expected(*place, key));
+        if place.1 == SLOTS || digest == K::Digest::MAX {
+            return None;
         }
-        match self.blocks[place.0].get_in_window(place.1, digest) {
+        match self.blocks[place.0].find_in_window::<L>(place.1, digest) {
             Ok(value) => Some(value),
             Err(beside) => {
                 place.1 = beside;
@@ -338,12 +394,14 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
 
     /// Inserts where [`find`](Self::find) said; the block must have room and the key the shared prefix.
     #[inline]
-    pub(super) fn insert(&mut self, (at, slot): (usize, usize), digest: K::Digest, rest: K::Rest, value: V) {
+    pub(super) fn insert<L: Lanes>(&mut self, place: Place, digest: K::Digest, rest: K::Rest, value: V) {
+        let at = place.at;
         let len = self.len_of(at);
-        self.blocks[at].insert(slot, len, digest, rest, value);
-        let (start, end) = self.span(at);
+        // First, because it has all it needs from the search.
+        let (start, density) = self.scale(at);
         let quantum = self.quantum(digest);
-        self.fill_mut(at).inserted(quantum, start, end);
+        self.fill_mut(at).inserted(quantum, start, density);
+        self.blocks[at].insert::<L>(place.start_below(), place.slot, len, digest, rest, value);
     }
 
     /// Counts anew where in its range a block of `len` has its entries. Of several blocks the last comes first: its range
@@ -352,6 +410,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         if at + 1 == self.blocks.len() {
             let last = self.quantum(self.blocks[at].digest(len - 1));
             self.limit = last.max(self.bound(at)) + 1;
+            self.bounds_changed();
         }
         let (start, end) = self.span(at);
         let digests = self.blocks[at].digests();
@@ -379,12 +438,16 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     pub(super) fn check(&self) {
         let count = self.blocks.len();
         assert!(0 < count && count <= BLOCKS);
-        let bounds: Vec<i32> = self.bounds.iter().flatten().copied().collect();
+        let bounds: Vec<i32> = self.routes.iter().flat_map(|routes| routes.bounds).collect();
         assert!(bounds[..count].is_sorted_by(|a, b| a < b));
         assert!(bounds[count..].iter().all(|bound| *bound == i32::MAX));
         assert!(self.bound(count - 1) < self.limit);
         let behind = bounds.iter().step_by(GROUP).skip(1).chain([&i32::MAX]);
         assert!(self.behind.iter().eq(behind));
+        for at in 0..count {
+            let (start, end) = self.span(at);
+            assert!(self.scale(at) == (start, fill::density(start, end)));
+        }
         for (at, (block, len)) in self.parts().enumerate() {
             block.check(len);
             for slot in 0..len {

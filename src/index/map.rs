@@ -6,8 +6,10 @@ use std::ops::{Bound, RangeBounds};
 use super::digest::Digest;
 use super::entry::{Entry, OccupiedEntry, VacantEntry};
 use super::key::IndexKey;
+use super::lanes::{Lanes, Level, Plain, at_best};
 use super::node::{Node, Separator};
 use super::range::Range;
+use super::seek::Position;
 use super::stats::{Counters, IndexStats};
 
 /// An ordered map from `K` to `V`, owned by one core: `Send`, no locks.
@@ -24,6 +26,8 @@ pub struct LearnedIndex<K: IndexKey, V: Copy + Send> {
     pub(super) version: u64,
     /// No digest is greater, if digests are exact: greater keys are appended without a search.
     pub(super) tail: K::Digest,
+    /// What the processor can do.
+    pub(super) level: Level,
     pub(super) counters: Counters,
 }
 
@@ -37,7 +41,15 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// An empty index. Allocates nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { nodes: Vec::new(), lows: Vec::new(), len: 0, version: 0, tail: K::Digest::MAX, counters: Counters::default() }
+        Self {
+            nodes: Vec::new(),
+            lows: Vec::new(),
+            len: 0,
+            version: 0,
+            tail: K::Digest::MAX,
+            level: Level::detect(),
+            counters: Counters::default(),
+        }
     }
 
     /// Number of entries.
@@ -56,9 +68,26 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     #[must_use]
     #[inline]
     pub fn get(&self, key: &K::View) -> Option<V> {
-        let leaf = self.leaf_for(key)?;
-        self.counters.looked_up(leaf, key);
-        leaf.get(key)
+        at_best!(self, get(key), self.get_by::<Plain>(key))
+    }
+
+    #[inline(always)]
+    pub(super) fn get_by<L: Lanes>(&self, key: &K::View) -> Option<V> {
+        let (_, node) = self.node_for(key)?;
+        if self.counters.looked_up() {
+            return self.get_examined(key);
+        }
+        node.leaves[node.route::<L>(key)].get::<L>(key)
+    }
+
+    /// [`get`](Self::get) of a key whose look-up stands for others in the statistics. That function calls nothing else, and so saves no
+    /// registers.
+    #[cold]
+    #[inline(never)]
+    fn get_examined(&self, key: &K::View) -> Option<V> {
+        let leaf = self.leaf_for::<Plain>(key)?;
+        self.counters.examine(leaf, key);
+        leaf.get::<Plain>(key)
     }
 
     /// The value of `key`, in place.
@@ -79,7 +108,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// # Panics
     /// When the slices differ in length.
     pub fn get_batch<Q: Borrow<K::View>>(&self, keys: &[Q], values: &mut [Option<V>]) {
-        self.get_batch_by(keys, Borrow::borrow, values);
+        at_best!(self, get_batch(keys, values), self.get_batch_by::<Plain, Q>(keys, Borrow::borrow, values));
     }
 
     /// [`get_batch`](Self::get_batch) for owned keys.
@@ -87,7 +116,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     /// # Panics
     /// When the slices differ in length.
     pub fn get_batch_keys(&self, keys: &[K], values: &mut [Option<V>]) {
-        self.get_batch_by(keys, IndexKey::view, values);
+        at_best!(self, get_batch_keys(keys, values), self.get_batch_by::<Plain, K>(keys, IndexKey::view, values));
     }
 
     /// Sets the value of `key` and returns the one it replaces.
@@ -96,10 +125,29 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             self.append_entry(key, value);
             return None;
         }
-        match self.find_to_change(key.view()) {
-            Ok(position) => Some(std::mem::replace(self.value_mut_at(position), value)),
-            Err(position) => {
-                self.insert_at(position, key, value);
+        at_best!(self, insert(key, value), self.insert_by::<Plain>(key, value))
+    }
+
+    #[inline(always)]
+    pub(super) fn insert_by<L: Lanes>(&mut self, key: K, value: V) -> Option<V> {
+        let Some((node, _)) = self.node_for(key.view()) else {
+            self.insert_at(Position::default(), key, value);
+            return None;
+        };
+        let inner = &mut self.nodes[node];
+        let at = inner.route::<L>(key.view());
+        let leaf = &mut inner.leaves[at];
+        match leaf.find::<L>(key.view(), true) {
+            Ok(place) => Some(std::mem::replace(leaf.blocks[place.at].value_mut(place.slot), value)),
+            Err(place) if leaf.has_room(place.at) && leaf.compare_prefix(key.view()).is_eq() => {
+                let digest = leaf.digest_of(key.view());
+                leaf.insert::<L>(place, digest, key.into_rest(), value);
+                self.version += 1;
+                self.len += 1;
+                None
+            }
+            Err(place) => {
+                self.insert_at(Position::new(node, at, (place.at, place.slot)), key, value);
                 None
             }
         }
@@ -123,7 +171,25 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &K::View) -> Option<V> {
-        self.find_to_change(key).ok().map(|position| self.remove_at(position))
+        at_best!(self, remove(key), self.remove_by::<Plain>(key))
+    }
+
+    #[inline(always)]
+    pub(super) fn remove_by<L: Lanes>(&mut self, key: &K::View) -> Option<V> {
+        let (node, _) = self.node_for(key)?;
+        let inner = &mut self.nodes[node];
+        let at = inner.route::<L>(key);
+        let leaf = &mut inner.leaves[at];
+        let place = leaf.find::<L>(key, true).ok()?;
+        let blocks = leaf.blocks.len();
+        let (value, empty) = leaf.remove::<L>(place);
+        let fewer = leaf.blocks.len() != blocks;
+        self.version += 1;
+        self.len -= 1;
+        if fewer {
+            self.after_fewer_blocks(node, at, empty);
+        }
+        Some(value)
     }
 
     /// Removes everything and returns the memory.

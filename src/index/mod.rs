@@ -13,6 +13,7 @@
 //! - `block`: up to 128 sorted entries; the two lines of digests and values around the predicted slot are fetched at once, and
 //!   the next ones if the key is not there. A leaf whose sampled look-ups mostly end far off stops predicting and searches
 //!   whole blocks, until samples say otherwise.
+//! - `lanes`: the steps that vectors make shorter, in a plain version and one for AVX-512, chosen at run time.
 //! - `pool`: leaves and blocks lie on huge pages, because a look-up's fetch is to a random place of a large memory.
 //!
 //! Gaps are at the ends of blocks. A full block evens out with a neighbour before it is split, which keeps blocks above four
@@ -34,6 +35,7 @@ mod fill;
 mod fit;
 mod key;
 mod key_bytes;
+mod lanes;
 mod leaf;
 mod map;
 mod node;

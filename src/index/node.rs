@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use super::digest::Digest;
 use super::key::IndexKey;
+use super::lanes::{Lanes, Plain};
 use super::leaf::Leaf;
 use super::pool::Pooled;
 use super::router::Router;
@@ -15,9 +16,6 @@ use super::router::Router;
 pub(super) const fn leaves_max<K: IndexKey>() -> usize {
     if K::EXACT { 2048 } else { 512 }
 }
-
-/// Separators in a bucket of the model that are compared all at once.
-const FEW: usize = 4;
 
 /// Leaves in key order and how to find among them.
 #[derive(Clone, Debug)]
@@ -103,22 +101,23 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
 
     /// The leaf that holds `key` if any does.
     #[inline(always)]
-    pub(super) fn route(&self, key: &K::View) -> usize {
+    pub(super) fn route<L: Lanes>(&self, key: &K::View) -> usize {
         if K::EXACT {
-            return self.route_digest(K::digest(key, 0));
+            return self.route_digest::<L>(K::digest(key, 0));
         }
         self.route_bytes(key)
     }
 
     #[inline(always)]
-    fn route_digest(&self, digest: K::Digest) -> usize {
+    fn route_digest<L: Lanes>(&self, digest: K::Digest) -> usize {
         let (start, end) = self.router.range(digest);
         // Most buckets hold few separators: a fixed number of them is compared without a branch that depends on the key.
-        let found = match self.separators[start..].first_chunk::<FEW>() {
-            Some(few) if end - start <= FEW => start + few.iter().map(|probe| usize::from(*probe <= digest)).sum::<usize>(),
-            _ => start + upper(&self.separators[start..end], digest),
+        let found = match L::upper_among_few(&self.separators, start, digest) {
+            Some(found) => found,
+            None => start + upper(&self.separators[start..end], digest),
         };
-        found.max(1) - 1
+        // The first separator is not greater than any digest.
+        found.wrapping_sub(1)
     }
 
     fn route_bytes(&self, key: &K::View) -> usize {
@@ -247,8 +246,8 @@ impl<K: IndexKey, V: Copy + Send> Node<K, V> {
         for (at, leaf) in self.leaves.iter().enumerate() {
             leaf.check();
             let (first, last) = leaf.ends();
-            assert_eq!(self.route(K::ref_view(&first)), at);
-            assert_eq!(self.route(K::ref_view(&last)), at);
+            assert_eq!(self.route::<Plain>(K::ref_view(&first)), at);
+            assert_eq!(self.route::<Plain>(K::ref_view(&last)), at);
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::block::{Block, SLOTS};
 use super::fill::Fill;
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Frame, Leaf, Part, QUANTUM_MAX};
+use super::lanes::{Lanes, Plain};
+use super::leaf::{BLOCKS, Frame, Leaf, Part, Place, QUANTUM_MAX};
 use super::pool::Pooled;
 
 /// A neighbour with at most this many entries takes some over from a full block.
@@ -26,12 +27,14 @@ pub(super) enum Room {
 
 impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
     /// Removes an entry; whether the leaf is empty now, in which case it must be dropped.
-    pub(super) fn remove(&mut self, (at, slot): (usize, usize)) -> (V, bool) {
+    #[inline]
+    pub(super) fn remove<L: Lanes>(&mut self, place: Place) -> (V, bool) {
+        let at = place.at;
         let len = self.len_of(at);
-        let quantum = self.quantum(self.blocks[at].digest(slot));
-        let (start, end) = self.span(at);
-        let value = self.blocks[at].remove(slot, len);
-        self.fill_mut(at).removed(quantum, start, end);
+        // First, because it has all it needs from the search.
+        let (start, density) = self.scale(at);
+        self.fill_mut(at).removed(place.quantum, start, density);
+        let value = self.blocks[at].remove::<L>(place.start_below(), place.slot, len);
         if len == 1 {
             self.drop_block(at);
             if at > 0 {
@@ -170,7 +173,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
             return Err(rest);
         }
         let mut fresh = Block::new(value);
-        fresh.insert(0, 0, digest, rest, value);
+        fresh.insert::<Plain>(0, 0, 0, digest, rest, value);
         self.put_block(last + 1, fresh, bound);
         self.measure(last + 1, 1);
         self.measure(last, len);
@@ -189,6 +192,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let bound = self.bound(at);
         let right = Self::from_parts(self.frame(self.limit), self.take_parts(at));
         self.limit = self.limit.min(bound);
+        self.bounds_changed();
         right
     }
 
@@ -226,6 +230,7 @@ impl<K: IndexKey, V: Copy + Send> Leaf<K, V> {
         let mut right = Self::from_parts(self.frame(self.limit), std::iter::once(first).chain(behind));
         right.measure(0, len - slot);
         self.limit = self.limit.min(bound);
+        self.bounds_changed();
         self.measure(at, slot);
         Some(right)
     }

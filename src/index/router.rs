@@ -2,7 +2,7 @@
 //! separator, to one of four to eight buckets a separator; each bucket knows where its separators begin.
 //!
 //! The function ascends, whatever its rounding, so a bucket's range of separators is exact and comparisons within it decide.
-//! It is all integer arithmetic: a distance is normalised to 64 bits and multiplied by the inverse of the range.
+//! It is all integer arithmetic: a distance in 64 bits times the buckets in a unit of it, one multiplication.
 
 use super::digest::Digest;
 
@@ -13,16 +13,13 @@ const BUCKETS_PER_SEPARATOR: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Router<D> {
     base: D,
-    range: D,
     /// Bits dropped from distances so that they fit 64.
     narrow: u32,
     logarithmic: bool,
     /// The logarithmic scale begins here.
     offset: u64,
-    normalise: u32,
-    inverse: u64,
-    /// `64 − log2(buckets)`, less one for the inverse's leading bit.
-    bucket_shift: u32,
+    /// Buckets by 2^64 distances.
+    density: u64,
     /// For each bucket, and one more, how many separators lie in lower buckets.
     starts: Vec<u16>,
     /// Separators when the model was fitted.
@@ -64,14 +61,13 @@ impl<D: Digest> Router<D> {
         let base = separators[1.min(count - 1)];
         let range = separators[count - 1].distance(base);
         let narrow = range.bits().saturating_sub(64);
-        let mut router = Self { base, range, narrow, logarithmic, fitted: count, ..Self::default() };
+        let mut router = Self { base, narrow, logarithmic, fitted: count, ..Self::default() };
         if logarithmic {
             router.offset = 1_f64.to_bits();
         }
-        let span = router.scaled(separators[count - 1]).max(1);
-        router.normalise = span.leading_zeros();
-        router.inverse = u64::try_from((1_u128 << 127) / u128::from(span << router.normalise)).unwrap_or(u64::MAX);
-        router.bucket_shift = 63 - Self::buckets(count).trailing_zeros();
+        let span = router.scaled(separators[count - 1]);
+        let density = ((Self::buckets(count) as u128) << 64) / (u128::from(span) + 1);
+        router.density = u64::try_from(density).unwrap_or(u64::MAX);
         router
     }
 
@@ -81,7 +77,7 @@ impl<D: Digest> Router<D> {
 
     /// Notes where each bucket's separators begin.
     fn count(mut self, buckets: &[u32]) -> Self {
-        self.starts = vec![0; Self::buckets(buckets.len()) + 2];
+        self.starts = vec![0; Self::buckets(buckets.len()) + 1];
         for bucket in buckets {
             self.starts[*bucket as usize + 1] += 1;
         }
@@ -95,27 +91,33 @@ impl<D: Digest> Router<D> {
 
     #[inline(always)]
     fn scaled(&self, digest: D) -> u64 {
-        let distance = digest.distance(self.base).min(self.range).high(self.narrow);
+        let distance = digest.distance(self.base).high(self.narrow);
         if self.logarithmic { ((distance | 1) as f64).to_bits().saturating_sub(self.offset) } else { distance }
     }
 
+    /// The bucket of a digest; of one beyond the last separator when the model was fitted, a bucket that there may not be.
     #[inline(always)]
     fn bucket(&self, digest: D) -> usize {
-        let normal = self.scaled(digest) << self.normalise;
-        ((u128::from(normal) * u128::from(self.inverse)) >> 64) as usize >> self.bucket_shift
+        ((u128::from(self.scaled(digest)) * u128::from(self.density)) >> 64) as usize
+    }
+
+    /// The bucket that a digest is counted in: one beyond the last separator in the last.
+    #[inline(always)]
+    fn bucket_held(&self, digest: D) -> usize {
+        assert!(self.starts.len() > 1, "the model is fitted");
+        self.bucket(digest).min(self.starts.len() - 2)
     }
 
     /// Separators before the first returned are not greater than `digest`, those from the second on are greater.
     #[inline(always)]
     pub(super) fn range(&self, digest: D) -> (usize, usize) {
-        let bucket = self.bucket(digest);
-        let &[start, end] = self.starts[bucket..].first_chunk().expect("one more start than buckets");
-        (usize::from(start), usize::from(end))
+        let bucket = self.bucket_held(digest);
+        (usize::from(self.starts[bucket]), usize::from(self.starts[bucket + 1]))
     }
 
     /// Takes note of a separator put in.
     pub(super) fn inserted(&mut self, separator: D) {
-        let bucket = self.bucket(separator);
+        let bucket = self.bucket_held(separator);
         for start in &mut self.starts[bucket + 1..] {
             *start += 1;
         }
@@ -123,7 +125,7 @@ impl<D: Digest> Router<D> {
 
     /// Takes note of a separator taken out.
     pub(super) fn removed(&mut self, separator: D) {
-        let bucket = self.bucket(separator);
+        let bucket = self.bucket_held(separator);
         for start in &mut self.starts[bucket + 1..] {
             *start -= 1;
         }

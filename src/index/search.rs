@@ -2,6 +2,7 @@
 
 use super::block::SLOTS;
 use super::digest::Digest;
+use super::lanes::Lanes;
 
 /// Bytes a processor fetches at once.
 const LINE_BYTES: usize = 64;
@@ -24,34 +25,14 @@ pub(super) const LANES: usize = 8;
 
 /// Number of ascending bounds, without the last, that are not greater than `quantum`.
 #[inline(always)]
-pub(super) fn count_but_last(bounds: &[i32; LANES], quantum: i32) -> usize {
-    (greater(bounds, quantum) | 1 << (LANES - 1)).trailing_zeros() as usize
+pub(super) fn count_but_last<L: Lanes>(bounds: &[i32; LANES], quantum: i32) -> usize {
+    (L::greater(bounds, quantum) | 1 << (LANES - 1)).trailing_zeros() as usize
 }
 
 /// Number of ascending bounds, without the first, that are not greater than `quantum`.
 #[inline(always)]
-pub(super) fn count_but_first(bounds: &[i32; LANES], quantum: i32) -> usize {
-    (greater(bounds, quantum) >> 1 | 1 << (LANES - 1)).trailing_zeros() as usize
-}
-
-/// One bit for each bound that is greater than `quantum`, the first one's lowest.
-#[inline(always)]
-fn greater(bounds: &[i32; LANES], quantum: i32) -> u32 {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every x86-64 has SSE2, and the two loads of four lanes read the eight bounds.
-    unsafe {
-        use std::arch::x86_64::{
-            _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
-            _mm_setzero_si128,
-        };
-        let probe = _mm_set1_epi32(quantum);
-        let low = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().cast()), probe);
-        let high = _mm_cmpgt_epi32(_mm_loadu_si128(bounds.as_ptr().add(LANES / 2).cast()), probe);
-        let greater = _mm_packs_epi32(low, high);
-        _mm_movemask_epi8(_mm_packs_epi16(greater, _mm_setzero_si128())) as u32
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    bounds.iter().enumerate().fold(0, |mask, (lane, bound)| mask | u32::from(*bound > quantum) << lane)
+pub(super) fn count_but_first<L: Lanes>(bounds: &[i32; LANES], quantum: i32) -> usize {
+    (L::greater(bounds, quantum) >> 1 | 1 << (LANES - 1)).trailing_zeros() as usize
 }
 
 /// Asks for all cache lines of an array.
@@ -84,7 +65,7 @@ pub(super) const WINDOW: usize = 16;
 #[inline(always)]
 pub(super) fn window_at(predicted: u8) -> usize {
     /// Beginnings by slot; looked up in one instruction.
-    static BEGINNINGS: [u8; 256] = {
+    const BEGINNINGS: [u8; 256] = {
         let mut beginnings = [0; 256];
         let mut slot = 0;
         while slot < beginnings.len() {
@@ -112,29 +93,16 @@ pub(super) fn prefetch_window<T>(places: &[T; SLOTS], start: usize) {
     }
 }
 
-/// The place in a window of the first digest that is not below `digest`; the last place if all are.
-#[inline(always)]
-pub(super) fn lower_in_window<D: Digest>(window: &[D; WINDOW], digest: D) -> usize {
-    const { assert!(WINDOW.is_power_of_two() && WINDOW < SLOTS) };
-    let mut slot = 0;
-    let mut half = WINDOW / 2;
-    while half > 0 {
-        slot = std::hint::select_unpredictable(window[slot + half - 1] < digest, slot + half, slot);
-        half /= 2;
-    }
-    slot
-}
-
 /// Windows beside the predicted one that are tried before the whole block is searched.
 pub(super) const STEPS_MAX: usize = 2;
 
-/// Where else to look for a digest that is not in the window from `start`; nowhere, if it would have to be there. `place` is that
-/// of the first digest in the window that is not below it, or the last one's.
+/// Where else to look for a digest than in the window from `start`, of which `below` digests are below it; nowhere, if it would have to
+/// be there.
 #[inline(always)]
-pub(super) fn window_beside<D: Digest>(window: &[D; WINDOW], start: usize, place: usize, digest: D) -> Option<usize> {
-    if place == 0 && start > 0 && window[0] >= digest {
+pub(super) fn window_beside(start: usize, below: usize) -> Option<usize> {
+    if below == 0 && start > 0 {
         Some(start.saturating_sub(WINDOW))
-    } else if window[place] < digest && start < SLOTS - WINDOW {
+    } else if below == WINDOW && start < SLOTS - WINDOW {
         Some((start + WINDOW).min(SLOTS - WINDOW))
     } else {
         None
@@ -143,13 +111,12 @@ pub(super) fn window_beside<D: Digest>(window: &[D; WINDOW], start: usize, place
 
 /// [`lower`], for a digest expected in the window from `start`. Calls `next` with the beginning of each further window it tries.
 #[inline(always)]
-pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, mut start: usize, next: impl Fn(usize)) -> usize {
+pub(super) fn lower_near<L: Lanes, D: Digest>(digests: &[D; SLOTS], digest: D, mut start: usize, next: impl Fn(usize)) -> usize {
     for _ in 0..=STEPS_MAX {
-        let window = window(digests, start);
-        let place = lower_in_window(window, digest);
-        match window_beside(window, start, place, digest) {
+        let below = L::below_in_window(window(digests, start), digest);
+        match window_beside(start, below) {
             Some(beside) => start = beside,
-            None => return start + place + usize::from(window[place] < digest),
+            None => return start + below,
         }
         next(start);
     }
@@ -159,6 +126,7 @@ pub(super) fn lower_near<D: Digest>(digests: &[D; SLOTS], digest: D, mut start: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Plain;
     use super::*;
 
     #[test]
@@ -166,8 +134,8 @@ mod tests {
         let bounds = [i32::MIN, -5, 0, 3, 4, i32::MAX - 1, i32::MAX, i32::MAX];
         for probe in bounds.iter().flat_map(|bound| [bound.wrapping_sub(1), *bound, bound.wrapping_add(1)]) {
             let count = |bounds: &[i32]| bounds.iter().filter(|bound| **bound <= probe).count();
-            assert_eq!(count_but_last(&bounds, probe), count(&bounds[..LANES - 1]));
-            assert_eq!(count_but_first(&bounds, probe), count(&bounds[1..]));
+            assert_eq!(count_but_last::<Plain>(&bounds, probe), count(&bounds[..LANES - 1]));
+            assert_eq!(count_but_first::<Plain>(&bounds, probe), count(&bounds[1..]));
         }
     }
 
@@ -182,7 +150,7 @@ mod tests {
                 let expected = digests.iter().filter(|digest| **digest < probe).count();
                 assert_eq!(lower(&digests, probe), expected);
                 for predicted in [0, 5, 40, 60, len.min(SLOTS - 1), SLOTS - 1] {
-                    assert_eq!(lower_near(&digests, probe, window_at(predicted as u8), |_| {}), expected);
+                    assert_eq!(lower_near::<Plain, _>(&digests, probe, window_at(predicted as u8), |_| {}), expected);
                 }
             }
         }

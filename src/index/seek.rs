@@ -3,8 +3,10 @@
 use std::ops::Bound;
 
 use super::key::IndexKey;
-use super::leaf::Leaf;
+use super::lanes::{Lanes, Plain};
+use super::leaf::{Leaf, Place};
 use super::map::LearnedIndex;
+use super::node::Node;
 use super::search::STEPS_MAX;
 
 /// Keys whose memory is fetched together.
@@ -43,6 +45,13 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         &mut self.nodes[position.node as usize].leaves[position.leaf as usize]
     }
 
+    /// The place of a position in its leaf, on an entry.
+    pub(super) fn place_of(&self, position: Position) -> Place {
+        let (at, slot) = position.place();
+        let leaf = self.leaf_at(position);
+        Place { at, slot, start: 0, quantum: leaf.quantum(leaf.blocks[at].digest(slot)) }
+    }
+
     pub(super) fn value_at(&self, position: Position) -> V {
         self.leaf_at(position).blocks[position.block as usize].value(position.slot as usize)
     }
@@ -56,9 +65,20 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         self.leaf_at(position).blocks[position.block as usize].entry(position.slot as usize)
     }
 
+    /// The node that holds `key` if any does, and which one it is; none when the index is empty.
     #[inline(always)]
-    fn node_for(&self, key: &K::View) -> usize {
-        if self.nodes.len() == 1 {
+    pub(super) fn node_for(&self, key: &K::View) -> Option<(usize, &Node<K, V>)> {
+        if let [only] = &self.nodes[..] {
+            return Some((0, only));
+        }
+        let at = self.node_among(key);
+        Some((at, self.nodes.get(at)?))
+    }
+
+    /// Which of several nodes holds `key` if any does.
+    #[inline(always)]
+    fn node_among(&self, key: &K::View) -> usize {
+        if self.nodes.is_empty() {
             return 0;
         }
         let digest = K::digest(key, 0);
@@ -68,36 +88,33 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// The leaf that holds `key` if any does; none when the index is empty.
     #[inline(always)]
-    pub(super) fn leaf_for(&self, key: &K::View) -> Option<&Leaf<K, V>> {
-        if self.nodes.is_empty() {
-            return None;
-        }
-        let node = &self.nodes[self.node_for(key)];
-        Some(&node.leaves[node.route(key)])
+    pub(super) fn leaf_for<L: Lanes>(&self, key: &K::View) -> Option<&Leaf<K, V>> {
+        let (_, node) = self.node_for(key)?;
+        Some(&node.leaves[node.route::<L>(key)])
     }
 
     /// The position of `key`, or the one at which it would be inserted.
     #[inline]
     pub(super) fn find(&self, key: &K::View) -> Result<Position, Position> {
-        self.find_to(key, false)
+        self.find_by(key, false)
     }
 
-    /// [`find`](Self::find), to insert or remove there.
+    /// [`find`](Self::find), to read on from there: what lies behind in the block is fetched too.
     #[inline]
-    pub(super) fn find_to_change(&self, key: &K::View) -> Result<Position, Position> {
-        self.find_to(key, true)
+    fn find_ahead(&self, key: &K::View) -> Result<Position, Position> {
+        self.find_by(key, true)
     }
 
+    /// In the plain version, because that is inlined where positions are used: they would come back in memory otherwise.
     #[inline(always)]
-    fn find_to(&self, key: &K::View, to_change: bool) -> Result<Position, Position> {
-        if self.nodes.is_empty() {
+    fn find_by(&self, key: &K::View, ahead: bool) -> Result<Position, Position> {
+        let Some((at, node)) = self.node_for(key) else {
             return Err(Position::default());
-        }
-        let node = self.node_for(key);
-        let leaf = self.nodes[node].route(key);
-        match self.nodes[node].leaves[leaf].find(key, to_change) {
-            Ok(place) => Ok(Position::new(node, leaf, place)),
-            Err(place) => Err(Position::new(node, leaf, place)),
+        };
+        let leaf = node.route::<Plain>(key);
+        match node.leaves[leaf].find::<Plain>(key, ahead) {
+            Ok(place) => Ok(Position::new(at, leaf, (place.at, place.slot))),
+            Err(place) => Err(Position::new(at, leaf, (place.at, place.slot))),
         }
     }
 
@@ -155,8 +172,8 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
     pub(super) fn lower_position(&self, bound: Bound<&K::View>) -> Option<Position> {
         match bound {
             Bound::Unbounded => self.settle(Position::default()),
-            Bound::Included(key) => self.settle(self.find(key).unwrap_or_else(|position| position)),
-            Bound::Excluded(key) => match self.find(key) {
+            Bound::Included(key) => self.settle(self.find_ahead(key).unwrap_or_else(|position| position)),
+            Bound::Excluded(key) => match self.find_ahead(key) {
                 Ok(position) => self.next_position(position),
                 Err(position) => self.settle(position),
             },
@@ -201,7 +218,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Looks keys up in groups, one step of all before the next step of any, so that their fetches overlap.
     #[inline(always)]
-    pub(super) fn get_batch_by<Q>(&self, keys: &[Q], view: impl Fn(&Q) -> &K::View, values: &mut [Option<V>]) {
+    pub(super) fn get_batch_by<L: Lanes, Q>(&self, keys: &[Q], view: impl Fn(&Q) -> &K::View, values: &mut [Option<V>]) {
         assert_eq!(keys.len(), values.len(), "one place a key");
         if self.nodes.is_empty() {
             values.fill(None);
@@ -213,25 +230,26 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             let mut groups = [0; BATCH];
             let mut places = [(0, 0); BATCH];
             for (leaf, key) in leaves.iter_mut().zip(keys) {
-                *leaf = self.leaf_for(view(key)).expect("the index is not empty");
+                *leaf = self.leaf_for::<L>(view(key)).expect("the index is not empty");
                 leaf.prefetch();
             }
             self.counters.looked_up_batch(keys.len(), leaves[0], view(&keys[0]));
             for ((group, leaf), key) in groups.iter_mut().zip(leaves).zip(keys) {
-                *group = leaf.approach(view(key));
+                *group = leaf.approach::<L>(view(key));
             }
             for (((place, group), leaf), key) in places.iter_mut().zip(groups).zip(leaves).zip(keys) {
-                *place = leaf.expect_in(group, view(key));
+                *place = leaf.expect_in::<L>(group, view(key));
             }
-            // Keys that are not where they were expected are sought anew when all have had their turn.
+            // Keys that are not where they were expected are sought anew when all have had their turn, and so are values read.
+            let mut found: [Option<&V>; BATCH] = [None; BATCH];
             let mut open: [u8; BATCH] = std::array::from_fn(|at| at as u8);
             let mut left = keys.len();
-            for _ in 0..STEPS_MAX {
+            for _ in 0..if K::EXACT { STEPS_MAX } else { 0 } {
                 let mut still = 0;
                 for turn in 0..left {
                     let at = usize::from(open[turn]) % BATCH;
-                    match leaves[at].get_or_step(&mut places[at], view(&keys[at])) {
-                        Some(value) => values[at] = value,
+                    match leaves[at].find_or_step::<L>(&mut places[at], view(&keys[at])) {
+                        Some(value) => found[at] = value,
                         None => {
                             open[still] = at as u8;
                             still += 1;
@@ -240,8 +258,11 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
                 }
                 left = still;
             }
+            for (value, found) in values.iter_mut().zip(found) {
+                *value = found.copied();
+            }
             for at in open[..left].iter().map(|at| usize::from(*at)) {
-                values[at] = leaves[at].get_expected(places[at], view(&keys[at]));
+                values[at] = leaves[at].get_expected::<L>(places[at], view(&keys[at]));
             }
         }
     }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::key::IndexKey;
+use super::lanes::Plain;
 use super::leaf::Leaf;
 use super::search;
 
@@ -101,14 +102,13 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Counts a look-up that goes on in `leaf`.
+    /// Counts a look-up; whether it must be [examined](Self::examine).
     #[inline(always)]
-    pub(super) fn looked_up<K: IndexKey, V: Copy + Send>(&self, leaf: &Leaf<K, V>, key: &K::View) {
+    #[must_use]
+    pub(super) fn looked_up(&self) -> bool {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
-        if tick.is_multiple_of(SAMPLE) {
-            self.examine(leaf, key);
-        }
+        tick.is_multiple_of(SAMPLE)
     }
 
     /// Counts look-ups of several keys, of which one goes on in `leaf`.
@@ -122,9 +122,11 @@ impl Counters {
         }
     }
 
+    /// Notes how far in `leaf` the model was off.
     #[cold]
-    fn examine<K: IndexKey, V: Copy + Send>(&self, leaf: &Leaf<K, V>, key: &K::View) {
-        let (Ok((block, slot)) | Err((block, slot))) = leaf.find(key, false);
+    pub(super) fn examine<K: IndexKey, V: Copy + Send>(&self, leaf: &Leaf<K, V>, key: &K::View) {
+        let (Ok(place) | Err(place)) = leaf.find::<Plain>(key, false);
+        let (block, slot) = (place.at, place.slot);
         let predicted = leaf.predict(block, key);
         let error = predicted.abs_diff(slot);
         let counter = if predicted / LINE_SLOTS == slot / LINE_SLOTS { &self.hits } else { &self.misses };

@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::key::IndexKey;
-use super::leaf::{BLOCKS, Leaf};
+use super::lanes::Plain;
+use super::leaf::{BLOCKS, Leaf, Place};
 use super::map::LearnedIndex;
 use super::node::{Node, leaves_max, separator};
 use super::pool::Pooled;
@@ -39,7 +40,12 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             match leaf.compare_prefix(key.view()) {
                 Ordering::Equal if leaf.has_room(position.block as usize) => {
                     let digest = leaf.digest_of(key.view());
-                    leaf.insert(position.place(), digest, key.into_rest(), value);
+                    leaf.insert::<Plain>(
+                        Place { at: position.block as usize, slot: position.slot as usize, ..Place::default() },
+                        digest,
+                        key.into_rest(),
+                        value,
+                    );
                     return position;
                 }
                 Ordering::Equal => {
@@ -82,7 +88,7 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
         self.version += 1;
         self.tail = digest;
         if leaf.has_room(end.0) {
-            leaf.insert(end, digest, key.into_rest(), value);
+            leaf.insert::<Plain>(Place { at: end.0, slot: end.1, ..Place::default() }, digest, key.into_rest(), value);
         } else {
             self.append_behind(Position::new(last_node, last_leaf, end), key, value);
         }
@@ -231,16 +237,23 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
 
     /// Removes the entry at `position`.
     pub(super) fn remove_at(&mut self, position: Position) -> V {
+        let place = self.place_of(position);
         self.version += 1;
         self.len -= 1;
         let (node, at) = (position.node as usize, position.leaf as usize);
         let leaf = &mut self.nodes[node].leaves[at];
         let blocks = leaf.blocks.len();
-        let (value, empty) = leaf.remove(position.place());
-        let left = leaf.blocks.len();
-        if left == blocks {
-            return value;
+        let (value, empty) = leaf.remove::<Plain>(place);
+        if leaf.blocks.len() != blocks {
+            self.after_fewer_blocks(node, at, empty);
         }
+        value
+    }
+
+    /// Drops a leaf that lost blocks if it is empty, or joins it with a neighbour.
+    #[cold]
+    pub(super) fn after_fewer_blocks(&mut self, node: usize, at: usize, empty: bool) {
+        let left = self.nodes[node].leaves[at].blocks.len();
         let watch = self.counters.begin(Change::Merge);
         if empty {
             self.nodes[node].remove(at);
@@ -249,7 +262,6 @@ impl<K: IndexKey, V: Copy + Send> LearnedIndex<K, V> {
             self.merge_leaf(node, at);
         }
         self.counters.end(watch);
-        value
     }
 
     /// Joins a leaf that lost blocks with a neighbour, if they fit into one.

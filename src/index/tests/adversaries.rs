@@ -1,5 +1,6 @@
 //! Sequences chosen to hurt must stay within the stated constants of memory and structural change.
 
+use crate::index::lanes::tests::at_each_level;
 use crate::index::{IndexKey, KeyBytes, LearnedIndex};
 
 /// Bytes a key of 16 that no sequence of integers may exceed, once there are enough keys to speak of.
@@ -14,7 +15,11 @@ fn mixed(i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn stays_bounded(keys: impl Iterator<Item = u64>) {
+fn stays_bounded(keys: impl Iterator<Item = u64> + Clone) {
+    at_each_level(|| stays_bounded_at_level(keys.clone()));
+}
+
+fn stays_bounded_at_level(keys: impl Iterator<Item = u64>) {
     let mut index = LearnedIndex::<u64, u64>::new();
     for key in keys {
         index.insert(key, key);
@@ -94,12 +99,12 @@ fn nodes_come_and_go<K: IndexKey>(count: u64, make: impl Fn(u64) -> K) {
 
 #[test]
 fn nodes_of_integers_come_and_go() {
-    nodes_come_and_go(KEYS * 5, |number| number);
+    at_each_level(|| nodes_come_and_go(KEYS * 5, |number| number));
 }
 
 #[test]
 fn nodes_of_byte_strings_come_and_go() {
-    nodes_come_and_go(KEYS * 2, |number| KeyBytes::from(&number.to_be_bytes()[..]));
+    at_each_level(|| nodes_come_and_go(KEYS * 2, |number| KeyBytes::from(&number.to_be_bytes()[..])));
 }
 
 /// Keys chosen to agree in their digests and in their marks are still told apart, and from others that agree but are not there.

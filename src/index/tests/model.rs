@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use proptest::prelude::*;
 
+use crate::index::lanes::tests::at_each_level;
 use crate::index::{Cursor, Entry, IndexKey, KeyBytes, LearnedIndex};
 
 /// One step. Keys are drawn as numbers and turned into the key type under test.
@@ -281,12 +282,19 @@ impl<K: TestKey> Pair<K> {
     }
 }
 
+/// At each level of the processor, with the same structure at the end.
 fn agrees<K: TestKey>(steps: &[Step]) {
-    let mut pair = Pair::<K> { index: LearnedIndex::new(), model: BTreeMap::new(), stamp: 0 };
-    for step in steps {
-        pair.apply(step);
-    }
-    pair.check_all();
+    let mut shapes = vec![];
+    at_each_level(|| {
+        let mut pair = Pair::<K> { index: LearnedIndex::new(), model: BTreeMap::new(), stamp: 0 };
+        for step in steps {
+            pair.apply(step);
+        }
+        pair.check_all();
+        let stats = pair.index.stats();
+        shapes.push((stats.inner_nodes, stats.leaves, stats.blocks, stats.splits, stats.merges, stats.retrains, stats.appends));
+    });
+    assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:?}");
 }
 
 proptest! {

@@ -33,10 +33,14 @@ def scratch_dir(parent=None):
     return pathlib.Path(path)
 
 
+def target_dir():
+    """Where cargo puts what it builds of this repository."""
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
 def default_binary():
-    """The release binary of this repository, wherever cargo puts it."""
-    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    return pathlib.Path(target) / "release" / "omendb"
+    """The release binary of this repository."""
+    return target_dir() / "release" / "omendb"
 
 
 def say(text):

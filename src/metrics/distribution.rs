@@ -91,11 +91,7 @@ impl Distribution {
     /// Record the same value `n` times.
     #[inline]
     pub fn record_n(&self, value: u64, n: u64) {
-        if !RECORDED {
-            return;
-        }
-        self.sum.set(self.sum.get().wrapping_add(value.wrapping_mul(n)));
-        self.counts.get_or_init(|| self.allocate()).add(self.buckets.of(value), n);
+        self.record_all(std::iter::once((value, n)));
     }
 
     /// Record values, each as often as is said beside it. The same as one at a time, and quicker.

@@ -96,6 +96,11 @@ mod counter {
     }
 
     impl Scale {
+        /// One that begins at so many ticks, each of so many nanoseconds in units of 2⁻³².
+        pub(in crate::runtime) fn new(start: u64, tick: u64) -> Self {
+            Self { start, tick }
+        }
+
         /// Measures how long a tick is. `None` if the kernel does not go by this counter, or it cannot be measured.
         pub(in crate::runtime) fn measure() -> Option<Self> {
             let source = std::fs::read_to_string(CLOCK_SOURCE).ok()?;
@@ -109,7 +114,7 @@ mod counter {
             let tick = u64::try_from((u128::from(nanos) << UNIT_BITS).checked_div(u128::from(ticks))?).ok()?;
             // Below 100 MHz the counter would be coarser than what is measured with it; none is above 16 GHz.
             let plausible = (1 << UNIT_BITS) / 16..10 << UNIT_BITS;
-            plausible.contains(&tick).then_some(Self { start, tick })
+            plausible.contains(&tick).then(|| Self::new(start, tick))
         }
 
         /// Nanoseconds from the start to a reading of the counter. Those of a CPU that is a few ticks behind are not before the start.
@@ -158,10 +163,12 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn years_of_ticks_become_nanoseconds_and_an_earlier_reading_is_the_start() {
-        let Some(scale) = Scale::measure() else { return };
-        let now = ticks();
-        let year = 365 * 24 * 3600 * 2_000_000_000_u64;
-        assert!(scale.nanos(now + 10 * year) > scale.nanos(now) + 365 * 24 * 3600 * 1_000_000_000);
+        // Of 2 GHz.
+        let now = 5_000;
+        let scale = Scale::new(now, 1 << 31);
+        let year_ns = 365 * 24 * 3600 * 1_000_000_000_u64;
+        assert_eq!(scale.nanos(now + 10 * 2 * year_ns), 10 * year_ns);
+        assert_eq!(scale.nanos(now + 3), 1);
         assert_eq!(scale.nanos(0), 0);
     }
 }
